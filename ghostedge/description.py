@@ -1,0 +1,60 @@
+"""The JSON that travels inside every artifact: its InputSpec, its labels and its precision."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ghostedge.errors import ArtifactError
+from ghostedge.types import InputSpec
+
+__all__ = ["KEY", "Description"]
+
+#: ONNX ``metadata_props`` key and OpenVINO ``rt_info`` entry; in a TFLite file the associated file ``KEY + ".json"``.
+KEY = "ghostedge"
+
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an artifact says about itself.
+
+    Attributes:
+        input: what its input tensor holds.
+        labels: class names in the order of the logits; empty when unknown.
+        precision: the recipe's precision, e.g. ``"fp16"``.
+    """
+
+    input: InputSpec
+    labels: tuple[str, ...] = ()
+    precision: str = "fp32"
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys, so that equal descriptions are equal bytes."""
+        return json.dumps(
+            {
+                "schema_version": _SCHEMA_VERSION,
+                "input": self.input.to_dict(),
+                "labels": list(self.labels),
+                "precision": self.precision,
+            },
+            sort_keys=True,
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        """Read what `to_json` wrote. Raises: ArtifactError for damaged JSON or another schema version."""
+        try:
+            data: dict[str, Any] = json.loads(text)
+            version = data["schema_version"]
+            if version != _SCHEMA_VERSION:
+                raise ArtifactError(
+                    f"the embedded description has schema version {version}, this ghostedge reads {_SCHEMA_VERSION}; "
+                    "update ghostedge or export the artifact again"
+                )
+            return cls(InputSpec.from_dict(data["input"]), tuple(data["labels"]), data["precision"])
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise ArtifactError(f"the embedded description is damaged ({exc}); export the artifact again") from exc

@@ -1,0 +1,121 @@
+"""Every error that ghostedge raises on purpose.
+
+::
+
+    GhostedgeError                  exit code 1: the tool could not do what was asked
+    ├── UsageError                  an argument or a combination of arguments that makes no sense
+    ├── MissingExtraError           a package of an optional extra is not installed
+    ├── OutputError                 a file could not be written (permissions, full disk)
+    ├── ImageError                  a file that is not an image, or not a whole one
+    ├── ArtifactError               a model file that is missing, damaged or not described
+    ├── CheckpointError             weights that are damaged or belong to another network
+    ├── ConvertError                a stage could not convert its input
+    │   └── UnsupportedPrimitiveError   MindIR primitives without a lowering, all of them
+    ├── RecipeError                 a recipe that cannot be read or asks for the impossible
+    ├── ManifestError               a manifest of another schema version, or a damaged one
+    ├── FetchError                  a download that failed
+    └── ParityError                 exit code 2: an artifact differs from its source by more than its bound
+
+A message is one line: what is wrong, where, and what to do. Errors of other libraries become one of
+these where the library is called (``raise ... from exc``), so ``--debug`` still shows the cause.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ArtifactError",
+    "CheckpointError",
+    "ConvertError",
+    "FetchError",
+    "GhostedgeError",
+    "ImageError",
+    "ManifestError",
+    "MissingExtraError",
+    "OutputError",
+    "ParityError",
+    "RecipeError",
+    "UnsupportedPrimitiveError",
+    "UsageError",
+]
+
+
+class GhostedgeError(Exception):
+    """Base of all errors here; ``exit_code`` is what the command line exits with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(GhostedgeError):
+    """An argument or a combination of arguments that makes no sense."""
+
+
+class MissingExtraError(GhostedgeError):
+    """A package of an optional extra is not installed.
+
+    Args:
+        package: the import name that is missing, e.g. ``"onnx"``.
+        extra: the extra of ghostedge that installs it, e.g. ``"export"``.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"the package '{package}' is not installed; run: pip install 'ghostedge[{extra}]'")
+
+
+class OutputError(GhostedgeError):
+    """A file could not be written: permissions, a full disk, a directory in its place."""
+
+
+class ImageError(GhostedgeError):
+    """A file that is not an image, or not a whole one."""
+
+
+class ArtifactError(GhostedgeError):
+    """A model file that is missing, damaged, or carries no input description."""
+
+
+class CheckpointError(GhostedgeError):
+    """Weights that are damaged or belong to another network."""
+
+
+class ConvertError(GhostedgeError):
+    """A stage could not convert its input."""
+
+
+class UnsupportedPrimitiveError(ConvertError):
+    """A MindIR graph holds primitives that have no lowering.
+
+    Args:
+        nodes: primitive name -> full names of the nodes that use it.
+        supported: the primitives that do have a lowering.
+    """
+
+    def __init__(self, nodes: dict[str, tuple[str, ...]], supported: tuple[str, ...]) -> None:
+        self.nodes = nodes
+        self.supported = supported
+        listing = "; ".join(f"'{primitive}' at {', '.join(names)}" for primitive, names in sorted(nodes.items()))
+        super().__init__(
+            f"no lowering for {len(nodes)} primitive(s): {listing}; add one each in "
+            f"ghostedge/mindir/lowerings.py (supported: {', '.join(supported)})"
+        )
+
+
+class RecipeError(GhostedgeError):
+    """A recipe that cannot be read or asks for something that does not exist."""
+
+
+class ManifestError(GhostedgeError):
+    """A manifest that is damaged or of another schema version."""
+
+
+class FetchError(GhostedgeError):
+    """A download that failed; what already came is kept and the next call resumes it."""
+
+
+class ParityError(GhostedgeError):
+    """An artifact differs from its source by more than its bound."""
+
+    exit_code: ClassVar[int] = 2

@@ -1,0 +1,52 @@
+"""Import vendor libraries where they are needed, and say which extra installs a missing one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from ghostedge.errors import MissingExtraError, UsageError
+
+__all__ = ["choose", "require", "resolve"]
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise `MissingExtraError` with the pip command that brings it.
+
+    Args:
+        module: e.g. ``"onnxruntime"``.
+        extra: the extra of ghostedge that installs it.
+    """
+    package = module.partition(".")[0]
+    if package == "mindspore":
+        os.environ.setdefault("GLOG_v", "3")  # MindSpore logs every graph pass as a warning on stderr
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name and exc.name.partition(".")[0] == package:
+            raise MissingExtraError(package, extra) from exc
+        raise
+
+
+def resolve(target: str) -> Any:
+    """The object that ``"module:Name"`` names; the module is imported now and not before."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def choose(kind: str, name: str, available: Iterable[str]) -> str:
+    """`name` if it is one of `available`, else a `UsageError` that suggests the nearest one.
+
+    Args:
+        kind: what is chosen, for the message: ``"target"``, ``"precision"``, ...
+    """
+    names = sorted(available)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise UsageError(f"unknown {kind} '{name}'; {hint}available: {', '.join(names)}")

@@ -1,0 +1,224 @@
+"""The plain data and the contracts that the rooms of ghostedge share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.errors import ArtifactError
+
+__all__ = [
+    "Artifact",
+    "Format",
+    "InputSpec",
+    "Runtime",
+    "Stage",
+    "StageOutput",
+]
+
+Format = Literal["checkpoint", "mindir", "onnx", "openvino", "tflite"]
+
+_FIELD_CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": ("NCHW", "NHWC"),
+    "dtype": ("float32", "uint8"),
+    "range": ("normalised", "raw"),
+    "resize_rule": ("opencv_linear", "pillow_bilinear"),
+    "colour_order": ("RGB", "BGR"),
+}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a model's input tensor holds and how an image becomes it.
+
+    The image is decoded to RGB, its shorter side is resized to `resize` pixels by `resize_rule`, the centre
+    `height` x `width` is cut out, and, when `range` is ``"normalised"``, each channel becomes
+    ``(x - 255 * mean) / (255 * std)`` with x in 0..255. This is the evaluation transform of MindSpore's model zoo.
+
+    Attributes:
+        layout: ``"NCHW"`` or ``"NHWC"``.
+        dtype: ``"float32"`` or ``"uint8"``; ``"uint8"`` only with ``range="raw"``.
+        range: ``"normalised"``, or ``"raw"`` for 0..255.
+        height: rows of the input, pixels.
+        width: columns of the input, pixels.
+        resize: the shorter side before the centre crop, pixels.
+        resize_rule: ``"opencv_linear"`` (MindSpore's Resize: no antialiasing) or ``"pillow_bilinear"`` (antialiased).
+        mean: per channel R, G, B on the scale 0..1.
+        std: per channel R, G, B on the scale 0..1.
+        colour_order: the order of the channels in the tensor; `mean` and `std` stay in the order R, G, B.
+    """
+
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: Literal["float32", "uint8"] = "float32"
+    range: Literal["normalised", "raw"] = "normalised"
+    height: int = 224
+    width: int = 224
+    resize: int = 256
+    resize_rule: Literal["opencv_linear", "pillow_bilinear"] = "opencv_linear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    colour_order: Literal["RGB", "BGR"] = "RGB"
+
+    def __post_init__(self) -> None:
+        for name, choices in _FIELD_CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ArtifactError(
+                    f"InputSpec.{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
+                )
+        if self.dtype == "uint8" and self.range != "raw":
+            raise ArtifactError("InputSpec: dtype uint8 needs range raw (0..255)")
+        if min(self.height, self.width) < 1 or self.resize < max(self.height, self.width):
+            raise ArtifactError(
+                f"InputSpec: cannot cut {self.height}x{self.width} out of a shorter side of {self.resize}"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ArtifactError("InputSpec: mean and std must hold three numbers each, std above zero")
+
+    def shape(self, batch: int = 1) -> tuple[int, int, int, int]:
+        """The shape of a batch of `batch` images in this layout."""
+        if self.layout == "NCHW":
+            return (batch, 3, self.height, self.width)
+        return (batch, self.height, self.width, 3)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` reads it back."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote. Raises: ArtifactError for an unknown field or an impossible value."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise ArtifactError(
+                f"InputSpec has no field {', '.join(map(repr, unknown))} (fields: {', '.join(sorted(known))})"
+            )
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        try:
+            return cls(**fields)
+        except TypeError as exc:
+            raise ArtifactError(f"InputSpec: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file and what is needed to run it.
+
+    Attributes:
+        path: the file a user names: ``.ckpt``, ``.mindir``, ``.onnx``, ``.xml`` or ``.tflite``.
+        format: which family of runtimes can run it.
+        input: what its input tensor holds.
+        labels: class names in the order of the logits; empty when unknown.
+        precision: ``"fp32"``, ``"fp16"``, ...; the name that recipes use.
+    """
+
+    path: Path
+    format: Format
+    input: InputSpec
+    labels: tuple[str, ...] = ()
+    precision: str = "fp32"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file the artifact consists of: OpenVINO IR keeps its weights in a ``.bin`` beside the ``.xml``."""
+        if self.format == "openvino":
+            return (self.path, self.path.with_suffix(".bin"))
+        return (self.path,)
+
+
+class Runtime(Protocol):
+    """One loaded model. Loading happens in the constructor, so that timing `run` times inference alone.
+
+    Constructors take ``(artifact: Artifact, threads: int = 1)`` and raise `ArtifactError` for a file that is not such
+    a model and `MissingExtraError` where the vendor's package is absent.
+
+    Attributes:
+        artifact: what was loaded.
+        input: the `InputSpec` of the batches `run` takes.
+        info: what ran, for reports: at least ``name`` and ``version``; further keys are the runtime's own.
+    """
+
+    artifact: Artifact
+    input: InputSpec
+    info: dict[str, Any]
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits of a batch.
+
+        Args:
+            batch: ``input.dtype``, shape ``input.shape(n)``, any n >= 1.
+
+        Returns:
+            float32 (n, classes), dequantised where the model's output is an integer.
+
+        Raises:
+            ArtifactError: `batch` has another shape or dtype.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. Calling it twice is harmless."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """One file a stage is asked to make.
+
+    Attributes:
+        path: where it shall be; the stage writes it whole or not at all.
+        precision: ``"fp32"``, ``"fp16"``, ...
+        input: the input the artifact shall have; it is embedded in the file.
+        labels: class names to embed.
+        options: the recipe's ``[options]`` table, for this stage alone.
+    """
+
+    path: Path
+    precision: str
+    input: InputSpec
+    labels: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """One arrow between two model formats.
+
+    Attributes:
+        source: the format it reads.
+        target: the format it writes.
+        precisions: the precisions it can write.
+        packages: distributions whose versions decide what comes out (they are part of the manifest).
+    """
+
+    source: Format
+    target: Format
+    precisions: tuple[str, ...]
+    packages: tuple[str, ...]
+
+    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        """Make every output from `source`; outputs of one stage share the expensive part of the conversion.
+
+        Raises:
+            ConvertError: the model cannot be converted.
+            OutputError: a file cannot be written.
+            MissingExtraError: the vendor's package is absent.
+        """
+        ...
