@@ -1,0 +1,290 @@
+"""The pipeline builds in order, admits only what agrees, and continues where it stopped.
+
+The stages and the runtime here are stand-ins that copy a small file of weights, so that every fault can be planted and
+counted; the real ones are run by tests/test_export.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ghostedge import pipeline
+from ghostedge.errors import ConvertError, GhostedgeError, ManifestError, OutputError, ParityError, UsageError
+from ghostedge.manifest import Manifest
+from ghostedge.pipeline import Event, ExportRequest, export, plan
+from ghostedge.recipe import recipes
+from ghostedge.types import Artifact, InputSpec, StageOutput
+
+WEIGHTS = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
+
+
+class TinyRuntime:
+    """Logits are the mean colour times a matrix, which is what the model file holds."""
+
+    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+        self.artifact, self.input, self.info = artifact, artifact.input, {"name": "tiny", "version": "1"}
+        self.weights = np.load(artifact.path, allow_pickle=False)
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        mean = batch.mean(axis=(2, 3) if self.input.layout == "NCHW" else (1, 2), dtype=np.float64)
+        return (mean @ self.weights).astype(np.float32)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> TinyRuntime:
+        return self
+
+    def __exit__(self, *args: object) -> None: ...
+
+
+@dataclasses.dataclass
+class TinyStage:
+    """Copies the source's matrix; `fault` may change it or raise."""
+
+    source: str
+    target: str
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    packages: tuple[str, ...] = ("numpy",)
+    built: ClassVar[list[str]] = []
+    faults: ClassVar[dict[str, Callable[[NDArray[Any]], NDArray[Any]]]] = {}
+
+    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        made = []
+        for output in outputs:
+            weights = np.load(source.path, allow_pickle=False)
+            weights = self.faults.get(f"{self.target}_{output.precision}", lambda w: w)(weights)
+            artifact = Artifact(output.path, self.target, output.input, output.labels, output.precision)  # type: ignore[arg-type]
+            for path in artifact.files:
+                with open(path, "wb") as file:
+                    np.save(file, weights)
+            self.built.append(output.path.name)
+            made.append(artifact)
+        return tuple(made)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
+    sources = {"mindir": "checkpoint", "onnx": "mindir", "openvino": "onnx", "tflite": "onnx"}
+    monkeypatch.setattr(pipeline, "make_stage", lambda target: TinyStage(sources[target], target))
+    monkeypatch.setattr(pipeline, "open_runtime", TinyRuntime)
+    monkeypatch.setattr(TinyStage, "built", [])
+    monkeypatch.setattr(TinyStage, "faults", {})
+    return TinyStage
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> ExportRequest:
+    with open(tmp_path / "net.ckpt", "wb") as file:
+        np.save(file, WEIGHTS)
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 300, 400, 3), np.uint8)
+    pictures[1] //= 4  # pictures of different colours, so that the logits depend on them
+    pictures[2, :, :, 0] //= 8
+    images = tuple(tmp_path / f"{index}.png" for index in range(3))
+    for picture, path in zip(pictures, images, strict=True):
+        Image.fromarray(picture).save(path)
+    return ExportRequest(
+        source=Artifact(tmp_path / "net.ckpt", "checkpoint", InputSpec()),
+        recipes=tuple(recipes().values()),
+        output=tmp_path / "build",
+        images=images,
+        name="net",
+    )
+
+
+ALL = ["net.mindir", "net.onnx", "net_fp16.tflite", "net_fp16.xml", "net_fp32.tflite", "net_fp32.xml"]
+
+
+def test_sources_come_before_what_is_made_from_them(tiny: type[TinyStage]) -> None:
+    steps = plan((recipes()["tflite_fp16"],), "checkpoint")
+    assert [step.stage.target for step in steps] == ["mindir", "onnx", "tflite"]
+    assert [step.source for step in steps] == [None, "mindir_fp32", "onnx_fp32"]
+    assert [step.stage.target for step in plan((recipes()["onnx_fp32"],), "mindir")] == ["onnx"]
+
+
+def test_a_mindir_is_not_made_from_a_mindir(tiny: type[TinyStage]) -> None:
+    with pytest.raises(UsageError, match="already a mindir"):
+        plan((recipes()["mindir_fp32"],), "mindir")
+
+
+def test_everything_is_made_verified_and_recorded(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    manifest = export(request_)
+    assert sorted(tiny.built) == ALL
+    assert manifest == Manifest.read(request_.output)
+    assert {r.files[0].name for r in manifest.artifacts.values()} == set(ALL)
+    assert manifest.artifacts["tflite_fp32"].source == "net.onnx"
+    assert manifest.artifacts["tflite_fp32"].difference.snr_db > 100
+    assert sorted(p.name for p in request_.output.iterdir()) == sorted(
+        [*ALL, "net_fp16.bin", "net_fp32.bin", "manifest.json"]
+    )
+
+
+def test_a_second_run_does_nothing_and_says_so(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    export(request_)
+    before = {path.name: path.stat().st_mtime_ns for path in request_.output.iterdir() if path.name != "manifest.json"}
+    tiny.built.clear()
+    events: list[Event] = []
+    export(request_, events.append)
+    assert tiny.built == []
+    assert {event.kind for event in events} == {"unchanged"}
+    assert before == {p.name: p.stat().st_mtime_ns for p in request_.output.iterdir() if p.name != "manifest.json"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "removed", "removed .bin"])
+def test_a_damaged_artifact_is_made_again_and_it_alone(
+    tiny: type[TinyStage], request_: ExportRequest, damage: str
+) -> None:
+    export(request_)
+    tiny.built.clear()
+    victim = request_.output / ("net_fp16.bin" if damage.endswith(".bin") else "net_fp16.xml")
+    if damage == "truncated":
+        victim.write_bytes(victim.read_bytes()[:-1])
+    else:
+        victim.unlink()
+    export(request_)
+    assert tiny.built == ["net_fp16.xml"]
+
+
+def test_other_weights_make_everything_anew(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    export(request_)
+    tiny.built.clear()
+    with open(request_.source.path, "wb") as file:
+        np.save(file, WEIGHTS * 2)
+    events: list[Event] = []
+    export(request_, events.append)
+    assert sorted(tiny.built) == ALL
+    assert "other weights" in next(event.message for event in events if event.kind == "warning")
+
+
+def test_other_labels_make_the_artifacts_anew(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    export(request_)
+    tiny.built.clear()
+    labels = tuple("abcdefg")
+    export(dataclasses.replace(request_, source=dataclasses.replace(request_.source, labels=labels)))
+    assert sorted(tiny.built) == ALL
+
+
+def test_an_artifact_over_its_bound_is_rejected_and_the_others_stay(
+    tiny: type[TinyStage], request_: ExportRequest
+) -> None:
+    tiny.faults["openvino_fp16"] = lambda weights: weights * 1.02  # 34 dB
+    with pytest.raises(ParityError, match=r"net_fp16\.xml differs from net\.onnx.*SNR 34\.\d dB is below 50 dB") as caught:
+        export(request_)
+    assert caught.value.exit_code == 2
+    manifest = Manifest.read(request_.output)
+    assert manifest is not None
+    assert "openvino_fp16" not in manifest.artifacts
+    assert {"openvino_fp32", "tflite_fp16", "tflite_fp32"} <= manifest.artifacts.keys()
+    assert not (request_.output / "net_fp16.xml").exists()
+    assert {p.name for p in (request_.output / "rejected").iterdir()} == {"net_fp16.xml", "net_fp16.bin"}
+
+
+def test_a_flipped_class_is_over_the_bound_however_small_the_noise(
+    tiny: type[TinyStage], request_: ExportRequest
+) -> None:
+    # Two classes apart by far less than the noise: 75 dB of SNR, but another answer.
+    with open(request_.source.path, "wb") as file:
+        np.save(file, np.tile(WEIGHTS[:, :1], (1, 7)) + np.eye(3, 7, dtype=np.float32) * 1e-4)
+    tiny.faults["tflite_fp16"] = lambda weights: weights[:, ::-1]
+    with pytest.raises(ParityError, match="top-1 agreement 0.0% is below 90.0%"):
+        export(dataclasses.replace(request_, recipes=(recipes()["tflite_fp16"],)))
+
+
+def test_nothing_is_made_from_what_was_rejected(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    tiny.faults["onnx_fp32"] = lambda weights: weights + 0.01
+    events: list[Event] = []
+    with pytest.raises(ParityError):
+        export(request_, events.append)
+    assert tiny.built == ["net.mindir", "net.onnx"]
+    not_made = [event.recipe for event in events if "not made: onnx_fp32 failed" in event.message]
+    assert sorted(not_made) == ["openvino_fp16", "openvino_fp32", "tflite_fp16", "tflite_fp32"]
+
+
+def test_a_stage_that_fails_does_not_stop_its_sibling(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    def refuse(weights: NDArray[Any]) -> NDArray[Any]:
+        raise ConvertError("onnx2tf: no such operator")
+
+    tiny.faults["tflite_fp32"] = refuse
+    with pytest.raises(ConvertError, match="no such operator"):
+        export(request_)
+    manifest = Manifest.read(request_.output)
+    assert manifest is not None
+    assert sorted(manifest.artifacts) == ["mindir_fp32", "onnx_fp32", "openvino_fp16", "openvino_fp32"]
+
+
+def test_nan_logits_never_pass(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    tiny.faults["onnx_fp32"] = lambda weights: np.where(weights > 1, np.nan, weights)
+    with pytest.raises(ParityError, match="NaN"):
+        export(request_)
+
+
+def test_an_interrupted_export_leaves_whole_files_and_continues(
+    tiny: type[TinyStage], request_: ExportRequest
+) -> None:
+    def interrupt(weights: NDArray[Any]) -> NDArray[Any]:
+        raise KeyboardInterrupt
+
+    tiny.faults["tflite_fp32"] = interrupt
+    wanted = dataclasses.replace(request_, recipes=(recipes()["tflite_fp32"],))
+    with pytest.raises(KeyboardInterrupt):
+        export(wanted)
+    assert sorted(p.name for p in request_.output.iterdir()) == ["manifest.json", "net.mindir", "net.onnx"]
+    tiny.faults.clear()
+    tiny.built.clear()
+    export(wanted)
+    assert tiny.built == ["net_fp32.tflite"]
+
+
+def test_leftovers_of_a_killed_export_are_cleared(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    (request_.output / ".staging").mkdir(parents=True)
+    (request_.output / ".staging" / "net.onnx").write_text("half")
+    export(request_)
+    assert not (request_.output / ".staging").exists()
+
+
+def test_two_exports_into_one_folder_are_refused(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    with pipeline._locked(request_.output), pytest.raises(OutputError, match="another export is writing"):
+        export(request_)
+    export(request_)  # the lock goes with its holder
+
+
+def test_a_manifest_of_a_later_version_is_not_overwritten(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    request_.output.mkdir()
+    (request_.output / "manifest.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(ManifestError, match="schema version 99"):
+        export(request_)
+    assert tiny.built == []
+
+
+def test_weights_that_ignore_the_image_are_warned_about(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    black = request_.images[0].with_name("black.png")
+    Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(black)
+    # Twice the same picture under two names: the logits cannot depend on it.
+    twin = black.with_name("twin.png")
+    twin.write_bytes(black.read_bytes())
+    manifest = export(dataclasses.replace(request_, images=(black, twin)))
+    assert any("look untrained" in warning for warning in manifest.warnings)
+    assert export(dataclasses.replace(request_, force=True)).warnings == ()
+
+
+def test_no_images_is_an_error_not_a_pass(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    with pytest.raises(UsageError, match="no image"):
+        export(dataclasses.replace(request_, images=()))
+
+
+def test_several_failures_are_all_named(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    for recipe in ("openvino_fp32", "tflite_fp32"):
+        tiny.faults[recipe] = lambda weights: weights * 1.1
+    with pytest.raises(GhostedgeError) as caught:
+        export(request_)
+    assert "net_fp32.xml" in str(caught.value)
+    assert "net_fp32.tflite" in str(caught.value)
+    assert caught.value.exit_code == 2
