@@ -117,6 +117,7 @@ class Manifest:
         artifacts: recipe name -> record.
         environment: Python, platform, ghostedge.
         warnings: what a reader of the numbers should know.
+        peak_memory_mib: the most memory the export's process and its largest child held, MiB.
     """
 
     source: Mapping[str, Any]
@@ -124,6 +125,7 @@ class Manifest:
     artifacts: Mapping[str, ArtifactRecord] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    peak_memory_mib: Mapping[str, int] = field(default_factory=dict)
 
     def with_artifact(self, record: ArtifactRecord) -> Manifest:
         """A manifest in which `record` takes the place of an older one of the same recipe."""
@@ -137,6 +139,7 @@ class Manifest:
             "images": [dict(image) for image in self.images],
             "environment": dict(self.environment),
             "warnings": list(self.warnings),
+            "peak_memory_mib": dict(self.peak_memory_mib),
             "artifacts": {name: record.to_dict() for name, record in self.artifacts.items()},
         }
         return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -172,6 +175,7 @@ class Manifest:
                 artifacts={name: ArtifactRecord.from_dict(record) for name, record in data["artifacts"].items()},
                 environment=data["environment"],
                 warnings=tuple(data["warnings"]),
+                peak_memory_mib=data["peak_memory_mib"],
             )
         except (KeyError, TypeError, AttributeError) as exc:
             raise ManifestError(f"{path} is damaged ({type(exc).__name__}: {exc}); {advice}") from exc

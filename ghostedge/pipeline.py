@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ghostedge
+from ghostedge.artifact import open_artifact
 from ghostedge.compare import Difference, compare
 from ghostedge.data.preprocess import preprocess
-from ghostedge.errors import GhostedgeError, OutputError, ParityError, UsageError
+from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, UsageError
 from ghostedge.files import output_error, sha256_file
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.recipe import Recipe, recipes
@@ -170,6 +172,7 @@ class _Export:
         self.batches: dict[InputSpec, list[NDArray[Any]]] = {}
         self.logits: dict[str | None, NDArray[np.float32]] = {}
         self.errors: list[GhostedgeError] = []
+        self.found: Manifest | None = None
         self.manifest = Manifest(source={}, images=())
 
     def run(self) -> Manifest:
@@ -182,7 +185,9 @@ class _Export:
             for step in waiting:
                 for recipe in step.recipes:
                     self.on_event(Event("failed", recipe.name, f"not made: {step.source} failed"))
-            self.manifest.write(self.request.output)
+            if self.manifest != self.found:
+                self.manifest = dataclasses.replace(self.manifest, peak_memory_mib=_peak_memory_mib())
+                self.manifest.write(self.request.output)
         if self.errors:
             raise _first_and_rest(self.errors)
         return self.manifest
@@ -198,13 +203,16 @@ class _Export:
                     waiting.remove(ready)
                     if missing := self._missing(ready):
                         step = dataclasses.replace(ready, recipes=missing)
+                        for later in waiting:
+                            later.stage.prepare()
                         running[self._submit(pool, step, staging)] = (step, time.monotonic())
                 if not running:
                     return waiting
-                future = next(as_completed(running))
-                step, started = running.pop(future)
+                step, started = running.pop(future := next(as_completed(running)))
                 self._finish(step, future, time.monotonic() - started)
         finally:
+            for step in steps:
+                step.stage.close()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, pool: ThreadPoolExecutor, step: Step, staging: Path) -> Future[Any]:
@@ -230,17 +238,27 @@ class _Export:
             "platform": platform.platform(),
             "machine": platform.machine(),
         }
-        old = Manifest.read(request.output)
-        kept = {}
-        if old is not None:
-            if old.source.get("sha256") == source["sha256"]:
-                kept = dict(old.artifacts)
-            elif any(record.intact(request.output) for record in old.artifacts.values()):
-                self._warn(
-                    f"{request.output} held artifacts of {old.source.get('file')} with other weights; "
-                    "those made now replace them in the manifest"
+        new = Manifest(source=source, images=self.images, environment=environment)
+        old = self.found = Manifest.read(request.output)
+        if old is None:
+            return new
+        if old.source.get("sha256") != source["sha256"]:
+            self.on_event(
+                Event(
+                    "warning",
+                    "",
+                    f"{request.output} holds artifacts of {old.source.get('file')} with other weights; "
+                    "those made now take their place in the manifest",
                 )
-        return Manifest(source=source, images=self.images, artifacts=kept, environment=environment)
+            )
+            return new
+        same_run = old.images == self.images and not request.force
+        return dataclasses.replace(
+            new,
+            artifacts=old.artifacts,
+            warnings=old.warnings if same_run else (),
+            peak_memory_mib=old.peak_memory_mib,
+        )
 
     def _missing(self, step: Step) -> tuple[Recipe, ...]:
         """The recipes of `step` that must be built; the others are registered as they are."""
@@ -332,6 +350,12 @@ class _Export:
         self.on_event(Event("verify", recipe.name, f"running {self._path(recipe).name} on {len(self.images)} images"))
         source = self._logits_of(step.source)
         try:
+            # Read back from the file, so that what is verified is what the file says of itself.
+            staged = open_artifact(staged.path)
+            if staged.input != self._input(recipe) or staged.labels != self.request.source.labels:
+                raise ConvertError(
+                    f"{staged.path.name} was written with another InputSpec or other labels than asked for"
+                )
             logits, info = self._run(staged)
             difference = compare(source, logits)
             _hold_to(recipe, difference, self.models[step.source].path.name, staged.path.name)
@@ -402,6 +426,8 @@ class _Export:
             )
 
     def _warn(self, message: str) -> None:
+        if message in self.manifest.warnings:
+            return
         self.on_event(Event("warning", "", message))
         self.manifest = dataclasses.replace(self.manifest, warnings=(*self.manifest.warnings, message))
 
@@ -446,6 +472,14 @@ def _versions(stage: Stage) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
+
+
+def _peak_memory_mib() -> dict[str, int]:
+    """The most memory that this process, and the largest of its children, held at any time, in MiB."""
+    return {
+        "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "largest_child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+    }
 
 
 def _digest(value: Any) -> str:

@@ -213,6 +213,12 @@ class Stage(Protocol):
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
 
+    def prepare(self) -> None:
+        """Start in the background what `build` will need and what needs no source; calling it is optional."""
+
+    def close(self) -> None:
+        """Stop what `prepare` started, or a `build` in another thread. Harmless at any time."""
+
     def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
         """Make every output from `source`; outputs of one stage share the expensive part of the conversion.
 

@@ -46,6 +46,10 @@ class TinyRuntime:
     def __exit__(self, *args: object) -> None: ...
 
 
+#: What a real artifact says of itself; the stand-ins' files are too small to.
+tiny_described: dict[str, Artifact] = {}
+
+
 @dataclasses.dataclass
 class TinyStage:
     """Copies the source's matrix; `fault` may change it or raise."""
@@ -57,6 +61,10 @@ class TinyStage:
     built: ClassVar[list[str]] = []
     faults: ClassVar[dict[str, Callable[[NDArray[Any]], NDArray[Any]]]] = {}
 
+    def prepare(self) -> None: ...
+
+    def close(self) -> None: ...
+
     def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
         made = []
         for output in outputs:
@@ -66,6 +74,7 @@ class TinyStage:
             for path in artifact.files:
                 with open(path, "wb") as file:
                     np.save(file, weights)
+            tiny_described[output.path.name] = artifact
             self.built.append(output.path.name)
             made.append(artifact)
         return tuple(made)
@@ -76,6 +85,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
     sources = {"mindir": "checkpoint", "onnx": "mindir", "openvino": "onnx", "tflite": "onnx"}
     monkeypatch.setattr(pipeline, "make_stage", lambda target: TinyStage(sources[target], target))
     monkeypatch.setattr(pipeline, "open_runtime", TinyRuntime)
+    monkeypatch.setattr(pipeline, "open_artifact", lambda path: tiny_described[path.name])
     monkeypatch.setattr(TinyStage, "built", [])
     monkeypatch.setattr(TinyStage, "faults", {})
     return TinyStage
@@ -129,13 +139,13 @@ def test_everything_is_made_verified_and_recorded(tiny: type[TinyStage], request
 
 def test_a_second_run_does_nothing_and_says_so(tiny: type[TinyStage], request_: ExportRequest) -> None:
     export(request_)
-    before = {path.name: path.stat().st_mtime_ns for path in request_.output.iterdir() if path.name != "manifest.json"}
+    before = {path.name: path.stat().st_mtime_ns for path in request_.output.iterdir()}
     tiny.built.clear()
     events: list[Event] = []
     export(request_, events.append)
     assert tiny.built == []
     assert {event.kind for event in events} == {"unchanged"}
-    assert before == {p.name: p.stat().st_mtime_ns for p in request_.output.iterdir() if p.name != "manifest.json"}
+    assert before == {path.name: path.stat().st_mtime_ns for path in request_.output.iterdir()}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "removed", "removed .bin"])
@@ -176,7 +186,9 @@ def test_an_artifact_over_its_bound_is_rejected_and_the_others_stay(
     tiny: type[TinyStage], request_: ExportRequest
 ) -> None:
     tiny.faults["openvino_fp16"] = lambda weights: weights * 1.02  # 34 dB
-    with pytest.raises(ParityError, match=r"net_fp16\.xml differs from net\.onnx.*SNR 34\.\d dB is below 50 dB") as caught:
+    with pytest.raises(
+        ParityError, match=r"net_fp16\.xml differs from net\.onnx.*SNR 34\.\d dB is below 50 dB"
+    ) as caught:
         export(request_)
     assert caught.value.exit_code == 2
     manifest = Manifest.read(request_.output)
@@ -194,7 +206,7 @@ def test_a_flipped_class_is_over_the_bound_however_small_the_noise(
     with open(request_.source.path, "wb") as file:
         np.save(file, np.tile(WEIGHTS[:, :1], (1, 7)) + np.eye(3, 7, dtype=np.float32) * 1e-4)
     tiny.faults["tflite_fp16"] = lambda weights: weights[:, ::-1]
-    with pytest.raises(ParityError, match="top-1 agreement 0.0% is below 90.0%"):
+    with pytest.raises(ParityError, match=r"top-1 agreement 0\.0% is below 90\.0%"):
         export(dataclasses.replace(request_, recipes=(recipes()["tflite_fp16"],)))
 
 
@@ -226,9 +238,7 @@ def test_nan_logits_never_pass(tiny: type[TinyStage], request_: ExportRequest) -
         export(request_)
 
 
-def test_an_interrupted_export_leaves_whole_files_and_continues(
-    tiny: type[TinyStage], request_: ExportRequest
-) -> None:
+def test_an_interrupted_export_leaves_whole_files_and_continues(tiny: type[TinyStage], request_: ExportRequest) -> None:
     def interrupt(weights: NDArray[Any]) -> NDArray[Any]:
         raise KeyboardInterrupt
 
@@ -278,6 +288,19 @@ def test_weights_that_ignore_the_image_are_warned_about(tiny: type[TinyStage], r
 def test_no_images_is_an_error_not_a_pass(tiny: type[TinyStage], request_: ExportRequest) -> None:
     with pytest.raises(UsageError, match="no image"):
         export(dataclasses.replace(request_, images=()))
+
+
+def test_a_file_that_says_another_input_than_asked_for_is_refused(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swapped(path: Path) -> Artifact:
+        artifact = tiny_described[path.name]
+        spec = artifact.input
+        return dataclasses.replace(artifact, input=dataclasses.replace(spec, mean=spec.std, std=spec.mean))
+
+    monkeypatch.setattr(pipeline, "open_artifact", swapped)
+    with pytest.raises(ConvertError, match="another InputSpec"):
+        export(dataclasses.replace(request_, recipes=(recipes()["mindir_fp32"],)))
 
 
 def test_several_failures_are_all_named(tiny: type[TinyStage], request_: ExportRequest) -> None:
