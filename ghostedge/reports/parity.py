@@ -1,0 +1,208 @@
+"""The parity report: what was compared with what, with which result, and what that means in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ghostedge
+from ghostedge.errors import UsageError
+from ghostedge.evaluation.attribution import Attribution
+from ghostedge.evaluation.ledger import LedgerMetadata
+from ghostedge.evaluation.parity import ParityResult, worst_verdict
+from ghostedge.evaluation.statistics import Verdict
+from ghostedge.lazy import choose
+from ghostedge.reports.plots import signed
+
+__all__ = [
+    "PUBLISHED",
+    "SCHEMA_PATH",
+    "Comparison",
+    "LedgerSource",
+    "ParityReport",
+    "Published",
+    "explain",
+    "headline",
+    "published",
+]
+
+SCHEMA_VERSION = 1
+
+#: The JSON Schema (draft 2020-12) of the JSON report.
+SCHEMA_PATH = Path(__file__).with_name("parity.schema.json")
+
+_IMAGENET_VALIDATION = 50_000
+
+
+@dataclass(frozen=True)
+class LedgerSource:
+    """A ledger file and what it says about itself.
+
+    Attributes:
+        name: what the report calls it.
+        file: its file name.
+        sha256: of the file.
+        metadata: the model, the runtime, the host and the images behind its numbers.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    metadata: LedgerMetadata
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "name": self.name,
+            "file": self.file,
+            "sha256": self.sha256,
+            "metadata": json.loads(self.metadata.to_json()),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One candidate ledger and its result beside the reference."""
+
+    source: LedgerSource
+    result: ParityResult
+
+
+@dataclass(frozen=True)
+class Published:
+    """An accuracy that somebody else published: quoted, never compared.
+
+    Attributes:
+        model: the published model.
+        top1_percent: as published.
+        source: where.
+        note: what is known about how it was measured.
+    """
+
+    model: str
+    top1_percent: float
+    source: str
+    note: str
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "ghostnetv2_1x": Published(
+        model="ghostnetv2_1x",
+        top1_percent=74.0,
+        source="MindSpore model zoo, GhostNetV2",
+        note="published as 0.740; the evaluation drops the last partial batch: 49,920 of 50,000 images",
+    ),
+}
+
+
+def published(name: str, metadata: LedgerMetadata) -> Published:
+    """The published accuracy of `name`. Raises: UsageError for an unknown name or a model of other classes."""
+    entry = PUBLISHED[choose("published model", name, PUBLISHED)]
+    if metadata.classes != 1000:
+        raise UsageError(
+            f"--published {name} is an accuracy on ImageNet's 1,000 classes; this model has {metadata.classes}"
+        )
+    return entry
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Everything a parity report says.
+
+    Attributes:
+        reference: the ledger that the others are held to.
+        comparisons: one a candidate, in the order given; at least one.
+        max_drop_points: the margin.
+        attribution: the drop split by steps, where asked for.
+        attribution_sources: the ledgers of those steps, in order.
+        published: a published accuracy to quote beside the reference, where asked for.
+    """
+
+    reference: LedgerSource
+    comparisons: tuple[Comparison, ...]
+    max_drop_points: float
+    attribution: Attribution | None = None
+    attribution_sources: tuple[LedgerSource, ...] = ()
+    published: Published | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all comparisons."""
+        return worst_verdict(comparison.result.verdict for comparison in self.comparisons)
+
+    @property
+    def sources(self) -> tuple[LedgerSource, ...]:
+        """Every ledger behind the report, each once."""
+        every = (self.reference, *(c.source for c in self.comparisons), *self.attribution_sources)
+        return tuple({source.sha256 + source.file: source for source in every}.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, as `SCHEMA_PATH` describes them."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "ghostedge_version": ghostedge.__version__,
+            "verdict": self.verdict,
+            "max_drop_points": self.max_drop_points,
+            "reference": self.reference.to_dict(),
+            "published": None if self.published is None else asdict(self.published),
+            "comparisons": [
+                {"ledger": comparison.source.to_dict(), "result": comparison.result.to_dict()}
+                for comparison in self.comparisons
+            ],
+            "attribution": None
+            if self.attribution is None
+            else {
+                **self.attribution.to_dict(),
+                "ledgers": [source.to_dict() for source in self.attribution_sources],
+            },
+        }
+
+    def to_json(self) -> str:
+        """Indented JSON without NaN or infinity."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def headline(report: ParityReport) -> str:
+    """The outcome in one line, e.g. ``"1 of 3 artifacts drops by more than 0.5 points"``."""
+    total, margin = len(report.comparisons), f"{report.max_drop_points:g} points"
+    found = [comparison.result.verdict for comparison in report.comparisons]
+    if total == 1:
+        name = report.comparisons[0].source.name
+        return {
+            "PASS": f"{name} is within {margin} of the reference",
+            "FAIL": f"{name} drops by more than {margin}",
+            "INCONCLUSIVE": f"{name} needs more images to be judged",
+        }[found[0]]
+    if failed := found.count("FAIL"):
+        return f"{failed} of {total} artifacts {'drops' if failed == 1 else 'drop'} by more than {margin}"
+    if undecided := found.count("INCONCLUSIVE"):
+        return f"{undecided} of {total} artifacts {'needs' if undecided == 1 else 'need'} more images to be judged"
+    return f"All {total} artifacts are within {margin} of the reference"
+
+
+def explain(result: ParityResult) -> str:
+    """Why the verdict is what it is, in one or two sentences."""
+    drop, margin = result.drop, result.max_drop_points
+    if result.verdict == "PASS":
+        return (
+            f"With 95% confidence the true drop is at most {signed(drop.upper_points)} points, "
+            f"within the margin of {margin:g}."
+        )
+    if result.verdict == "FAIL":
+        return (
+            f"With 95% confidence the true drop is at least {signed(drop.lower_points)} points, "
+            f"beyond the margin of {margin:g}."
+        )
+    text = (
+        f"The true drop lies between {signed(drop.lower_points)} and {signed(drop.upper_points)} points "
+        f"(90% interval), and the margin of {margin:g} is inside."
+    )
+    if result.images_to_decide is None:
+        return f"{text} The observed drop is the margin itself: more images alone would not decide."
+    beyond = ", more than ImageNet's validation set has" if result.images_to_decide > _IMAGENET_VALIDATION else ""
+    return (
+        f"{text} About {result.images_to_decide:,} images would decide it{beyond} (80% power, at the rates seen here)."
+    )

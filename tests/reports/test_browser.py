@@ -1,0 +1,131 @@
+"""The report in a real browser: no console message, every plot drawn, no sideways scrolling, light and dark."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ghostedge.reports.page import Markup, element, page
+from ghostedge.reports.parity import ParityReport
+from ghostedge.reports.parity_html import parity_html
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="left out: Chromium is not installed")
+
+#: Nothing on the network; a fresh profile is added for each run.
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+]
+
+DARK = "--blink-settings=preferredColorScheme=0"
+
+#: Puts the page into frames of two widths and measures it there, since a window cannot be as narrow as a phone.
+PROBE = """<!DOCTYPE html><body><script>
+const widths = [375, 1200], found = {};
+for (const width of widths) {
+  const frame = document.createElement("iframe");
+  frame.style.cssText = `border:0;height:900px;width:${width}px`;
+  frame.srcdoc = SOURCE;
+  frame.onload = () => {
+    const page = frame.contentDocument, view = frame.contentWindow;
+    const visible = svg => view.getComputedStyle(svg.parentNode).display !== "none";
+    const shown = [...page.querySelectorAll("svg")].filter(visible);
+    found[width] = {
+      plots: shown.map(svg => {
+        const box = svg.getBoundingClientRect();
+        const marks = [...svg.querySelectorAll("circle, rect, polyline, polygon")];
+        const drawn = marks.filter(mark => { const b = mark.getBoundingClientRect(); return b.width * b.height > 0; });
+        return [box.width, box.height, marks.length - drawn.length, marks.length];
+      }),
+      scrollWidth: page.documentElement.scrollWidth,
+      background: view.getComputedStyle(page.body).backgroundColor,
+      smallest: Math.min(...shown.map(svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)),
+    };
+    if (Object.keys(found).length === widths.length) document.body.textContent = JSON.stringify(found);
+  };
+  document.body.append(frame);
+}
+</script></body>"""
+
+
+def chromium(tmp_path: Path, document: str, *flags: str) -> tuple[str, list[str]]:
+    """Open `document` from a file. Returns: what Chromium prints, and the console's messages."""
+    file = tmp_path / "page.html"
+    file.write_text(document, encoding="utf-8")
+    profile = tmp_path / "profile"
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *flags, file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def measure(tmp_path: Path, document: str, *flags: str) -> dict[str, Any]:
+    source = json.dumps(document).replace("</", "<\\/")
+    printed, messages = chromium(tmp_path, PROBE.replace("SOURCE", source), "--dump-dom", *flags)
+    assert messages == []
+    body = re.search(r"<body>(\{.*\})</body>", printed, re.DOTALL)
+    assert body, printed[-500:]
+    result: dict[str, Any] = json.loads(html.unescape(body[1]))
+    return result
+
+
+@pytest.fixture(scope="module")
+def document(report: ParityReport) -> str:
+    return parity_html(report, [f"animal {i}" for i in range(20)], {})
+
+
+def test_the_page_opens_from_a_file_without_a_message(document: str, tmp_path: Path) -> None:
+    screenshot = tmp_path / "parity.png"
+    _, messages = chromium(tmp_path, document, "--window-size=1200,2400", f"--screenshot={screenshot}")
+    assert messages == []
+    with Image.open(screenshot) as picture:
+        assert picture.size == (1200, 2400)
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 100, "the screenshot is blank"
+
+
+def test_every_plot_is_drawn_at_desk_and_phone_width(document: str, tmp_path: Path) -> None:
+    found = measure(tmp_path, document)
+    for width in ("375", "1200"):
+        plots = found[width]["plots"]
+        # Intervals and waterfall, then reliability for four artifacts and flips for the three that have some.
+        assert len(plots) == 2 + 4 + 3
+        assert all(w > 100 and h > 100 and missing == 0 and marks > 1 for w, h, missing, marks in plots)
+        assert found[width]["scrollWidth"] <= int(width), "the page scrolls sideways"
+        assert found[width]["smallest"] > 0.9, "text in a plot is shrunk"
+
+
+def test_dark_is_dark(document: str, tmp_path: Path) -> None:
+    light, dark = (measure(tmp_path, document, *flags)["1200"]["background"] for flags in ((), (DARK,)))
+    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (light, dark)]
+    assert brightness[0] > 3 * 230
+    assert brightness[1] < 3 * 40
+
+
+def test_the_checks_see_a_console_message_and_a_plot_that_is_not_drawn(tmp_path: Path) -> None:
+    wide = element("div", "x" * 10, style="width: 3000px")
+    empty = element("div", element("svg", element("rect", width=0, height=5), viewBox="0 0 200 200"))
+    blocked = element("img", src="https://example.invalid/x.png", alt="")
+    found = measure(tmp_path, page("faults", Markup(empty + wide)))["1200"]
+    assert found["scrollWidth"] > 1200
+    assert found["plots"][0][2] == 1
+    _, messages = chromium(tmp_path, page("faults", blocked), "--dump-dom")
+    assert any("Content Security Policy" in message for message in messages)
