@@ -14,6 +14,9 @@
     ├── RecipeError                 a recipe that cannot be read or asks for the impossible
     ├── ManifestError               a manifest of another schema version, or a damaged one
     ├── FetchError                  a download that failed
+    ├── DatasetError                a data set of another layout, damaged, or with impossible labels
+    ├── DeviceError                 a device that cannot be reached or used for a benchmark
+    ├── LedgerError                 a ledger that is damaged, or that does not fit another one
     └── ParityError                 exit code 2: an artifact differs from its source by more than its bound
 
 A message is one line: what is wrong, where, and what to do. Errors of other libraries become one of
@@ -28,9 +31,12 @@ __all__ = [
     "ArtifactError",
     "CheckpointError",
     "ConvertError",
+    "DatasetError",
+    "DeviceError",
     "FetchError",
     "GhostedgeError",
     "ImageError",
+    "LedgerError",
     "ManifestError",
     "MissingExtraError",
     "OutputError",
@@ -38,6 +44,7 @@ __all__ = [
     "RecipeError",
     "UnsupportedPrimitiveError",
     "UsageError",
+    "first_line",
 ]
 
 
@@ -99,7 +106,7 @@ class UnsupportedPrimitiveError(ConvertError):
         listing = "; ".join(f"'{primitive}' at {', '.join(names)}" for primitive, names in sorted(nodes.items()))
         super().__init__(
             f"no lowering for {len(nodes)} primitive(s): {listing}; add one each in "
-            f"ghostedge/mindir/lowerings.py (supported: {', '.join(supported)})"
+            f"ghostedge/mindir/lowerings/ (supported: {', '.join(supported)})"
         )
 
 
@@ -115,7 +122,24 @@ class FetchError(GhostedgeError):
     """A download that failed; what already came is kept and the next call resumes it."""
 
 
+class DatasetError(GhostedgeError):
+    """A data set of another layout than the known ones, damaged, empty, or with labels the model does not have."""
+
+
+class DeviceError(GhostedgeError):
+    """A device that cannot be reached or used, or a benchmark that failed on it."""
+
+
+class LedgerError(GhostedgeError):
+    """A ledger that is damaged, or that does not fit the one beside it."""
+
+
 class ParityError(GhostedgeError):
     """An artifact differs from its source by more than its bound."""
 
     exit_code: ClassVar[int] = 2
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of another library's message, to end one of ours with; its type where it says nothing."""
+    return next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
@@ -22,8 +23,14 @@ def require(module: str, extra: str) -> ModuleType:
         extra: the extra of ghostedge that installs it.
     """
     package = module.partition(".")[0]
+    # MindSpore's generated messages refuse protobuf's C implementation, and a process has one: the one that is chosen
+    # when the first library (ONNX, TensorFlow) imports protobuf. The Python one measures the same on our models.
+    os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     if package == "mindspore":
-        os.environ.setdefault("GLOG_v", "3")  # MindSpore logs every graph pass as a warning on stderr
+        os.environ.setdefault("GLOG_v", "4")  # below that MindSpore logs warnings, and every error that it raises too
+    if package == "openvino" and "openvino" not in sys.modules:
+        # Importing OpenVINO reports home through this package unless it is absent; nothing here may need the network.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:

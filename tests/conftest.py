@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from ghostedge.types import Artifact, InputSpec, StageOutput
+
+# As `ghostedge.lazy.require` does, and for its reason: some tests import onnx or TensorFlow before MindSpore.
+os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -57,6 +65,35 @@ def oracle_logits() -> dict[str, NDArray[np.float32]]:
 
 
 @pytest.fixture(scope="session")
+def oracle_weights(
+    oracle_value: Callable[[str, tuple[int, ...]], NDArray[np.float32]], oracle_names: dict[str, list[int]]
+) -> dict[str, NDArray[np.float32]]:
+    """Official parameter name -> the oracle's weight, of the 1x network."""
+    return {name: oracle_value(name, tuple(shape)) for name, shape in oracle_names.items()}
+
+
+@pytest.fixture(scope="session")
+def oracle_checkpoint(oracle_weights: dict[str, NDArray[np.float32]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 1x checkpoint with the oracle's weights, like an official one: nothing recorded, so bilinear align_corners."""
+    from ghostedge.models.ckpt_format import write_ckpt
+
+    path = tmp_path_factory.mktemp("oracle") / "oracle_1x.ckpt"
+    write_ckpt(path, oracle_weights, {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def oracle_mindir(oracle_checkpoint: Path) -> Path:
+    """`oracle_checkpoint` as `MindIRStage` exports it, 224 x 224, beside it."""
+    pytest.importorskip("mindspore")
+    from ghostedge.stages.mindir import MindIRStage
+
+    output = StageOutput(oracle_checkpoint.with_suffix(".mindir"), "fp32", InputSpec())
+    (artifact,) = MindIRStage().build(Artifact(oracle_checkpoint, "checkpoint", InputSpec()), (output,))
+    return artifact.path
+
+
+@pytest.fixture(scope="session")
 def photo_dir() -> Path:
     """The folder of real ImageNet photos that lies beside the project; the test is skipped where it is absent."""
     folder = SHARED / "images"
@@ -69,3 +106,204 @@ def photo_dir() -> Path:
 def photos(photo_dir: Path) -> list[Path]:
     """The 66 photos, sorted by name."""
     return sorted(photo_dir.glob("*.JPEG"))
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small image classifier as ONNX: input (batch, 3, 32, 32), logits (batch, 5), with what GhostNetV2 is made of.
+
+    A strided convolution with symmetric pads, a depthwise 1 x 5 one, a hard sigmoid gate, a pooled branch that is
+    resized back (bilinear, align_corners), a concatenation, a dense layer.
+    """
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(7)
+    make, constants, nodes = onnx.helper.make_node, [], []
+
+    def constant(name: str, value: NDArray[Any]) -> str:
+        constants.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def conv(name: str, x: str, y: str, shape: tuple[int, ...], **attributes: Any) -> None:
+        weight = (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        bias = rng.standard_normal(shape[0]).astype(np.float32)
+        inputs = [x, constant(f"{name}.weight", weight), constant(f"{name}.bias", bias)]
+        nodes.append(make("Conv", inputs, [y], name, **attributes))
+
+    conv("stem", "input", "a", (8, 3, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1])
+    nodes.append(make("Relu", ["a"], ["b"], "stem_relu"))
+    conv("cheap", "b", "c", (8, 1, 1, 5), group=8, pads=[0, 2, 0, 2])
+    nodes.append(make("ReduceMean", ["c"], ["d"], "squeeze", axes=[2, 3], keepdims=1))
+    nodes.append(make("HardSigmoid", ["d"], ["e"], "excite", alpha=1 / 6, beta=0.5))
+    nodes.append(make("Mul", ["c", "e"], ["f"], "scale"))
+    nodes.append(make("AveragePool", ["b"], ["g"], "gate_pool", kernel_shape=[2, 2], strides=[2, 2]))
+    nodes.append(make("Sigmoid", ["g"], ["h"], "gate"))
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    scales = constant("gate_scales", np.array([1, 1, 2, 2], np.float32))
+    nodes.append(make("Resize", ["h", "", scales], ["i"], "gate_resize", **attributes))
+    nodes.append(make("Mul", ["f", "i"], ["j"], "gated"))
+    nodes.append(make("Concat", ["b", "j"], ["k"], "ghost", axis=1))
+    nodes.append(make("GlobalAveragePool", ["k"], ["l"], "pool"))
+    nodes.append(make("Flatten", ["l"], ["m"], "flatten"))
+    weight, bias = rng.standard_normal((5, 16)).astype(np.float32), rng.standard_normal(5).astype(np.float32)
+    dense = ["m", constant("head.weight", weight), constant("head.bias", bias)]
+    nodes.append(make("Gemm", dense, ["logits"], "head", transB=1))
+    float32, info = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "tiny",
+        [info("input", float32, ["batch", 3, 32, 32])],
+        [info("logits", float32, ["batch", 5])],
+        constants,
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
+    onnx.save(model, path)
+    return path
+
+
+LINEAR_WEIGHTS = np.array([[1, 0, -1, 0.5], [0, 1, -1, 0.5], [0.25, -0.25, 1, 0.5]], np.float32)
+LINEAR_BIAS = np.array([0.1, -0.2, 0.3, 0.0], np.float32)
+
+
+@pytest.fixture(scope="session")
+def linear_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Format -> a model file whose 4 logits are ``mean over the 8 x 8 pixels @ weights + bias``, without a description.
+
+    ``onnx`` and ``openvino`` take (n, 3, 8, 8) with a dynamic batch, ``tflite`` takes (1, 8, 8, 3).
+    """
+    onnx = pytest.importorskip("onnx")
+    openvino = pytest.importorskip("openvino")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    folder = tmp_path_factory.mktemp("linear")
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
+            helper.make_node("Gemm", ["mean", "weights", "bias"], ["logits"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(LINEAR_WEIGHTS, "weights"), numpy_helper.from_array(LINEAR_BIAS, "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "linear.onnx")
+    openvino.save_model(openvino.convert_model(folder / "linear.onnx"), folder / "linear.xml", compress_to_fp16=False)
+    return {
+        "onnx": folder / "linear.onnx",
+        "openvino": folder / "linear.xml",
+        "tflite": DATA / "linear" / "fp32.tflite",
+    }
+
+
+@pytest.fixture(scope="session")
+def linear_logits() -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What every one of `linear_models` computes, in numpy: (n, 8, 8, 3) -> (n, 4)."""
+    return lambda images: images.mean(axis=(1, 2)) @ LINEAR_WEIGHTS + LINEAR_BIAS
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """Precision (``"fp32"``, ``"fp16"``) -> what `TFLiteStage` makes of `tiny_onnx`; labels ``class 0`` to ``class 4``."""
+    from ghostedge.stages.tflite import TFLiteStage
+
+    folder = tmp_path_factory.mktemp("tiny_tflite")
+    spec = InputSpec(height=32, width=32, resize=36)
+    labels = tuple(f"class {index}" for index in range(5))
+    outputs = tuple(
+        StageOutput(folder / f"tiny_{precision}.tflite", precision, replace(spec, layout="NHWC"), labels)
+        for precision in ("fp32", "fp16")
+    )
+    built = TFLiteStage().build(Artifact(tiny_onnx, "onnx", spec, labels), outputs)
+    return {artifact.precision: artifact for artifact in built}
+
+
+@pytest.fixture(scope="session")
+def make_ledger() -> Callable[..., Any]:
+    """`make_ledger(logits, labels, **what)`: the ledger that a model with these logits would leave.
+
+    `what`: `file`, `precision`, `runtime`, `ids`, `errors`, `keep_logits`, and every field of `LedgerMetadata`.
+    """
+    from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256, rows_of_logits
+    from ghostedge.types import InputSpec
+
+    def make(
+        logits: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        *,
+        file: str = "model.tflite",
+        precision: str = "fp32",
+        runtime: str = "LiteRT",
+        ids: list[str] | None = None,
+        errors: list[str | None] | None = None,
+        keep_logits: bool = False,
+        **metadata: Any,
+    ) -> Ledger:
+        count, classes = logits.shape
+        names = np.array(ids or [f"ILSVRC2012_val_{i + 1:08d}.JPEG" for i in range(count)])
+        rows = rows_of_logits(names, labels, logits, errors or [None] * count, keep_logits=keep_logits)
+        fields: dict[str, Any] = {
+            "model": {
+                "file": file,
+                "sha256": hashlib.sha256(file.encode()).hexdigest(),
+                "format": {"ckpt": "checkpoint", "xml": "openvino"}.get(
+                    file.rpartition(".")[2], file.rpartition(".")[2]
+                ),
+                "precision": precision,
+            },
+            "input": InputSpec(),
+            "preprocessing": "opencv_linear",
+            "runtime": {"name": runtime, "version": "1.2.3"},
+            "device": "CPU",
+            "host": {"machine": "aarch64", "system": "Linux", "cpu": "Cortex-A76", "python": "3.11.9"},
+            "classes": classes,
+            "dataset": {"images": count, "ids_sha256": ids_sha256(names)},
+            "is_reference": file.endswith(".ckpt"),
+            "checkpoint_sha256": "c" * 64,
+        }
+        return Ledger.of(LedgerMetadata(**{**fields, **metadata}), rows)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def paired_logits() -> Callable[..., Any]:
+    """`paired_logits(losses=..., gains=..., others=...)`: labels, and logits of two models that differ in just these.
+
+    Returns labels int32 (images,), reference and candidate float32 (images, classes); 74% of the reference is right,
+    the candidate's logits carry noise of the size `noise` that turns no other decision.
+    """
+
+    def make(
+        *,
+        losses: int = 0,
+        gains: int = 0,
+        others: int = 0,
+        images: int = 2000,
+        classes: int = 20,
+        noise: float = 1e-3,
+        seed: int = 0,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, classes, images).astype(np.int32)
+        reference = rng.normal(0, 1.5, (images, classes))
+        row = np.arange(images)
+        right = row < 0.74 * images
+        best = np.where(right, labels, (labels + 1 + rng.integers(0, classes - 1, images)) % classes)
+        reference[row, best] = reference.max(axis=1) + 4 * noise * np.sqrt(classes) + rng.exponential(2.0, images)
+        candidate = reference + np.clip(rng.normal(0, noise, reference.shape), -2 * noise, 2 * noise)
+
+        def flip(rows: NDArray[np.intp], winner: NDArray[Any]) -> None:
+            candidate[rows, winner] = candidate[rows].max(axis=1) + 0.01 + rng.exponential(0.5, len(rows))
+
+        lost = np.flatnonzero(right)[:losses]
+        wrong = np.flatnonzero(~right)
+        gained, other = wrong[:gains], wrong[gains : gains + others]
+        assert (len(lost), len(gained), len(other)) == (losses, gains, others), "more flips than images for them"
+        flip(lost, (labels[lost] + 1) % classes)
+        flip(gained, labels[gained])
+        neither = (labels[other] + 1) % classes
+        flip(other, np.where(neither == best[other], (labels[other] + 2) % classes, neither))
+        return labels, reference.astype(np.float32), candidate.astype(np.float32)
+
+    return make

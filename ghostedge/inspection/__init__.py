@@ -1,0 +1,43 @@
+"""Look into model files without running them: operators, sizes, inputs, quantisation, what runs fast."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ghostedge.artifact import FORMATS, read_description
+from ghostedge.errors import ArtifactError
+from ghostedge.inspection.summary import ModelSummary, Port, Weights
+from ghostedge.lazy import resolve
+from ghostedge.types import Format
+
+__all__ = ["ModelSummary", "Port", "Weights", "inspect"]
+
+#: Format -> the function that reads it.
+_READERS: dict[Format | None, str] = {
+    "mindir": "ghostedge.inspection.mindir:inspect_mindir",
+    "onnx": "ghostedge.inspection.onnx:inspect_onnx",
+    "openvino": "ghostedge.inspection.openvino:inspect_openvino",
+    "tflite": "ghostedge.inspection.tflite:inspect_tflite",
+}
+
+
+def inspect(path: Path) -> ModelSummary:
+    """What the model file at `path` holds.
+
+    Args:
+        path: ``.mindir``, ``.onnx``, ``.xml`` (OpenVINO IR, its ``.bin`` beside it) or ``.tflite``, of any origin.
+
+    Raises:
+        ArtifactError: it is missing, empty, damaged or not such a model.
+        MissingExtraError: the package that reads this format is not installed.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind == "checkpoint":
+        raise ArtifactError(f"{path} is a checkpoint: weights without a graph; export it to MindIR and inspect that")
+    description = read_description(path)  # refuses what is no model by its name
+    try:
+        summary: ModelSummary = resolve(_READERS[kind])(path)
+    except OSError as exc:
+        raise ArtifactError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    return dataclasses.replace(summary, description=description)

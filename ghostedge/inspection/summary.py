@@ -1,0 +1,143 @@
+"""What a model file holds, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ghostedge.description import Description
+from ghostedge.tflite.coverage import Coverage
+from ghostedge.types import Format
+
+__all__ = ["ModelSummary", "Port", "Weights", "macs"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the model.
+
+    Attributes:
+        name: as in the file.
+        dtype: ``"float32"``, ``"int8"``, ...
+        shape: sizes; a name or ``"?"`` where any size goes.
+        scale: quantisation step; 0 where the tensor is not quantised.
+        zero_point: the integer that means 0.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The constants that carry values: all but integers for shapes, axes and indices.
+
+    A handful of numbers of the graph itself, a Clip's bounds or a Resize's scales, are among them.
+
+    Attributes:
+        parameters: how many numbers.
+        stored_bytes: what they take in the file.
+        dtypes: dtype -> how many numbers.
+    """
+
+    parameters: int
+    stored_bytes: int
+    dtypes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, constants: Iterable[tuple[str, int, int]]) -> Weights:
+        """Add up constants, given as (dtype, numbers, bytes)."""
+        dtypes: Counter[str] = Counter()
+        stored = 0
+        for dtype, count, size in constants:
+            dtypes[dtype] += count
+            stored += size
+        return cls(sum(dtypes.values()), stored, dict(dtypes.most_common()))
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What `ghostedge.inspection.inspect` found.
+
+    Attributes:
+        path: the file.
+        format: of the file.
+        files: name -> bytes, of each file the artifact consists of.
+        producer: what wrote it, as far as it says so; may be empty.
+        inputs: what it takes.
+        outputs: what it gives.
+        operators: kind -> how many, most frequent first; constants do not count.
+        weights: its parameters.
+        macs: multiply-adds of convolutions and matrix products for one image; None where a size is unknown.
+        quantised_per_tensor: tensors with one quantisation step.
+        quantised_per_channel: tensors with a quantisation step a channel.
+        description: what ghostedge embedded; None in a file of other origin.
+        xnnpack: what LiteRT's XNNPACK runs of it; TFLite only.
+        spatial_transposes: tensors made by transposing a feature map; TFLite only.
+    """
+
+    path: Path
+    format: Format
+    files: Mapping[str, int]
+    producer: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    operators: Mapping[str, int]
+    weights: Weights
+    macs: int | None
+    quantised_per_tensor: int = 0
+    quantised_per_channel: int = 0
+    description: Description | None = None
+    xnnpack: Coverage | None = None
+    spatial_transposes: tuple[str, ...] = field(default=())
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of all its files."""
+        return sum(self.files.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        plain = dataclasses.asdict(self)
+        plain["path"] = str(self.path)
+        plain["file_bytes"] = self.file_bytes
+        if self.description is not None:
+            plain["description"] = {
+                "input": self.description.input.to_dict(),
+                "labels": list(self.description.labels),
+                "precision": self.description.precision,
+            }
+        return plain
+
+
+def macs(positions: Sequence[int], weight: Sequence[int]) -> int | None:
+    """Multiply-adds of a product that uses every weight once at every position.
+
+    Args:
+        positions: sizes whose product is the number of positions: rows and columns of a convolution's output, rows of
+            a matrix; a size below 1 is unknown.
+        weight: the weight's sizes.
+
+    Returns:
+        None where a size is unknown.
+    """
+    sizes = (*positions, *weight)
+    return math.prod(sizes) if all(size > 0 for size in sizes) else None
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum; None where one of them is unknown."""
+    result = 0
+    for count in counts:
+        if count is None:
+            return None
+        result += count
+    return result

@@ -1,0 +1,124 @@
+"""Run checkpoints and MindIR files in MindSpore, the reference for everything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.errors import ArtifactError, first_line
+from ghostedge.models.checkpoint import load_checkpoint
+from ghostedge.models.ghostnetv2 import build_cell
+from ghostedge.models.mindir_info import describe_mindir
+from ghostedge.models.mindspore_session import LOCK, mindspore_on
+from ghostedge.models.variants import check_input_size
+from ghostedge.runtimes.base import SingleImageRuntime, check_batch
+from ghostedge.types import Artifact
+
+__all__ = ["MindSporeRuntime"]
+
+
+class MindSporeRuntime(SingleImageRuntime):
+    """A checkpoint as a Cell, or a MindIR as a graph, in MindSpore.
+
+    A MindIR of batch 1 runs image by image. A checkpoint runs eagerly, which starts at once, unless `batch_size` is
+    given: then a graph is compiled for batches of that size (about 10 s on a CPU), which pays for many images; batches
+    of other sizes are cut and filled up.
+
+    `threads` is handed to MindSpore, which accepts it once a process; its CPU scheduler adds a thread of its own.
+
+    Args:
+        artifact: of format ``"checkpoint"`` or ``"mindir"``.
+        threads: kernel threads on the CPU.
+        device_target: ``"CPU"``, ``"GPU"`` or ``"Ascend"``; one for the whole process.
+        batch_size: compile a checkpoint's graph for batches of this size; None runs it eagerly.
+
+    Attributes:
+        info: ``name``, ``version``, ``threads``, ``device_target``, ``mode`` (``"eager"`` or ``"graph"``) and
+            ``batch_size`` (None where the Cell takes any).
+
+    Raises:
+        ArtifactError: the file is no MindIR, or does not take what `artifact.input` says.
+        CheckpointError: the checkpoint is damaged or of another network.
+        UsageError: MindSpore cannot run on `device_target`, or `threads` or the input is too small.
+        MissingExtraError: MindSpore is not installed.
+    """
+
+    def __init__(
+        self, artifact: Artifact, threads: int = 1, *, device_target: str = "CPU", batch_size: int | None = None
+    ) -> None:
+        super().__init__(artifact, threads)
+        if self.input.layout != "NCHW" or self.input.dtype != "float32":
+            raise ArtifactError(
+                f"{artifact.path} takes NCHW float32, its input spec says {self.input.layout} {self.input.dtype}; "
+                "give the right one with --input-spec"
+            )
+        if artifact.format == "mindir":
+            info = describe_mindir(artifact.path)
+            self._check_model([info.input_shape], [info.output_shape])
+            batch_size = 1
+        else:
+            check_input_size(self.input.height, self.input.width)
+            checkpoint = load_checkpoint(artifact.path, len(artifact.labels) or None)
+        ms = mindspore_on(device_target)
+        self._tensor = ms.Tensor
+        self._batch_size = batch_size
+        with LOCK:
+            if device_target == "CPU":
+                _set_threads(ms, threads)
+            if artifact.format == "mindir":
+                self._model: Any = _load_mindir(ms, artifact.path)
+            else:
+                self._model = build_cell(checkpoint.variant, checkpoint.weights)
+                if batch_size is not None:
+                    self._model = ms.jit(self._model)
+            if batch_size is not None:
+                self._infer(np.zeros(self.input.shape(batch_size), np.float32))  # compile now, not in the first `run`
+        self.info = {
+            "name": "mindspore",
+            "version": ms.__version__,
+            "threads": threads,
+            "device_target": device_target,
+            "mode": "eager" if batch_size is None else "graph",
+            "batch_size": batch_size,
+        }
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits float32 (n, classes) of a batch float32 (n, 3, h, w), RGB, normalised. Raises: ArtifactError."""
+        if self._batch_size == 1 or not self._open:
+            return super().run(batch)
+        check_batch(batch, self.artifact)
+        size = self._batch_size or len(batch)
+        filled = np.concatenate([batch, np.zeros((-len(batch) % size, *batch.shape[1:]), np.float32)])
+        rows: NDArray[np.float32] = np.concatenate(
+            [self._infer(filled[i : i + size]) for i in range(0, len(filled), size)]
+        )
+        return rows[: len(batch)]
+
+    def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
+        try:
+            with LOCK:
+                logits: NDArray[np.float32] = self._model(self._tensor(image)).asnumpy()
+        except Exception as exc:  # MindSpore raises RuntimeError, ValueError, TypeError, ...
+            raise ArtifactError(f"{self.artifact.path} failed in mindspore: {first_line(exc)}") from exc
+        return logits
+
+    def _release(self) -> None:
+        self._model = None
+
+
+def _load_mindir(ms: Any, path: Path) -> Any:
+    try:
+        return ms.nn.GraphCell(ms.load(str(path)))
+    except Exception as exc:
+        raise ArtifactError(f"{path} is not a MindIR that mindspore can load: {first_line(exc)}") from exc
+
+
+def _set_threads(ms: Any, threads: int) -> None:
+    try:
+        ms.device_context.cpu.op_tuning.threads_num(threads)
+    except RuntimeError as exc:
+        if "repeatedly" not in str(exc):
+            raise

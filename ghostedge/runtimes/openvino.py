@@ -1,0 +1,89 @@
+"""Run an OpenVINO IR on the CPU, in float32 whatever the device would choose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.errors import ArtifactError
+from ghostedge.lazy import require
+from ghostedge.runtimes.base import Shape, SingleImageRuntime
+from ghostedge.types import Artifact
+
+__all__ = ["OpenVinoRuntime"]
+
+
+class OpenVinoRuntime(SingleImageRuntime):
+    """An `.xml` with its `.bin` in OpenVINO's CPU plugin, tuned for the latency of one image.
+
+    ``INFERENCE_PRECISION_HINT=f32``: without it ARM (and x86 with bfloat16) computes convolutions in 16 bits, and the
+    file's own precision could not be told from the device's. Weights stored as float16 are widened; 8-bit layers of a
+    quantised IR stay 8-bit.
+
+    Attributes:
+        info: ``name``, ``version``, ``threads``, ``device``, ``inference_precision``.
+
+    Raises:
+        ArtifactError: not an OpenVINO IR, or not one that takes ``artifact.input``.
+        MissingExtraError: openvino is not installed.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+        super().__init__(artifact, threads)
+        openvino = require("openvino", "openvino")
+        try:
+            core = openvino.Core()
+            model = core.read_model(artifact.path)
+        except Exception as exc:  # openvino raises bare RuntimeError, and others
+            raise ArtifactError(f"{artifact.path} is not an OpenVINO IR that can be loaded: {_line(exc)}") from exc
+        self._check_model([_shape(port) for port in model.inputs], [_shape(port) for port in model.outputs])
+        kind = model.inputs[0].element_type.to_dtype()
+        if kind not in (np.float32, np.float16, np.uint8) or (kind == np.uint8) != (self.input.dtype == "uint8"):
+            raise ArtifactError(f"{artifact.path} takes {kind}, its input spec says {self.input.dtype}")
+        try:
+            model.reshape(list(self.input.shape(1)))
+            compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": "f32",
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": "1",
+                },
+            )
+        except Exception as exc:
+            raise ArtifactError(f"{artifact.path} cannot be compiled by OpenVINO: {_line(exc)}") from exc
+        self._request: Any = compiled.create_infer_request()
+        self._dtype = kind
+        self.info = {
+            "name": "openvino",
+            "version": openvino.__version__.partition("-")[0],  # without the build it is from
+            "threads": threads,
+            "device": "CPU",
+            "inference_precision": compiled.get_property("INFERENCE_PRECISION_HINT").to_string(),
+        }
+
+    def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
+        try:
+            outputs = self._request.infer({0: image.astype(self._dtype, copy=False)}, share_inputs=True)
+            logits: NDArray[Any] = outputs[0]  # a copy, which the next inference leaves alone
+        except Exception as exc:
+            raise ArtifactError(f"{self.artifact.path} failed in OpenVINO: {_line(exc)}") from exc
+        return logits
+
+    def _release(self) -> None:
+        self._request = None
+
+
+def _shape(port: Any) -> Shape:
+    """The dimensions; None for a dynamic one; () for a dynamic rank."""
+    shape = port.get_partial_shape()
+    return tuple(size.get_length() if size.is_static else None for size in shape) if shape.rank.is_static else ()
+
+
+def _line(exc: Exception) -> str:
+    """OpenVINO's messages trace its own source files; the last line says what is wrong."""
+    return str(exc).strip().splitlines()[-1].strip() if str(exc).strip() else type(exc).__name__

@@ -1,0 +1,136 @@
+"""Run a TFLite model with LiteRT, and say what of it the XNNPACK delegate took."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.errors import ArtifactError, MissingExtraError, first_line
+from ghostedge.lazy import require
+from ghostedge.runtimes.base import Shape, SingleImageRuntime
+from ghostedge.tflite.check import check_tflite
+from ghostedge.tflite.coverage import partition
+from ghostedge.types import Artifact
+
+__all__ = ["TFLiteRuntime"]
+
+_stderr_lock = threading.Lock()
+
+
+class TFLiteRuntime(SingleImageRuntime):
+    """A `.tflite` file in LiteRT (``ai_edge_litert``, or ``tflite_runtime`` where only that is installed).
+
+    An integer input is given the float32 batch quantised by the input's own scale and zero point; an integer output
+    is dequantised by its own. A uint8 input with ``InputSpec.dtype == "uint8"`` takes the pixels as they are.
+
+    Attributes:
+        info: ``name``, ``version``, ``threads``; ``delegate``: ``"XNNPACK"``, or None where it took nothing;
+            ``delegate_partitions``: in how many pieces; ``operators``: how many the model has;
+            ``operators_outside_delegate``: kind -> how many are left to LiteRT's own kernels.
+
+    Raises:
+        ArtifactError: not a whole TFLite model, or not one that takes ``artifact.input``.
+        MissingExtraError: neither package is installed.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+        super().__init__(artifact, threads)
+        package, version, module = _import_interpreter()
+        check_tflite(artifact.path)
+        try:
+            self._load(module, threads)
+        except (ValueError, RuntimeError) as exc:
+            raise ArtifactError(f"{artifact.path} is not a TFLite model that LiteRT loads: {first_line(exc)}") from exc
+        self.info = {"name": package, "version": version, "threads": threads, **self.info}
+
+    def _load(self, module: ModuleType, threads: int) -> None:
+        with _quiet_stderr():
+            self._model: Any = module.Interpreter(model_path=str(self.artifact.path), num_threads=threads)
+            inputs = self._model.get_input_details()
+            if len(inputs) == 1 and len(inputs[0]["shape"]) == 4 and inputs[0]["shape"][0] != 1:
+                self._model.resize_tensor_input(inputs[0]["index"], [1, *inputs[0]["shape"][1:]])
+            self._model.allocate_tensors()
+        inputs, outputs = self._model.get_input_details(), self._model.get_output_details()
+        self._check_model([_shape(details) for details in inputs], [_shape(details) for details in outputs])
+        self._in, self._out = inputs[0], outputs[0]
+        kind = np.dtype(self._in["dtype"])
+        quantised = kind.kind in "iu" and self._in["quantization"][0] > 0
+        if kind != self.input.dtype and not (quantised and self.input.dtype == "float32"):
+            raise ArtifactError(f"{self.artifact.path} takes {kind}, its input spec says {self.input.dtype}")
+        found = partition(self._model._get_ops_details())
+        self.info = {
+            "delegate": "XNNPACK" if found.partitions else None,
+            "delegate_partitions": found.partitions,
+            "operators": found.nodes,
+            "operators_outside_delegate": dict(Counter(found.outside)),
+        }
+
+    def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
+        if image.dtype != self._in["dtype"]:
+            image = _quantise(image, self._in)
+        try:
+            self._model.set_tensor(self._in["index"], image)
+            self._model.invoke()
+            output: NDArray[Any] = self._model.get_tensor(self._out["index"])
+        except (ValueError, RuntimeError) as exc:
+            raise ArtifactError(f"{self.artifact.path} failed in LiteRT: {first_line(exc)}") from exc
+        return _dequantise(output, self._out) if output.dtype.kind in "iu" else output
+
+    def _release(self) -> None:
+        self._model = None
+
+
+def _import_interpreter() -> tuple[str, str, ModuleType]:
+    """(distribution, its version, the module that has Interpreter)."""
+    try:
+        module = require("ai_edge_litert.interpreter", "tflite")
+        return "ai-edge-litert", require("ai_edge_litert", "tflite").__version__, module
+    except MissingExtraError as missing:
+        try:
+            module = require("tflite_runtime.interpreter", "tflite")
+            return "tflite-runtime", require("tflite_runtime", "tflite").__version__, module
+        except MissingExtraError:
+            raise missing from None
+
+
+def _shape(details: dict[str, Any]) -> Shape:
+    return tuple(map(int, details["shape"]))
+
+
+def _quantise(real: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
+    """``round(real / scale) + zero_point``, halves to even, clipped to the integer type."""
+    scale, zero_point = details["quantization"]
+    limits = np.iinfo(details["dtype"])
+    integers = np.clip(np.rint(real / np.float32(scale)) + zero_point, limits.min, limits.max)
+    return np.asarray(integers, details["dtype"])
+
+
+def _dequantise(integers: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
+    """``(integer - zero_point) * scale``; the integers themselves where the output is not quantised."""
+    scale, zero_point = details["quantization"]
+    if not scale:
+        return integers.astype(np.float32)
+    return (integers.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep LiteRT's C++ "INFO: Created TensorFlow Lite XNNPACK delegate" off stderr; failures come as exceptions."""
+    with _stderr_lock:
+        kept = os.dup(2)
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(null)

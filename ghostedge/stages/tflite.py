@@ -1,0 +1,211 @@
+"""Make TFLite models from ONNX with onnx2tf: float32 NHWC input, every operator on XNNPACK."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from ghostedge.description import Description
+from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError
+from ghostedge.files import atomic_path, output_error
+from ghostedge.lazy import choose
+from ghostedge.stages import _onnx2tf
+from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.metadata import embed
+from ghostedge.tflite.model import spatial_transposes, unpack
+from ghostedge.types import Artifact, Format, StageOutput
+
+__all__ = ["TFLiteStage"]
+
+_WORKER = "ghostedge.stages._onnx2tf"
+_XNNPACK = ("report", "require")
+
+
+class TFLiteStage:
+    """ONNX to TFLite, float32 or with weights stored as float16.
+
+    Needs: one image in, float32 (batch, channels, height, width); one row of logits out.
+
+    Promises, and checks on each file before it takes its place:
+
+    - the input is float32 (1, height, width, channels), named as in the ONNX; so is the output, (1, classes).
+      The batch is 1 because phones' delegates want static shapes; LiteRT's ``resize_tensor_input`` still works.
+    - LiteRT loads it and runs it, all of it on XNNPACK in one partition.
+    - no TRANSPOSE moves a feature map, unless the ONNX itself depends on the order of one (a Flatten of 7 x 7 pixels).
+    - it carries the standard metadata (`ghostedge.tflite.metadata`), and the same ONNX gives the same bytes.
+
+    The recipe's ``[options]``: ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is
+    not wholly on XNNPACK or that holds layout transposes; ``ghostedge inspect`` shows both.
+    """
+
+    source: Format = "onnx"
+    target: Format = "tflite"
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    packages: tuple[str, ...] = (
+        "onnx2tf",
+        "tensorflow",
+        "tf-keras",
+        "onnx",
+        "onnxruntime",
+        "ai-edge-litert",
+        "flatbuffers",
+    )
+
+    def __init__(self) -> None:
+        self._worker: _Worker | None = None
+
+    def prepare(self) -> None:
+        """Start to import TensorFlow in the process that `build` will use; calling it is optional.
+
+        The import takes seconds of one core, which can pass while the ONNX is still being made.
+
+        Raises:
+            MissingExtraError: onnx2tf or TensorFlow is not installed.
+            OutputError: there is no room for temporary files.
+        """
+        if self._worker is None:
+            self._worker = _Worker()
+
+    def close(self) -> None:
+        """Stop what `prepare` started, or a `build` that is running in another thread. Harmless at any time."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
+
+    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        """See `ghostedge.types.Stage`."""
+        for output in outputs:
+            _check(self, source, output)
+        try:
+            worker = self._worker = self._worker or _Worker()
+            raw = {output.precision: worker.directory / f"{output.precision}.tflite" for output in outputs}
+            reply = worker.convert(source.path, raw)
+            return tuple(_finish(source, output, raw[output.precision], reply) for output in outputs)
+        finally:
+            self.close()
+
+
+def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
+    """Raise ConvertError or UsageError for an output that this stage cannot make."""
+    choose("precision", output.precision, stage.precisions)
+    for option, value in output.options.items():
+        choose("option of target tflite", option, ["xnnpack"])
+        choose("value of option xnnpack", str(value), _XNNPACK)
+    if output.input != dataclasses.replace(source.input, layout="NHWC"):
+        raise ConvertError(
+            f"cannot make {output.path.name}: its input must be that of {source.path.name} in NHWC layout "
+            f"({source.input}), not {output.input}"
+        )
+
+
+def _finish(source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
+    """Embed the metadata, check what the stage promises, and put the file in its place."""
+    name = output.path.name
+    model = unpack(raw.read_bytes(), name)
+    transposes = spatial_transposes(model)
+    data = embed(
+        model,
+        Description(output.input, output.labels, output.precision),
+        name=output.path.stem,
+        input_name=reply.input,
+        output_name=reply.output,
+    )
+    with atomic_path(output.path) as partial:
+        partial.write_bytes(data)
+        try:
+            covered = coverage(partial)
+        except ArtifactError as exc:
+            raise ConvertError(f"LiteRT cannot run what onnx2tf made of {source.path}: {exc}") from exc
+        problems = []
+        if not covered.whole:
+            outside = ", ".join(sorted(set(covered.outside))) or "none"
+            problems.append(f"XNNPACK runs it in {covered.partitions} partitions, operators left out: {outside}")
+        if transposes and not reply.order_dependent:
+            problems.append(f"{len(transposes)} layout transpose(s) of feature maps, the first makes {transposes[0]}")
+        if problems and output.options.get("xnnpack", "require") == "require":
+            raise ConvertError(
+                f"{name} would be slow: {'; '.join(problems)}; "
+                'set xnnpack = "report" in the [options] of its recipe to accept it'
+            )
+    return Artifact(output.path, "tflite", output.input, output.labels, output.precision)
+
+
+class _Worker:
+    """One run of `ghostedge.stages._onnx2tf`; it starts at once and waits for the model.
+
+    Attributes:
+        directory: where it works; gone after `stop`.
+        log: all that it prints; kept only when it fails.
+    """
+
+    def __init__(self) -> None:
+        for package in ("onnx2tf", "tensorflow", "tf_keras", "onnx", "ai_edge_litert", "flatbuffers"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "export")
+        try:
+            self.directory = Path(tempfile.mkdtemp(prefix="ghostedge-onnx2tf-"))
+            self.log = self.directory.with_suffix(".log")
+            with self.log.open("wb") as log:
+                self._process = _start(self.directory, log)
+        except OSError as exc:
+            raise output_error(Path(tempfile.gettempdir()), exc) from exc
+
+    def convert(self, onnx: Path, outputs: Mapping[str, Path]) -> _onnx2tf.Reply:
+        """Send the request and wait for the reply. Raises: ConvertError."""
+        assert self._process.stdin
+        assert self._process.stdout
+        paths = {precision: str(path) for precision, path in outputs.items()}
+        request = _onnx2tf.Request(str(onnx.absolute()), paths)
+        with contextlib.suppress(BrokenPipeError):  # it has ended early; the reply below says why
+            self._process.stdin.write(json.dumps(dataclasses.asdict(request)) + "\n")
+            self._process.stdin.flush()
+        answer: dict[str, Any] = {}
+        with contextlib.suppress(ValueError):  # `stop`, called from another thread, closed it
+            for line in self._process.stdout:
+                answer = json.loads(line)
+                if "error" in answer:  # a `Reply`; what comes before it says that TensorFlow is there
+                    break
+        reply = _onnx2tf.Reply(**answer) if "error" in answer else _onnx2tf.Reply(error=self._died())
+        if reply.error:
+            raise ConvertError(f"cannot convert {onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}")
+        self.log.unlink(missing_ok=True)
+        return reply
+
+    def _died(self) -> str:
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return f"the conversion process ended with {how}" + (f" after saying '{lines[-1]}'" if lines else "")
+
+    def stop(self) -> None:
+        """End the process if it still runs, and remove its directory. Calling it twice is harmless."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _start(directory: Path, log: IO[bytes]) -> subprocess.Popen[str]:
+    # -P: this process's working directory is not a place to import from.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", _WORKER, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )

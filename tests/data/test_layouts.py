@@ -1,0 +1,354 @@
+"""The same pictures in every layout are the same data set; what is not a layout is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ghostedge.data.imagenet import imagenet_synsets
+from ghostedge.data.layouts import NO_LABELS, Dataset, labels_for, open_dataset, spread
+from ghostedge.errors import DatasetError, ImageError
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+#: File name -> (synset, label). Labels are places in the alphabetical order of ImageNet's 1,000 synsets.
+SYNSETS = imagenet_synsets()
+IMAGES = {
+    f"ILSVRC2012_val_{number:08d}.JPEG": (SYNSETS[label], label)
+    for number, label in [(1, 65), (2, 970), (3, 0), (4, 65), (5, 999), (6, 2), (7, 65)]
+}
+
+
+def content(name: str) -> bytes:
+    """Stands for the encoded image; layouts do not look into it."""
+    return f"bytes of {name}".encode() * 100
+
+
+def val_txt(names: list[str] | None = None) -> str:
+    return "".join(f"{name} {IMAGES[name][1]}\n" for name in names or IMAGES)
+
+
+def class_folders(root: Path) -> Path:
+    for synset in SYNSETS:
+        (root / "val" / synset).mkdir(parents=True)
+    for name, (synset, _) in IMAGES.items():
+        (root / "val" / synset / name).write_bytes(content(name))
+    return root / "val"
+
+
+def flat_with_val_txt(root: Path) -> Path:
+    folder = root / "images"
+    folder.mkdir()
+    for name in IMAGES:
+        (folder / name).write_bytes(content(name))
+    (folder / "val.txt").write_text(val_txt())
+    return folder
+
+
+def flat_with_csv(root: Path) -> Path:
+    folder = flat_with_val_txt(root)
+    (folder / "val.txt").unlink()
+    rows = [f"{name},{synset},{label}" for name, (synset, label) in IMAGES.items()]
+    (folder / "labels.csv").write_text("\n".join(["file,synset,index", *rows]))
+    return folder
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def tar_with_val_txt(root: Path) -> Path:
+    with tarfile.open(root / "ILSVRC2012_img_val.tar", "w") as tar:
+        for name in reversed(IMAGES):
+            add(tar, name, content(name))
+    (root / "val.txt").write_text(val_txt())
+    return root / "ILSVRC2012_img_val.tar"
+
+
+def tar_of_class_folders(root: Path) -> Path:
+    with tarfile.open(root / "val.tar", "w") as tar:
+        for name, (synset, _) in IMAGES.items():
+            add(tar, f"./val/{synset}/{name}", content(name))
+    return root / "val.tar"
+
+
+def shards(root: Path, of: int = 2) -> Path:
+    """As Hugging Face has them: shuffled, several row groups a file, file names with the synset behind."""
+    folder = root / "data"
+    folder.mkdir()
+    names = sorted(IMAGES, key=lambda name: name[::-1])
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for shard in range(2):
+        chosen = names[shard::2]
+        table = pa.table(
+            {
+                "image": pa.array(
+                    [{"bytes": content(n), "path": n.replace(".", f"_{IMAGES[n][0]}.")} for n in chosen], kind
+                ),
+                "label": pa.array([IMAGES[n][1] for n in chosen], pa.int64()),
+            }
+        )
+        parquet.write_table(table, folder / f"validation-{shard:05d}-of-{of:05d}.parquet", row_group_size=2)
+    return root
+
+
+def flat_with_devkit(root: Path) -> Path:
+    """The development kit as it is downloaded. Its own numbers run against the alphabet here."""
+    scipy_io = pytest.importorskip("scipy.io")
+    folder = flat_with_val_txt(root)
+    (folder / "val.txt").unlink()
+    number = {synset: 1000 - index for index, synset in enumerate(SYNSETS)}
+    synsets = np.zeros(1001, dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("num_children", "O")])
+    for row, synset in enumerate(sorted(SYNSETS, key=number.__getitem__)):
+        synsets[row] = (float(number[synset]), synset, 0.0)
+    synsets[1000] = (1001.0, "n00000001", 2.0)  # an inner node of WordNet
+    meta = io.BytesIO()
+    scipy_io.savemat(meta, {"synsets": synsets})
+    truth = "".join(f"{number[synset]}\n" for synset, _ in IMAGES.values())
+    with tarfile.open(root / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
+        add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
+        add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth.encode())
+    return folder
+
+
+LAYOUTS: dict[Callable[[Path], Path], str] = {
+    class_folders: "class folders",
+    flat_with_val_txt: "flat folder",
+    flat_with_csv: "flat folder",
+    flat_with_devkit: "flat folder",
+    tar_with_val_txt: "tar",
+    tar_of_class_folders: "tar",
+    shards: "Parquet shards",
+}
+
+
+def rows(dataset: Dataset) -> dict[str, tuple[int, bytes]]:
+    labels = labels_for(dataset, 1000)
+    return {str(name): (int(labels[i]), dataset.read(i)) for i, name in enumerate(dataset.image_ids)}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+def test_every_layout_gives_the_same_images_labels_and_ids(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
+    dataset = open_dataset(layout(tmp_path))
+    assert dataset.layout == LAYOUTS[layout]
+    assert rows(dataset) == {name: (label, content(name)) for name, (_, label) in IMAGES.items()}
+
+
+def test_a_development_kit_without_its_mat_file_points_to_val_txt(tmp_path: Path) -> None:
+    folder = flat_with_val_txt(tmp_path)
+    (folder / "val.txt").rename(folder / "ILSVRC2012_validation_ground_truth.txt")
+    with pytest.raises(DatasetError, match=r"order of its own and meta\.mat is not beside it; use .* or a val\.txt"):
+        open_dataset(folder)
+
+
+def test_file_names_that_repeat_carry_their_class_folder(tmp_path: Path) -> None:
+    for folder in ("cat", "dog"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.jpg").write_bytes(folder.encode())
+    dataset = open_dataset(tmp_path)
+    assert dataset.image_ids.tolist() == ["cat/1.jpg", "dog/1.jpg"]
+    assert dataset.labels.tolist() == [0, 1]
+
+
+# -- labels and models ------------------------------------------------------------------------------------------
+
+
+def folders(root: Path, *names: str) -> Dataset:
+    for name in names:
+        (root / name).mkdir()
+        (root / name / f"{name}.png").write_bytes(b"")
+    return open_dataset(root)
+
+
+def test_some_of_imagenets_synsets_keep_their_indices_for_a_model_of_1000_classes(tmp_path: Path) -> None:
+    dataset = folders(tmp_path, SYNSETS[3], SYNSETS[999])
+    assert labels_for(dataset, 1000).tolist() == [3, 999]
+    assert labels_for(dataset, 2).tolist() == [0, 1]  # a model that was trained on these two
+
+
+def test_folders_are_matched_with_a_models_class_names(tmp_path: Path) -> None:
+    dataset = folders(tmp_path, "daisy", "rose")
+    assert labels_for(dataset, 3, ("rose", "tulip", "daisy")).tolist() == [2, 0]
+
+
+def test_folders_that_cannot_be_the_models_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"2 class folders \(daisy, rose, \.\.\.\) but the model gives 1000 classes"):
+        labels_for(folders(tmp_path, "daisy", "rose"), 1000)
+
+
+def test_a_label_beyond_the_models_classes_is_refused_with_its_image(tmp_path: Path) -> None:
+    dataset = open_dataset(flat_with_val_txt(tmp_path))
+    with pytest.raises(
+        DatasetError, match=r"ILSVRC2012_val_00000005\.JPEG' has label 999, but .* 10 classes \(0\.\.9\)"
+    ):
+        labels_for(dataset, 10)
+
+
+def test_images_without_labels_are_taken_when_that_is_said(tmp_path: Path) -> None:
+    folder = flat_with_val_txt(tmp_path)
+    dataset = open_dataset(folder, NO_LABELS)
+    assert set(dataset.labels.tolist()) == {-1}
+    assert dataset.notes == ("the images have no labels: no accuracy is known",)
+
+
+def test_a_partial_set_says_so(tmp_path: Path) -> None:
+    folder = flat_with_val_txt(tmp_path)
+    (folder / "ILSVRC2012_val_00000007.JPEG").unlink()
+    dataset = open_dataset(folder)
+    assert dataset.notes == ("val.txt lists 7 images, 6 are there: accuracies are of those",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (val_txt(sorted(IMAGES)[:5]), r"2 of 7 images have no label in .*val\.txt, the first: .*00000006\.JPEG"),
+        (val_txt().replace(" 970", " tench"), r"line 2 of .*val\.txt is not an image name and a label from 0 up"),
+        (val_txt().replace(" 970", " -1"), r"line 2 of .*val\.txt is not an image name and a label from 0 up"),
+        (val_txt() + "ILSVRC2012_val_00000001.JPEG 66\n", r"line 8 .* a second label: 65 and 66"),
+    ],
+)
+def test_a_wrong_label_file_is_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:
+    folder = flat_with_val_txt(tmp_path)
+    (folder / "val.txt").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(folder)
+
+
+# -- limit ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_spreads_over_the_sorted_ids() -> None:
+    ids = np.array([f"{number:03d}" for number in range(100)])
+    assert ids[spread(ids, 4)].tolist() == ["012", "037", "062", "087"]
+
+
+def test_a_limit_takes_the_same_images_from_every_layout() -> None:
+    ids = np.array([f"{number:03d}" for number in range(100)])
+    shuffled = np.random.default_rng(0).permutation(ids)
+    assert sorted(shuffled[spread(shuffled, 7)]) == ids[spread(ids, 7)].tolist()
+    assert len(set(ids[spread(ids, 99)])) == 99
+
+
+def test_a_limit_above_the_number_of_images_takes_all() -> None:
+    assert len(spread(np.array(["a", "b"]), 50)) == 2
+
+
+def test_a_limit_of_zero_is_refused() -> None:
+    with pytest.raises(DatasetError, match="--limit 0 leaves no image"):
+        spread(np.array(["a"]), 0)
+
+
+# -- what is not a layout, or not a whole one ------------------------------------------------------------------
+
+
+def test_no_such_path(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"nowhere does not exist; --data takes class folders"):
+        open_dataset(tmp_path / "nowhere")
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"holds no images \(it is empty\); --data takes class folders"):
+        open_dataset(tmp_path)
+
+
+def test_one_level_too_high_points_to_the_validation_images(tmp_path: Path) -> None:
+    class_folders(tmp_path)
+    with pytest.raises(DatasetError, match=r"holds no images \(it has val\); give --data .*/val$"):
+        open_dataset(tmp_path)
+
+
+def test_a_folder_with_the_tar_points_to_the_tar(tmp_path: Path) -> None:
+    tar_with_val_txt(tmp_path)
+    with pytest.raises(DatasetError, match=r"it has ILSVRC2012_img_val\.tar, val\.txt\); give --data .*_val\.tar$"):
+        open_dataset(tmp_path)
+
+
+def test_flat_images_without_a_label_file(tmp_path: Path) -> None:
+    folder = flat_with_val_txt(tmp_path)
+    (folder / "val.txt").unlink()
+    with pytest.raises(DatasetError, match=r"7 images \(such as .*\) but there is no label file .* put val\.txt"):
+        open_dataset(folder)
+
+
+def test_images_beside_class_folders(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path)
+    (folder / "stray.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match="1 images beside folders with 7 more"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7, 0.9])
+def test_a_tar_that_was_cut_short(tmp_path: Path, keep: float) -> None:
+    tar = tar_with_val_txt(tmp_path)
+    data = tar.read_bytes().rstrip(b"\0")
+    tar.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(DatasetError, match="is cut short or damaged"):
+        open_dataset(tar)
+
+
+def test_a_tar_that_was_cut_between_two_images(tmp_path: Path) -> None:
+    """Python's tarfile takes this for a whole one: it would be a silently smaller data set."""
+    tar = tar_with_val_txt(tmp_path)
+    with tarfile.open(tar) as whole:
+        third = whole.getmembers()[2]
+    tar.write_bytes(tar.read_bytes()[: third.offset])
+    with tarfile.open(tar) as cut:
+        assert len(cut.getmembers()) == 2
+    with pytest.raises(DatasetError, match="no end mark"):
+        open_dataset(tar)
+
+
+def test_a_compressed_tar_says_how_to_unpack_it(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "val.tar.gz", "w:gz") as tar:
+        add(tar, "a.jpeg", b"")
+    with pytest.raises(DatasetError, match=r"is compressed, .* run: gunzip"):
+        open_dataset(tmp_path / "val.tar.gz")
+
+
+def test_the_training_tar_holds_tars(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "train.tar", "w") as tar:
+        add(tar, "n01440764.tar", b"")
+    with pytest.raises(DatasetError, match=r"holds no images \(it has n01440764\.tar\)"):
+        open_dataset(tmp_path / "train.tar")
+
+
+def test_a_missing_shard(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds 2 of 14 shards of 'validation'"):
+        open_dataset(shards(tmp_path, of=14))
+
+
+def test_a_shard_that_was_cut_short(tmp_path: Path) -> None:
+    root = shards(tmp_path)
+    shard = root / "data" / "validation-00001-of-00002.parquet"
+    shard.write_bytes(shard.read_bytes()[:-20])
+    with pytest.raises(DatasetError, match="cut short or not Parquet"):
+        open_dataset(root)
+
+
+def test_a_table_of_something_else(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": ["a"], "label": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(DatasetError, match="has the columns text string, label int64; it needs image"):
+        open_dataset(tmp_path / "x.parquet")
+
+
+def test_an_image_that_vanishes_is_an_image_error(tmp_path: Path) -> None:
+    folder = flat_with_val_txt(tmp_path)
+    dataset = open_dataset(folder)
+    (folder / dataset.image_ids[0]).unlink()
+    with pytest.raises(ImageError, match="cannot be read: No such file"):
+        dataset.read(0)
+
+
+def test_files_of_unreadable_kinds_are_not_passed_over(tmp_path: Path) -> None:
+    folder = flat_with_val_txt(tmp_path)
+    (folder / "holiday.webp").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"1 of 8 images have no label in .*: holiday\.webp"):
+        open_dataset(folder)
