@@ -1,1 +1,8 @@
 """From a MindIR file to ONNX: read the graph, rewrite it, lower it primitive by primitive."""
+
+from __future__ import annotations
+
+from ghostedge.mindir.convert import convert
+from ghostedge.mindir.lower import supported_primitives
+
+__all__ = ["convert", "supported_primitives"]

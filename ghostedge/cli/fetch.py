@@ -1,0 +1,87 @@
+"""``ghostedge fetch``: download a published checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ghostedge.models.fetch import Fetched
+
+__all__ = ["EPILOG", "HELP", "add_arguments", "run"]
+
+HELP = "download a published checkpoint, continuing where an earlier try stopped"
+
+EPILOG = """\
+examples:
+  ghostedge fetch ghostnetv2_1x
+  ghostedge fetch ghostnetv2_1x --output checkpoints --sha256 0123...cdef
+  ghostedge fetch flowers --url https://example.org/flowers.ckpt
+
+Address, size and SHA-256 are recorded in <file>.json. A file that is there and matches its record is left alone.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    parser.add_argument("name", metavar="NAME", help="ghostnetv2_1x; with --url any name, which the file gets")
+    parser.add_argument("--url", metavar="URL", help="another address, http or https")
+    parser.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="folder (default: this one)")
+    parser.add_argument("--sha256", metavar="HEX", help="the hash that the file must have")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command. Returns: 0; failures are raised."""
+    from ghostedge.models.fetch import fetch
+
+    options = {"url": args.url, "sha256": args.sha256}
+    if args.quiet or args.json:
+        fetched = fetch(args.name, args.output, **options)
+    else:
+        with _ProgressBar(args.name) as bar:
+            fetched = fetch(args.name, args.output, **options, on_progress=bar)
+    print(json.dumps(_as_dict(fetched)) if args.json else _as_text(fetched))
+    return 0
+
+
+class _ProgressBar:
+    """Bytes, speed and time left on stderr, from the first byte on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bar: Any = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self.bar is None:
+            from tqdm import tqdm
+
+            # `initial` keeps what an earlier run brought out of the speed.
+            self.bar = tqdm(desc=self.name, initial=done, total=total, unit="B", unit_scale=True, unit_divisor=1024)
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def __enter__(self) -> _ProgressBar:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _as_dict(fetched: Fetched) -> dict[str, Any]:
+    return {
+        "path": str(fetched.path),
+        "url": fetched.record.url,
+        "size_bytes": fetched.record.size_bytes,
+        "sha256": fetched.record.sha256,
+        "received_bytes": fetched.received_bytes,
+    }
+
+
+def _as_text(fetched: Fetched) -> str:
+    record = fetched.record
+    if fetched.received_bytes == 0:
+        return f"{fetched.path} is there and whole ({record.size_bytes} bytes, SHA-256 {record.sha256}); nothing to do"
+    return f"{fetched.path}: {record.size_bytes} bytes, SHA-256 {record.sha256}, recorded in {fetched.path.name}.json"

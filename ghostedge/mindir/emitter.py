@@ -1,0 +1,192 @@
+"""What a lowering works with: the table it enters itself into, and the hand that writes ONNX operators."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ghostedge.errors import ConvertError, GhostedgeError
+from ghostedge.mindir.graph import Graph, Node, Value
+
+__all__ = ["LOWERINGS", "Emitter", "Lowering", "lowers"]
+
+#: A function that writes one MindSpore primitive with ONNX operators. After the emitter it takes the arguments of the
+#: primitive by the names that MindSpore documents, whether the MindIR carries them as inputs or as attributes: `Value`
+#: for a tensor, plain Python for a number, flag, string, tuple or None. It returns the primitive's outputs in order;
+#: None for one that it cannot give.
+Lowering = Callable[..., "Value | Sequence[Value | None]"]
+
+#: Primitive -> the function that lowers it.
+LOWERINGS: dict[str, Lowering] = {}
+
+_F = TypeVar("_F", bound=Lowering)
+
+
+def lowers(*primitives: str) -> Callable[[_F], _F]:
+    """Enter the decorated function into `LOWERINGS` under these names."""
+
+    def enter(function: _F) -> _F:
+        for primitive in primitives:
+            if primitive in LOWERINGS:
+                raise ValueError(f"primitive {primitive!r} has two lowerings")
+            LOWERINGS[primitive] = function
+        return function
+
+    return enter
+
+
+class Emitter:
+    """Writes the operators of one primitive after another.
+
+    Attributes:
+        node: the primitive that is being lowered.
+        outputs: what MindSpore says that it makes; None for an output that nobody reads.
+    """
+
+    node: Node
+    outputs: tuple[Value | None, ...]
+
+    def __init__(self, graph: Graph) -> None:
+        self._source = graph
+        self._read = graph.uses()
+        #: MindIR name -> what it became.
+        self._lowered: dict[str, Value] = {
+            name: value for name, value in graph.values.items() if value.data is not None or name in graph.inputs
+        }
+        self._values: dict[str, Value] = dict(self._lowered)
+        self._nodes: list[Node] = []
+        self._count = 0
+
+    def lower(self, node: Node) -> None:
+        """Call the lowering of `node` and hold its result to the shapes and dtypes that MindSpore declared.
+
+        Raises:
+            ConvertError: an argument is missing or cannot be lowered; the result has another shape or dtype.
+        """
+        self.node = node
+        self.outputs = tuple(self._source.values[name] if self._read[name] else None for name in node.outputs)
+        lowering = LOWERINGS[node.op]
+        arguments = self._arguments(lowering, node)
+        try:
+            result = lowering(self, **arguments)
+        except GhostedgeError:
+            raise
+        except Exception as exc:  # what the file holds is not what MindSpore documents for this primitive
+            raise self.error(f"its arguments have an unknown form ({exc!r}); another MindSpore version?") from exc
+        results: Sequence[Value | None] = (result,) if isinstance(result, Value) else result
+        for index, output in enumerate(self.outputs):
+            if output is None:
+                continue
+            made = results[index] if index < len(results) else None
+            if made is None:
+                raise self.error(f"its output {index} has no ONNX counterpart")
+            if (made.dtype, made.shape) != (output.dtype, output.shape):
+                raise self.error(
+                    f"lowered to {made.dtype} {made.shape}, but MindSpore says {output.dtype} {output.shape}; "
+                    "its lowering is wrong, please report it"
+                )
+            self._lowered[output.name] = made
+
+    def graph(self) -> Graph:
+        """What has been written, as a graph of ONNX operators."""
+        source = self._source
+        return Graph(
+            inputs=source.inputs,
+            outputs=tuple(self._lowered[name].name for name in source.outputs),
+            nodes=tuple(self._nodes),
+            values=self._values,
+        )
+
+    @property
+    def out(self) -> Value:
+        """The first output, as MindSpore declares it. Only for primitives whose first output is always read."""
+        output = self.outputs[0]
+        if output is None:
+            raise self.error("its first output is not used")
+        return output
+
+    def error(self, reason: str) -> ConvertError:
+        """The error that says where: ``primitive 'X' at node 'Y': reason``."""
+        return ConvertError(f"primitive '{self.node.op}' at node '{self.node.name}': {reason}")
+
+    def emit(
+        self,
+        op: str,
+        *inputs: Value | None,
+        shape: tuple[int, ...] | None = None,
+        dtype: Any = None,
+        **attributes: Any,
+    ) -> Value:
+        """Write one ONNX operator with one output and return it.
+
+        Args:
+            op: name in the ONNX operator set.
+            inputs: in its order; None for an optional one that is absent.
+            shape: of the output; without it, the inputs are broadcast as elementwise operators do.
+            dtype: of the output; without it, that of the first input.
+            attributes: of the operator.
+        """
+        if shape is None:
+            shape = np.broadcast_shapes(*(value.shape for value in inputs if value is not None))
+        (value,) = self.emit_many(op, *inputs, shapes=(shape,), dtype=dtype, **attributes)
+        return value
+
+    def emit_many(
+        self,
+        op: str,
+        *inputs: Value | None,
+        shapes: Sequence[tuple[int, ...]],
+        dtype: Any = None,
+        **attributes: Any,
+    ) -> tuple[Value, ...]:
+        """Write one ONNX operator with an output of each of `shapes`."""
+        if dtype is None:
+            first = next(value for value in inputs if value is not None)
+            dtype = first.dtype
+        for name in ("kernel_shape", "strides", "dilations"):
+            if min(attributes.get(name, [1])) < 1:  # onnx divides by them without a look, and takes the process along
+                raise self.error(f"{name} {tuple(attributes[name])} must be at least 1")
+        outputs = tuple(Value(self._fresh(), np.dtype(dtype), tuple(shape)) for shape in shapes)
+        names = tuple("" if value is None else value.name for value in inputs)
+        self._nodes.append(Node(op, self.node.name, names, tuple(value.name for value in outputs), attributes))
+        self._values.update((value.name, value) for value in outputs)
+        return outputs
+
+    def constant(self, array: ArrayLike, dtype: Any = None) -> Value:
+        """A constant. `dtype` is needed for plain numbers."""
+        data: NDArray[Any] = np.asarray(array, dtype)
+        value = Value(self._fresh(), data.dtype, data.shape, data)
+        self._values[value.name] = value
+        return value
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"%{self._count}"  # unlike any MindSpore name; `assign_names` gives the final ones
+
+    def _arguments(self, lowering: Lowering, node: Node) -> dict[str, Any]:
+        """What to call `lowering` with: its parameters, from the inputs in order, then from attributes by name."""
+        parameters = list(inspect.signature(lowering).parameters.values())[1:]
+        if len(node.inputs) > len(parameters):
+            raise self.error(
+                f"has {len(node.inputs)} inputs, only {len(parameters)} are known; another MindSpore version?"
+            )
+        arguments: dict[str, Any] = {}
+        for index, parameter in enumerate(parameters):
+            if index < len(node.inputs):
+                operand = node.inputs[index]
+                found = self._argument(operand) if isinstance(operand, str) else tuple(map(self._argument, operand))
+                arguments[parameter.name] = found
+            elif parameter.name in node.attributes:
+                arguments[parameter.name] = node.attributes[parameter.name]
+            elif parameter.default is parameter.empty:
+                raise self.error(f"has no argument '{parameter.name}'; another MindSpore version?")
+        return arguments
+
+    def _argument(self, name: str) -> Any:
+        if name in self._lowered:
+            return self._lowered[name]
+        return self._source.literals[name]

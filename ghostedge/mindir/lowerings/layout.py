@@ -1,0 +1,242 @@
+"""Lower what moves elements without changing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ghostedge.mindir.emitter import Emitter, lowers
+from ghostedge.mindir.graph import Value
+from ghostedge.mindir.lowerings.common import axes_of, cast_to, permute, reshape_to
+
+__all__: list[str] = []
+
+
+@lowers("Reshape", "View")
+def reshape(g: Emitter, input: Value, shape: Any) -> Value:
+    """To the shape that MindSpore declares for the output, which has no -1 left in it."""
+    return reshape_to(g, input, g.out.shape)
+
+
+@lowers("Flatten")
+def flatten(g: Emitter, input_x: Value) -> Value:
+    """To (n, everything else)."""
+    return reshape_to(g, input_x, g.out.shape)
+
+
+@lowers("FlattenExt")
+def flatten_ext(g: Emitter, input: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+    """Merges the axes from `start_dim` to `end_dim`."""
+    return reshape_to(g, input, g.out.shape)
+
+
+@lowers("ExpandDims", "ExpandDimsView")
+def expand_dims(g: Emitter, input_x: Value, axis: int) -> Value:
+    """A new axis of length 1 at `axis`."""
+    if input_x.data is not None:
+        return reshape_to(g, input_x, g.out.shape)
+    axes = g.constant([axis % len(g.out.shape)], np.int64)
+    return g.emit("Unsqueeze", input_x, axes, shape=g.out.shape)
+
+
+@lowers("Squeeze")
+def squeeze(g: Emitter, input: Value, axis: int | Sequence[int] = ()) -> Value:
+    """Drops the given axes of length 1, or all of them for ``()``."""
+    rank = len(input.shape)
+    axes = [a for a in axes_of(axis, rank) if input.shape[a] == 1]
+    if not axes or input.data is not None:
+        return reshape_to(g, input, g.out.shape)
+    return g.emit("Squeeze", input, g.constant(axes, np.int64), shape=g.out.shape)
+
+
+@lowers("Transpose", "TransposeView")
+def transpose(g: Emitter, input: Value, input_perm: Sequence[int]) -> Value:
+    """Axis i of the output is axis ``input_perm[i]`` of the input."""
+    return permute(g, input, [p % len(input.shape) for p in input_perm])
+
+
+@lowers("TransposeExtView")
+def transpose_ext_view(g: Emitter, input: Value, dim0: int, dim1: int) -> Value:
+    """Swaps two axes."""
+    perm = list(range(len(input.shape)))
+    perm[dim0], perm[dim1] = perm[dim1], perm[dim0]
+    return permute(g, input, perm)
+
+
+@lowers("ChannelShuffle")
+def channel_shuffle(g: Emitter, x: Value, group: int) -> Value:
+    """The channels as a table of `group` rows, read column by column."""
+    n, c, *size = x.shape
+    table = reshape_to(g, x, (n, group, c // group, *size))
+    turned = permute(g, table, [0, 2, 1, *range(3, 3 + len(size))])
+    return reshape_to(g, turned, x.shape)
+
+
+@lowers("BroadcastTo", "BroadcastToView")
+def broadcast_to(g: Emitter, input: Value, shape: Any) -> Value:
+    """Repeats axes of length 1, and new ones in front, up to the shape that MindSpore declares."""
+    if input.shape == g.out.shape:
+        return input
+    return g.emit("Expand", input, g.constant(g.out.shape, np.int64), shape=g.out.shape)
+
+
+@lowers("Tile")
+def tile(g: Emitter, input: Value, dims: Sequence[int]) -> Value:
+    """Repeats the tensor ``dims[i]`` times along axis i, counted from the last."""
+    rank = len(g.out.shape)
+    input = reshape_to(g, input, (1,) * (rank - len(input.shape)) + input.shape)
+    repeats = [1] * (rank - len(dims)) + list(dims)
+    return g.emit("Tile", input, g.constant(repeats, np.int64), shape=g.out.shape)
+
+
+@lowers("Concat")
+def concat(g: Emitter, tensors: tuple[Value, ...], axis: int = 0) -> Value:
+    """Along `axis`."""
+    dtype, shape = g.out.dtype, g.out.shape
+    return g.emit("Concat", *(cast_to(g, x, dtype) for x in tensors), shape=shape, axis=axis % len(shape))
+
+
+@lowers("Stack", "StackExt")
+def stack(g: Emitter, tensors: tuple[Value, ...], axis: int = 0) -> Value:
+    """Along a new axis at `axis`."""
+    shape = g.out.shape
+    axis %= len(shape)
+    axes = g.constant([axis], np.int64)
+    part = (*shape[:axis], 1, *shape[axis + 1 :])
+    parts = [g.emit("Unsqueeze", cast_to(g, x, g.out.dtype), axes, shape=part) for x in tensors]
+    return g.emit("Concat", *parts, shape=shape, axis=axis)
+
+
+def _split(g: Emitter, x: Value, sizes: Sequence[int], axis: int) -> tuple[Value, ...]:
+    axis %= len(x.shape)
+    shapes = [(*x.shape[:axis], size, *x.shape[axis + 1 :]) for size in sizes]
+    if len(shapes) == 1:
+        return (x,)
+    return g.emit_many("Split", x, g.constant(list(sizes), np.int64), shapes=shapes, axis=axis)
+
+
+@lowers("Split")
+def split(g: Emitter, input_x: Value, axis: int, output_num: int) -> tuple[Value, ...]:
+    """Into `output_num` equal parts."""
+    return _split(g, input_x, [input_x.shape[axis] // output_num] * output_num, axis)
+
+
+def _chunks(length: int, size: int) -> list[int]:
+    return [min(size, length - start) for start in range(0, length, size)]
+
+
+@lowers("SplitTensor", "SplitTensorView")
+def split_tensor(g: Emitter, input: Value, split_size: int, dim: int = 0) -> tuple[Value, ...]:
+    """Into parts of `split_size`, the last one what is left."""
+    return _split(g, input, _chunks(input.shape[dim], split_size), dim)
+
+
+@lowers("SplitWithSize", "SplitWithSizeView")
+def split_with_size(g: Emitter, input: Value, split_sizes: Sequence[int], dim: int = 0) -> tuple[Value, ...]:
+    """Into parts of the given sizes."""
+    return _split(g, input, split_sizes, dim)
+
+
+@lowers("Chunk", "ChunkView")
+def chunk(g: Emitter, input: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    """Into at most `chunks` parts of equal size, the last one what is left."""
+    length = input.shape[dim]
+    return _split(g, input, _chunks(length, -(-length // chunks)), dim)
+
+
+@lowers("Unstack", "UnstackExtView")
+def unstack(g: Emitter, input_x: Value, axis: int = 0) -> tuple[Value, ...]:
+    """Into the slices along `axis`, without it."""
+    axis %= len(input_x.shape)
+    shape = (*input_x.shape[:axis], *input_x.shape[axis + 1 :])
+    axes = g.constant([axis], np.int64)
+    return tuple(
+        g.emit("Squeeze", part, axes, shape=shape) for part in _split(g, input_x, [1] * input_x.shape[axis], axis)
+    )
+
+
+def _slice(g: Emitter, x: Value, slices: Sequence[slice]) -> Value:
+    """Basic slicing, one slice an axis; axes that are kept whole take no part in it."""
+    starts, ends, steps, axes = [], [], [], []
+    shape = list(x.shape)
+    for axis, (cut, length) in enumerate(zip(slices, x.shape, strict=True)):
+        start, stop, step = cut.indices(length)
+        if (start, stop, step) == (0, length, 1):
+            continue
+        shape[axis] = len(range(start, stop, step))
+        starts.append(start)
+        ends.append(stop if stop >= 0 else np.iinfo(np.int64).min + 1)  # below zero: on to the first element
+        steps.append(step)
+        axes.append(axis)
+    if not axes:
+        return x
+    constants = [g.constant(numbers, np.int64) for numbers in (starts, ends, axes, steps)]
+    return g.emit("Slice", x, *constants, shape=tuple(shape))
+
+
+@lowers("StridedSlice")
+def strided_slice(
+    g: Emitter,
+    input_x: Value,
+    begin: Sequence[int],
+    end: Sequence[int],
+    strides: Sequence[int],
+    begin_mask: int = 0,
+    end_mask: int = 0,
+    ellipsis_mask: int = 0,
+    new_axis_mask: int = 0,
+    shrink_axis_mask: int = 0,
+) -> Value:
+    """Numpy's basic slicing. Bit i of a mask is about axis i: no begin, no end, or one element and the axis dropped."""
+    if ellipsis_mask or new_axis_mask:
+        raise g.error("ellipsis_mask and new_axis_mask are not supported")
+    slices = [slice(None)] * len(input_x.shape)
+    for axis, (first, last, step) in enumerate(zip(begin, end, strides, strict=True)):
+        if shrink_axis_mask >> axis & 1:
+            first %= input_x.shape[axis]
+            slices[axis] = slice(first, first + 1)
+        else:
+            slices[axis] = slice(
+                None if begin_mask >> axis & 1 else first, None if end_mask >> axis & 1 else last, step
+            )
+    x = _slice(g, input_x, slices)
+    dropped = [axis for axis in range(len(x.shape)) if shrink_axis_mask >> axis & 1]
+    return g.emit("Squeeze", x, g.constant(dropped, np.int64), shape=g.out.shape) if dropped else x
+
+
+@lowers("Slice")
+def slice_(g: Emitter, input_x: Value, begin: Sequence[int], size: Sequence[int]) -> Value:
+    """``size[i]`` elements from ``begin[i]`` on along axis i, all of them for -1."""
+    slices = [slice(b, None if s == -1 else b + s) for b, s in zip(begin, size, strict=True)]
+    return _slice(g, input_x, slices)
+
+
+@lowers("Narrow", "NarrowView")
+def narrow(g: Emitter, input: Value, dim: int, start: int, length: int) -> Value:
+    """`length` elements from `start` on along `dim`."""
+    slices = [slice(None)] * len(input.shape)
+    slices[dim] = slice(start, start + length)
+    return _slice(g, input, slices)
+
+
+@lowers("ReverseV2")
+def reverse_v2(g: Emitter, input: Value, axis: Sequence[int]) -> Value:
+    """Turns the order along the given axes round."""
+    turned = axes_of(tuple(axis), len(input.shape))
+    return _slice(g, input, [slice(None, None, -1 if a in turned else 1) for a in range(len(input.shape))])
+
+
+@lowers("Gather")
+def gather(g: Emitter, input_params: Value, input_indices: Value, axis: int, batch_dims: int = 0) -> Value:
+    """Slices along `axis` at the indices."""
+    if batch_dims != 0:
+        raise g.error(f"batch_dims={batch_dims} is not supported, only 0 is")
+    return g.emit("Gather", input_params, input_indices, shape=g.out.shape, axis=axis % len(input_params.shape))
+
+
+@lowers("IndexSelect")
+def index_select(g: Emitter, input: Value, axis: int, index: Value) -> Value:
+    """Slices along `axis` at the indices."""
+    return gather(g, input, index, axis)
