@@ -1,4 +1,4 @@
-"""Fixtures that the whole suite shares: the oracle's weights and inputs, the photos, one checkpoint made from the oracle."""
+"""Fixtures that the whole suite shares: the oracle's weights, inputs and checkpoint, the photos, small models."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ghostedge.errors import MissingExtraError
+from ghostedge.lazy import require
 from ghostedge.types import Artifact, InputSpec, StageOutput
 
 # As `ghostedge.lazy.require` does, and for its reason: some tests import onnx or TensorFlow before MindSpore.
@@ -56,7 +58,7 @@ def oracle_names() -> dict[str, list[int]]:
 
 @pytest.fixture(scope="session")
 def oracle_logits() -> dict[str, NDArray[np.float32]]:
-    """Network name (``1x``, ``nose_1x``, ``ghostnetv2_100``, ...) -> logits float32 (4, 1000) of the oracle's inputs."""
+    """Network (``1x``, ``nose_1x``, ``ghostnetv2_100``, ...) -> logits float32 (4, 1000) of the oracle's inputs."""
     merged: dict[str, Any] = {}
     for file in ("official.npz", "timm.npz"):
         with np.load(DATA / "oracle" / file) as archive:
@@ -173,7 +175,10 @@ def linear_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ``onnx`` and ``openvino`` take (n, 3, 8, 8) with a dynamic batch, ``tflite`` takes (1, 8, 8, 3).
     """
     onnx = pytest.importorskip("onnx")
-    openvino = pytest.importorskip("openvino")
+    try:
+        openvino = require("openvino", "openvino")
+    except MissingExtraError as exc:
+        pytest.skip(f"left out: {exc}")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     folder = tmp_path_factory.mktemp("linear")
     graph = helper.make_graph(
@@ -204,7 +209,7 @@ def linear_logits() -> Callable[[NDArray[Any]], NDArray[Any]]:
 
 @pytest.fixture(scope="session")
 def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    """Precision (``"fp32"``, ``"fp16"``) -> what `TFLiteStage` makes of `tiny_onnx`; labels ``class 0`` to ``class 4``."""
+    """Precision (``"fp32"``, ``"fp16"``) -> what `TFLiteStage` makes of `tiny_onnx`; labels ``class 0`` to ``4``."""
     from ghostedge.stages.tflite import TFLiteStage
 
     folder = tmp_path_factory.mktemp("tiny_tflite")

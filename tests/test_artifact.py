@@ -16,6 +16,7 @@ from ghostedge.artifact import load_input_spec, open_artifact, read_description
 from ghostedge.data.imagenet import imagenet_labels
 from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError, CheckpointError
+from ghostedge.lazy import require
 from ghostedge.models.wire import field
 from ghostedge.types import Artifact, InputSpec
 
@@ -35,7 +36,7 @@ def describe_onnx(source: Path, path: Path) -> Path:
 
 
 def describe_openvino(source: Path, path: Path) -> Path:
-    openvino = pytest.importorskip("openvino")
+    openvino = require("openvino", "openvino")
     model = openvino.Core().read_model(source)
     model.set_rt_info(DESCRIPTION.to_json(), [KEY])
     openvino.save_model(model, path)

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError
+from ghostedge.lazy import require
 from ghostedge.runtimes.openvino import OpenVinoRuntime
 from ghostedge.types import Artifact, InputSpec
-
-openvino = pytest.importorskip("openvino")
 
 SPEC = InputSpec(height=8, width=8, resize=8)
 
@@ -30,6 +29,7 @@ def test_it_computes_in_float32(linear_models: dict[str, Path]) -> None:
 
 
 def test_float16_weights_are_widened(linear_models: dict[str, Path], tmp_path: Path) -> None:
+    openvino = require("openvino", "openvino")
     model = openvino.Core().read_model(linear_models["openvino"])
     openvino.save_model(model, tmp_path / "half.xml", compress_to_fp16=True)
     pixels = np.random.default_rng(0).random((2, 3, 8, 8)).astype(np.float32)

@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all their set-up themselves; `make install` is that set-up alone.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help install lint test demo lock clean
+
+help:
+	@echo "make install   everything into $(VENV)"
+	@echo "make demo      the whole way on a checkpoint and photos that come with the project"
+	@echo "make test      ruff, mypy and every test"
+	@echo "make lint      ruff and mypy alone"
+	@echo "make lock      write constraints.txt anew from pyproject.toml"
+	@echo "make clean     remove build/"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+demo: install
+	$(BIN)/ghostedge demo --output build/demo
+
+lock: install
+	$(BIN)/uv pip compile --quiet --all-extras --python-version 3.11 --no-annotate --no-header --upgrade pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf build

@@ -1,0 +1,214 @@
+"""Measure what evaluating costs beside decoding and inference alone, all in one run.
+
+Per round, on the same images and as many processes as cores: D, images/s of decode + resize alone; I, images/s of
+inference alone, of each artifact; E, images/s of `evaluate`, of each artifact alone and of all in one pass. An ideal
+evaluation that does one after the other reaches ``1 / (1/D + 1/I)``. Rounds are interleaved and medians reported, so
+that other load on the machine meets all of them alike. Beside each rate stands the processor time of one image, in
+milliseconds, which other load hardly changes: on a machine that is not idle compare those.
+
+    python benchmarks/evaluate_throughput.py --artifact a.tflite b.xml --data photos/ --images 500
+    python benchmarks/evaluate_throughput.py --artifact a.tflite --data photos/ --threads 1 2  # processes or threads?
+    python benchmarks/evaluate_throughput.py --artifact a.tflite --data photos/ --model-eval C.ckpt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ghostedge.artifact import load_input_spec, open_artifact
+from ghostedge.data.images import list_images
+from ghostedge.data.layouts import NO_LABELS, open_dataset
+from ghostedge.data.preprocess import decode, preprocess, resize_and_crop
+from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
+from ghostedge.runtimes import open_runtime
+from ghostedge.types import Artifact, InputSpec
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What `images` images cost: seconds on the clock, seconds of processors."""
+
+    images: int
+    wall_s: float
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """Images/s."""
+        return self.images / self.wall_s
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of one image, milliseconds."""
+        return 1e3 * self.cpu_s / self.images
+
+
+def in_processes(target: Callable[..., Callable[[int], None]], processes: int, images: int, *arguments: Any) -> Cost:
+    """Run `target` on its share of `images` in `processes` processes at once; their start is not counted."""
+    context = multiprocessing.get_context("spawn")
+    ready, go, spent = context.Barrier(processes + 1), context.Barrier(processes + 1), context.Value("d", 0.0)
+    share = -(-images // processes)
+    running = [
+        context.Process(target=timed, args=(ready, go, spent, target, share, *arguments)) for _ in range(processes)
+    ]
+    for process in running:
+        process.start()
+    ready.wait()
+    go.wait()
+    started = time.perf_counter()
+    for process in running:
+        process.join()
+    if any(process.exitcode for process in running):
+        raise SystemExit("a process of the benchmark failed")
+    return Cost(share * processes, time.perf_counter() - started, spent.value)
+
+
+def timed(
+    ready: Any, go: Any, spent: Any, target: Callable[..., Callable[[int], None]], count: int, *arguments: Any
+) -> None:
+    """In a process: prepare `target`, wait for the others, run images 0 .. count - 1."""
+    run = target(*arguments)
+    run(0)
+    ready.wait()
+    go.wait()
+    before = time.process_time()
+    for number in range(count):
+        run(number)
+    with spent.get_lock():
+        spent.value += time.process_time() - before
+    os._exit(0)  # not timed: what a vendor's library does at exit
+
+
+def decode_alone(files: list[Path], spec: InputSpec) -> Callable[[int], None]:
+    """Read, decode and resize."""
+    return lambda number: void(resize_and_crop(decode(files[number % len(files)].read_bytes()), spec))
+
+
+def infer_alone(files: list[Path], artifact: Artifact, threads: int) -> Callable[[int], None]:
+    """Inference of images that are prepared already."""
+    runtime = open_runtime(artifact, threads)
+    batches = [preprocess(file, artifact.input) for file in files[:8]]
+    return lambda number: void(runtime.run(batches[number % len(batches)]))
+
+
+def void(result: object) -> None:
+    """Drop a result."""
+
+
+def evaluation(artifacts: list[Artifact], data: Path, workers: int, threads: int, limit: int | None = None) -> Cost:
+    """`ghostedge evaluate`, start included."""
+
+    def processor_time() -> float:
+        return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+    with tempfile.TemporaryDirectory() as output:
+        started, before = time.perf_counter(), processor_time()
+        subjects = subjects_of(artifacts, Path(output), threads=threads)
+        (result, *_) = evaluate(subjects, open_dataset(data, NO_LABELS), Options(limit=limit, workers=workers))
+        return Cost(result.images, time.perf_counter() - started, processor_time() - before)
+
+
+def steady_evaluation(artifacts: list[Artifact], data: Path, workers: int, threads: int) -> Cost:
+    """What more images cost when everything has started: the difference between a long and a short evaluation."""
+    long, short = (evaluation(artifacts, data, workers, threads, limit) for limit in (None, 32))
+    return Cost(long.images - short.images, long.wall_s - short.wall_s, long.cpu_s - short.cpu_s)
+
+
+def model_eval(checkpoint: Path, data: Path, count: int) -> Cost:
+    """MindSpore's own ``Model.eval`` on the CPU: its own data pipeline, batches of 32, compiled before."""
+    import mindspore as ms
+    from mindspore import dataset, nn
+    from mindspore.dataset import vision
+
+    from ghostedge.models.checkpoint import load_checkpoint
+    from ghostedge.models.ghostnetv2 import build_cell
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    content = load_checkpoint(checkpoint)
+    network = build_cell(content.variant, content.weights)
+    mean, std = [255 * v for v in InputSpec().mean], [255 * v for v in InputSpec().std]
+    steps = [vision.Decode(), vision.Resize(256), vision.CenterCrop(224), vision.Normalize(mean, std), vision.HWC2CHW()]
+
+    def images(take: int) -> Any:
+        files = dataset.ImageFolderDataset(str(data), shuffle=False, num_parallel_workers=os.cpu_count()).take(take)
+        files = files.map(steps, "image", num_parallel_workers=os.cpu_count())
+        return files.map(ms.dataset.transforms.TypeCast(ms.int32), "label").batch(32, drop_remainder=True)
+
+    model = ms.Model(network, nn.CrossEntropyLoss(), metrics={"top1": nn.Top1CategoricalAccuracy()})
+    model.eval(images(32), dataset_sink_mode=False)
+    started, before = time.perf_counter(), time.process_time()
+    model.eval(images(count // 32 * 32), dataset_sink_mode=False)
+    return Cost(count // 32 * 32, time.perf_counter() - started, time.process_time() - before)
+
+
+def main() -> None:
+    """Parse, measure, print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--artifact", type=Path, nargs="+", required=True)
+    parser.add_argument("--input-spec", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of photos; they are repeated")
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1], help="of one inference; processes are cores/threads"
+    )
+    parser.add_argument("--model-eval", type=Path, metavar="C", help="also MindSpore's Model.eval of this checkpoint")
+    args = parser.parse_args()
+    spec = load_input_spec(args.input_spec) if args.input_spec else None
+    artifacts = [open_artifact(path, input_spec=spec) for path in args.artifact]
+    files = list(list_images(args.data))
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder) / "class"
+        photos.mkdir()
+        for number in range(args.images):
+            file = files[number % len(files)].resolve()
+            (photos / f"{number:06d}{file.suffix}").symlink_to(file)
+        figures: dict[str, list[float]] = {}
+
+        def note(name: str, value: float) -> None:
+            figures.setdefault(name, []).append(value)
+            print(f"{name}: {value:.2f}", flush=True)
+
+        def measure(name: str, cost: Cost) -> Cost:
+            note(f"{name} (images/s)", cost.rate)
+            note(f"{name} (CPU ms)", cost.cpu_ms)
+            return cost
+
+        for _ in range(args.rounds):
+            d = measure("D", in_processes(decode_alone, cores, args.images, files, artifacts[0].input))
+            for threads in args.threads:
+                workers = max(cores // threads, 1)
+                alone = []
+                for artifact in artifacts:
+                    name = f"{artifact.path.name} {workers} processes x {threads} threads"
+                    i = measure(f"I {name}", in_processes(infer_alone, workers, args.images, files, artifact, threads))
+                    e = measure(f"E {name}", steady_evaluation([artifact], photos, workers, threads))
+                    note(f"E / ideal {name} (clock)", e.rate * (1 / d.rate + 1 / i.rate))
+                    note(f"E / ideal {name} (CPU)", (d.cpu_ms + i.cpu_ms) / e.cpu_ms)
+                    alone.append(i)
+                if len(artifacts) > 1:
+                    name = f"all in one pass, {workers} processes x {threads} threads"
+                    e = measure(f"E {name}", steady_evaluation(artifacts, photos, workers, threads))
+                    ideal = 1 / d.rate + sum(1 / i.rate for i in alone)
+                    note(f"cost / ideal {name} (clock)", 1 / (e.rate * ideal))
+                    note(f"cost / ideal {name} (CPU)", e.cpu_ms / (d.cpu_ms + sum(i.cpu_ms for i in alone)))
+        if args.model_eval:
+            measure("Model.eval", model_eval(args.model_eval, Path(folder), min(args.images, 128)))
+    medians = {name: round(statistics.median(values), 3) for name, values in figures.items()}
+    print(json.dumps({"images": args.images, "rounds": args.rounds, "cores": cores, "median": medians}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""``ghostedge export``: from a checkpoint or a MindIR to verified artifacts and their manifest."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ghostedge.manifest import ArtifactRecord, Manifest
+    from ghostedge.pipeline import Event
+    from ghostedge.recipe import Recipe
+    from ghostedge.types import Artifact
+
+HELP = "make MindIR, ONNX, OpenVINO IR and TFLite from a checkpoint, each verified against its source"
+
+EPILOG = """\
+examples:
+  ghostedge export --checkpoint ghostnetv2_1x.ckpt --target all --output build/
+  ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision fp16 --images photos/
+  ghostedge export --mindir model.mindir --target onnx
+  ghostedge export --checkpoint flowers.ckpt --labels flowers.txt --recipe my_recipes/openvino_fp16.toml
+
+Every stage is run on real photos beside the stage before; an artifact that is over its recipe's bounds is kept in
+OUTPUT/rejected/ and the command exits with 2. Running it again does only what is missing or changed.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    source = parser.add_argument_group("source (one of)").add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", type=Path, metavar="C", help="MindSpore checkpoint of GhostNetV2 (.ckpt)")
+    source.add_argument("--mindir", type=Path, metavar="M", help="MindIR of any feed-forward vision network")
+    what = parser.add_argument_group("what to make")
+    what.add_argument("--target", action="append", metavar="T", help="mindir, onnx, openvino, tflite or all (default)")
+    what.add_argument(
+        "--precision", action="append", metavar="P", help="fp32 or fp16; repeat for several (default: every one)"
+    )
+    what.add_argument("--recipe", action="append", metavar="R", help="a recipe by name or .toml file, instead of these")
+    what.add_argument("--output", type=Path, default=Path("build"), metavar="DIR", help="folder (default: build)")
+    what.add_argument("--name", help="the files' names begin with it (default: the source's name)")
+    what.add_argument("--force", action="store_true", help="make again what is already there and unchanged")
+    model = parser.add_argument_group("the model")
+    model.add_argument("--labels", type=Path, metavar="F", help="class names, one a line (default for 1,000: ImageNet)")
+    model.add_argument("--input-size", type=int, metavar="N", help="rows and columns of the input (default: 224)")
+    check = parser.add_argument_group("verification")
+    check.add_argument("--images", type=Path, metavar="DIR", help="photos to run (default: those of the package)")
+    check.add_argument("--threads", type=int, metavar="N", help="threads of the runtimes (default: all cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command. Returns: 0; failures are raised."""
+    from ghostedge.pipeline import ExportRequest, export
+
+    wanted = _choose_recipes(args, "checkpoint" if args.checkpoint else "mindir")
+    source, info = _open_source(args)
+    request = ExportRequest(
+        source=source,
+        recipes=wanted,
+        output=args.output,
+        images=_images(args.images),
+        name=args.name or source.path.stem,
+        source_info=info,
+        force=args.force,
+        **({"threads": args.threads} if args.threads else {}),
+    )
+    started = time.monotonic()
+    manifest = export(request, _silent if args.quiet else _Progress())
+    if args.json:
+        print(manifest.to_json(), end="")
+    else:
+        print(summary(manifest))
+        print(f"{args.output / 'manifest.json'} written in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def _open_source(args: argparse.Namespace) -> tuple[Artifact, dict[str, Any]]:
+    """The checkpoint or MindIR to begin with, and what was recognised in it."""
+    from ghostedge.artifact import open_artifact
+    from ghostedge.data.imagenet import imagenet_labels, load_labels
+    from ghostedge.errors import UsageError
+    from ghostedge.models.checkpoint import load_checkpoint
+
+    info: dict[str, Any] = {}
+    if args.checkpoint:
+        info = load_checkpoint(args.checkpoint).describe()
+    artifact = open_artifact(args.checkpoint or args.mindir)
+    labels = load_labels(args.labels) if args.labels else artifact.labels
+    if args.checkpoint:
+        if not labels and info["classes"] == len(imagenet_labels()):
+            labels = imagenet_labels()
+        if labels and len(labels) != info["classes"]:
+            raise UsageError(f"{args.labels} names {len(labels)} classes, but {args.checkpoint} has {info['classes']}")
+    spec = artifact.input
+    if args.input_size:
+        resize = round(args.input_size * spec.resize / spec.height)  # the same share is cropped away
+        spec = dataclasses.replace(spec, height=args.input_size, width=args.input_size, resize=resize)
+    return dataclasses.replace(artifact, input=spec, labels=labels), info
+
+
+def _images(folder: Path | None) -> tuple[Path, ...]:
+    from ghostedge.data.images import list_images, sample_images
+
+    return sample_images() if folder is None else list_images(folder)
+
+
+def _choose_recipes(args: argparse.Namespace, source_format: str) -> tuple[Recipe, ...]:
+    """The recipes that --recipe names, or all that fit --target and --precision."""
+    from ghostedge.errors import UsageError
+    from ghostedge.lazy import choose
+    from ghostedge.recipe import find_recipe, recipes
+    from ghostedge.stages import STAGES
+
+    if args.recipe:
+        if args.target or args.precision:
+            raise UsageError("--recipe says target and precision itself; leave --target and --precision out")
+        return tuple(find_recipe(name) for name in args.recipe)
+    targets = {choose("target", target, [*STAGES, "all"]) for target in args.target or ["all"]}
+    known = [recipe for recipe in recipes().values() if recipe.target != source_format]
+    candidates = [recipe for recipe in known if "all" in targets or recipe.target in targets]
+    if not args.precision:
+        if not candidates:
+            raise UsageError(f"the source is already a {source_format}; choose another --target")
+        return tuple(candidates)
+    precisions = {choose("precision", p, {recipe.precision for recipe in recipes().values()}) for p in args.precision}
+    chosen = tuple(recipe for recipe in candidates if recipe.precision in precisions)
+    for target in targets - {"all"}:
+        have = {recipe.precision for recipe in candidates if recipe.target == target}
+        if have and (lacking := sorted(precisions - have)):
+            raise UsageError(
+                f"target {target} has no precision '{lacking[0]}'; it is supported by: "
+                + ", ".join(sorted({r.target for r in known if r.precision == lacking[0]}))
+                + f" ({target} has {', '.join(sorted(have))})"
+            )
+    return chosen
+
+
+def _silent(event: Event) -> None:
+    """Show nothing."""
+
+
+class _Progress:
+    """One line an event on stderr, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        seconds = time.monotonic() - self.started
+        print(f"[{seconds:5.1f} s] {event.recipe or event.kind:14}  {event.message}", file=sys.stderr, flush=True)
+
+
+def summary(manifest: Manifest) -> str:
+    """The table of an export: one row an artifact, differences against MindSpore's own run."""
+    header = ("Artifact", "Precision", "Size (MB)", "SNR (dB)", "Max abs", "Top-1 agreement")
+    rows = [header, *(_row(record) for record in manifest.artifacts.values())]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    reference = manifest.source["file"]
+    lines.append(f"SNR, max abs and agreement: against {reference} on {len(manifest.images)} photos")
+    return "\n".join(lines)
+
+
+def _row(record: ArtifactRecord) -> tuple[str, ...]:
+    difference = record.reference_difference.to_dict()
+    return (
+        record.files[0].name,
+        record.precision,
+        f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}",
+        "identical" if difference["snr_db"] is None else f"{difference['snr_db']:.1f}",
+        f"{difference['max_abs']:.1e}",
+        f"{difference['top1_agreement']:.1%}",
+    )

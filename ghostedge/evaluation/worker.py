@@ -1,0 +1,248 @@
+"""Decode images once and run every model on them: the part of an evaluation that is done in many processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.data.layouts import Dataset
+from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
+from ghostedge.errors import GhostedgeError, ImageError
+from ghostedge.evaluation.ledger import Rows, rows_of_logits
+from ghostedge.lazy import resolve
+from ghostedge.types import Artifact, InputSpec, Runtime
+
+__all__ = ["About", "Failure", "Job", "ModelSetup", "Result", "Stopped", "Task", "Worker", "host", "serve"]
+
+
+@dataclass(frozen=True)
+class ModelSetup:
+    """One model to run.
+
+    Attributes:
+        artifact: the model.
+        runtime: ``"module:Class"`` of its runtime.
+        input: how images become its input; differs from ``artifact.input`` where another resize rule was asked for.
+        threads: threads of one inference.
+        batch: images of one inference; the last batch is filled up, so that every inference has this size.
+        options: further arguments of the runtime's constructor.
+    """
+
+    artifact: Artifact
+    runtime: str
+    input: InputSpec
+    threads: int = 1
+    batch: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs once; it pickles.
+
+    Attributes:
+        dataset: where the images are; every worker opens it itself.
+        models: what to run.
+        keep_logits: whether rows carry whole logits.
+        decode_threads: how many images are decoded at a time.
+    """
+
+    dataset: Dataset
+    models: tuple[ModelSetup, ...]
+    keep_logits: bool = False
+    decode_threads: int = 1
+
+
+@dataclass(frozen=True)
+class About:
+    """What a worker says when its models are loaded.
+
+    Attributes:
+        runtimes: `Runtime.info` of each model.
+        classes: logits of each model.
+        host: see `host`.
+    """
+
+    runtimes: tuple[dict[str, Any], ...]
+    classes: tuple[int, ...]
+    host: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images to run.
+
+    Attributes:
+        indices: intp (n,) into the data set.
+        labels: int32 (n,), as indices of the logits.
+        models: which of the job's models to run.
+    """
+
+    indices: NDArray[np.intp]
+    labels: NDArray[np.int32]
+    models: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image to which a model has no answer: the model, the image's index in the data set, why."""
+
+    model: int
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answers to a `Task`: per model of the task the rows of the images that could be run, and the others."""
+
+    task: Task
+    rows: tuple[Rows, ...]
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What a worker says when it cannot go on: the message of the error."""
+
+    message: str
+
+
+class Worker:
+    """The models of a job, loaded.
+
+    Raises:
+        ArtifactError: a model cannot be loaded.
+        MissingExtraError: its runtime is not installed.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._close = contextlib.ExitStack()
+        self._runtimes: list[Runtime] = []
+        for model in job.models:
+            runtime = resolve(model.runtime)(model.artifact, model.threads, **model.options)
+            self._runtimes.append(self._close.enter_context(runtime))
+        self._pool = self._close.enter_context(ThreadPoolExecutor(job.decode_threads))
+        #: One crop an image and geometry, however many models share it.
+        self._geometries = {_geometry(model.input): model.input for model in job.models}
+        blank = [
+            runtime.run(np.zeros(model.input.shape(model.batch), model.input.dtype))
+            for runtime, model in zip(self._runtimes, job.models, strict=True)
+        ]
+        self.about = About(
+            tuple(dict(runtime.info) for runtime in self._runtimes), tuple(row.shape[1] for row in blank), host()
+        )
+
+    def close(self) -> None:
+        """Free the models."""
+        self._close.close()
+
+    def run(self, task: Task) -> Result:
+        """Decode the task's images once and run its models on them. Raises: ArtifactError where a model fails."""
+        crop = partial(self._crop, geometries={_geometry(self._job.models[m].input) for m in task.models})
+        crops = list(self._pool.map(crop, task.indices) if self._job.decode_threads > 1 else map(crop, task.indices))
+        good = np.array([not isinstance(crop, str) for crop in crops], dtype=bool)
+        failures = [
+            Failure(model, int(index), crop)
+            for index, crop in zip(task.indices, crops, strict=True)
+            if isinstance(crop, str)
+            for model in task.models
+        ]
+        images = [crop for crop in crops if not isinstance(crop, str)]
+        rows = []
+        for model in task.models:
+            logits = self._logits(model, images)
+            finite = np.isfinite(logits).all(axis=1)
+            for index in task.indices[good][~finite]:
+                failures.append(Failure(model, int(index), "the model's logits hold NaN or infinity"))
+            chosen = np.flatnonzero(good)[finite]
+            rows.append(
+                rows_of_logits(
+                    self._job.dataset.image_ids[task.indices[chosen]],
+                    task.labels[chosen],
+                    logits[finite],
+                    [None] * len(chosen),
+                    keep_logits=self._job.keep_logits,
+                )
+            )
+        return Result(task, tuple(rows), tuple(failures))
+
+    def _crop(self, index: int, geometries: set[_Geometry]) -> dict[_Geometry, NDArray[np.uint8]] | str:
+        """The image in every geometry, or why it cannot be read."""
+        try:
+            image = decode(self._job.dataset.read(int(index)))
+            return {geometry: resize_and_crop(image, self._geometries[geometry]) for geometry in geometries}
+        except ImageError as exc:
+            return str(exc)
+
+    def _logits(self, number: int, images: list[dict[_Geometry, NDArray[np.uint8]]]) -> NDArray[np.float32]:
+        """float32 (n, classes) of n >= 0 decoded images."""
+        model = self._job.models[number]
+        logits = np.empty((len(images), self.about.classes[number]), np.float32)
+        for start in range(0, len(images), model.batch):
+            crops = [crop[_geometry(model.input)] for crop in images[start : start + model.batch]]
+            used = len(crops)
+            crops += crops[-1:] * (model.batch - used)
+            logits[start : start + used] = self._runtimes[number].run(to_spec(np.stack(crops), model.input))[:used]
+        return logits
+
+
+_Geometry = tuple[int, int, int, str]
+
+
+def _geometry(spec: InputSpec) -> _Geometry:
+    """All of a spec that decides which pixels a model sees."""
+    return (spec.height, spec.width, spec.resize, spec.resize_rule)
+
+
+def host() -> dict[str, str]:
+    """``machine``, ``system``, ``cpu`` and ``python`` of this computer."""
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": _cpu(),
+        "python": platform.python_version(),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name: Linux has it in cpuinfo on x86, boards with a device tree have the board's name there."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    with contextlib.suppress(OSError):
+        return Path("/proc/device-tree/model").read_text().rstrip("\0\n")
+    return platform.processor() or "unknown"
+
+
+def serve(connection: Connection) -> None:
+    """Be the worker of a parent process until it closes the connection or dies.
+
+    Takes a `Job` and answers `About`, then takes `Task`s and answers a `Result` each; after `Stopped` there is nothing.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF, which is not read here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            worker = Worker(connection.recv())
+            connection.send(worker.about)
+            while True:
+                connection.send(worker.run(connection.recv()))
+        except GhostedgeError as exc:
+            connection.send(Stopped(str(exc)))
+    os._exit(0)  # vendor libraries have threads that a normal exit would wait for

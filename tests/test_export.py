@@ -1,0 +1,263 @@
+"""The way of the data with the real tools: oracle weights through every stage, on photos; every planted fault seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ghostedge import pipeline
+from ghostedge.artifact import open_artifact
+from ghostedge.cli.main import main
+from ghostedge.data.images import list_images, sample_images
+from ghostedge.description import Description
+from ghostedge.errors import ParityError
+from ghostedge.manifest import Manifest
+from ghostedge.pipeline import ExportRequest, export
+from ghostedge.recipe import recipes
+from ghostedge.runtimes import open_runtime
+from ghostedge.types import Artifact, StageOutput
+
+onnx = pytest.importorskip("onnx")
+
+PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "images"
+
+FILES = {
+    "oracle_1x.mindir",
+    "oracle_1x.onnx",
+    "oracle_1x_fp16.bin",
+    "oracle_1x_fp16.tflite",
+    "oracle_1x_fp16.xml",
+    "oracle_1x_fp32.bin",
+    "oracle_1x_fp32.tflite",
+    "oracle_1x_fp32.xml",
+    "manifest.json",
+}
+
+
+@pytest.fixture(scope="module")
+def images() -> Path:
+    """The ImageNet photos beside the project, or where they are absent the sample photographs of the package."""
+    return PHOTOS if PHOTOS.is_dir() else sample_images()[0].parent
+
+
+@pytest.fixture(scope="module")
+def exported(oracle_checkpoint: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `ghostedge export --target all` fills from the oracle's weights."""
+    output = tmp_path_factory.mktemp("export") / "build"
+    arguments = ["--checkpoint", str(oracle_checkpoint), "--target", "all", "--images", str(images)]
+    assert main(["export", *arguments, "--output", str(output), "--quiet"]) == 0
+    return output
+
+
+def test_every_artifact_is_there_and_nothing_else(exported: Path) -> None:
+    assert {path.name for path in exported.iterdir()} == FILES
+
+
+def test_every_artifact_agrees_with_mindspore(exported: Path, images: Path) -> None:
+    manifest = Manifest.read(exported)
+    assert manifest is not None
+    assert len(manifest.images) == len(list_images(images))
+    for name, record in manifest.artifacts.items():
+        difference = record.reference_difference
+        # float32 differs by the order of additions alone; float16 weights have 11 bits (about 64 dB here).
+        assert difference.snr_db >= (100 if record.precision == "fp32" else 60), name
+        assert difference.top1_agreement == 1.0, name
+
+
+def test_float32_tflite_is_as_large_as_its_parameters(exported: Path, oracle_names: dict[str, list[int]]) -> None:
+    # BatchNorm is folded: of its four vectors a bias remains.
+    folded = sum(
+        int(np.prod(shape))
+        for name, shape in oracle_names.items()
+        if not name.endswith(("gamma", "moving_mean", "moving_variance"))
+    )
+    size = (exported / "oracle_1x_fp32.tflite").stat().st_size
+    assert abs(size - 4 * folded) / (4 * folded) < 0.01
+
+
+def test_the_manifest_lets_every_number_be_traced(exported: Path, oracle_checkpoint: Path) -> None:
+    document = json.loads((exported / "manifest.json").read_text())
+    assert document["source"]["file"] == oracle_checkpoint.name
+    assert document["source"]["variant"] == "1x"
+    assert document["source"]["classes"] == 1000
+    for record in document["artifacts"].values():
+        assert len(record["files"][0]["sha256"]) == 64
+        assert record["packages"]["ghostedge"]
+        assert record["runtime"]["version"]
+        assert record["input"]["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_running_it_again_changes_nothing_and_says_so(
+    exported: Path, oracle_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in exported.iterdir()}
+    arguments = ["--checkpoint", str(oracle_checkpoint), "--images", str(images), "--output", str(exported)]
+    assert main(["export", *arguments]) == 0
+    assert before == {path.name: path.stat().st_mtime_ns for path in exported.iterdir()}
+    assert capsys.readouterr().err.count("is up to date") == 6
+
+
+def test_predict_gives_the_same_top5_from_every_format(
+    exported: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = [str(path) for path in list_images(images)[:5]]
+    answers = {}
+    for name in ("oracle_1x.mindir", "oracle_1x.onnx", "oracle_1x_fp32.xml", "oracle_1x_fp32.tflite"):
+        assert main(["predict", *photos, "--artifact", str(exported / name), "--json"]) == 0
+        results = json.loads(capsys.readouterr().out)["results"]
+        answers[name] = [[(entry["index"], entry["label"]) for entry in result["top"]] for result in results]
+    expected = answers["oracle_1x.mindir"]
+    assert [len(top) for top in expected] == [5] * 5
+    assert answers == dict.fromkeys(answers, expected)
+
+
+# -- planted faults ------------------------------------------------------------------------------------------
+
+Fault = Callable[[Any], None]
+
+
+def nearest(graph: Any) -> None:
+    for node in graph.node:
+        if node.op_type == "Resize":
+            for attribute in node.attribute:
+                if attribute.name == "mode":
+                    attribute.s = b"nearest"
+
+
+def half_pixel(graph: Any) -> None:
+    for node in graph.node:
+        if node.op_type == "Resize":
+            for attribute in node.attribute:
+                if attribute.name == "coordinate_transformation_mode":
+                    attribute.s = b"half_pixel"
+
+
+def mindspore_pads(graph: Any) -> None:
+    """(top, bottom, left, right) where ONNX wants (top, left, bottom, right), as MindSpore's own exporter writes."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Conv" and attribute.name == "pads":
+                top, left, bottom, right = attribute.ints
+                attribute.ints[:] = [top, bottom, left, right]
+
+
+def missing_relu(graph: Any) -> None:
+    relu = next(node for node in graph.node if node.op_type == "Relu" and node.name.startswith("blocks.9"))
+    relu.op_type = "Identity"
+
+
+def scaled_by_another_epsilon(graph: Any) -> None:
+    """BatchNorm folded with epsilon 1e-3 in place of 1e-5: here of one convolution whose variances are about 1."""
+    name = "blocks.5.ghost1.primary_conv.conv.weight"
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+    weight = onnx.numpy_helper.to_array(tensor) * np.float32(np.sqrt((1 + 1e-5) / (1 + 1e-3)))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(weight.astype(np.float32), name))
+
+
+def channels_reversed(graph: Any) -> None:
+    """The stem reads BGR."""
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == "conv_stem.weight")
+    weight = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor)[:, ::-1])
+    tensor.CopyFrom(onnx.numpy_helper.from_array(weight, tensor.name))
+
+
+@pytest.fixture
+def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Manifest]:
+    """`reexport(fault=..., **input)`: the MindIR to ONNX again, with a fault in the graph or another InputSpec.
+
+    The reference is the ONNX that `exported` verified against MindSpore.
+    """
+    source = open_artifact(exported / "oracle_1x.mindir")
+    faithful = (exported / "oracle_1x.onnx").read_bytes()
+
+    def runtime(artifact: Artifact, threads: int = 1) -> Any:
+        if artifact.format == "mindir":
+            # The right ONNX in MindSpore's place, so that ten faults do not start MindSpore ten times: 125 dB from it.
+            artifact = dataclasses.replace(open_artifact(exported / "oracle_1x.onnx"), input=artifact.input)
+        return open_runtime(artifact, threads)
+
+    def run(fault: Fault | None = None, **fields: Any) -> Manifest:
+        class Stage:
+            source, target, precisions, packages = "mindir", "onnx", ("fp32",), ("onnx",)
+
+            def prepare(self) -> None: ...
+
+            def close(self) -> None: ...
+
+            def build(self, artifact: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+                model = onnx.load_from_string(faithful)
+                if fault:
+                    fault(model.graph)
+                for entry in model.metadata_props:
+                    description = Description.from_json(entry.value)
+                    entry.value = dataclasses.replace(description, input=outputs[0].input).to_json()
+                onnx.save(model, outputs[0].path)
+                return (open_artifact(outputs[0].path),)
+
+        monkeypatch.setattr(pipeline, "make_stage", lambda target: Stage())
+        monkeypatch.setattr(pipeline, "open_runtime", runtime)
+        recipe = recipes()["onnx_fp32"]
+        recipe = dataclasses.replace(recipe, input={**recipe.input, **fields})
+        request = ExportRequest(source, (recipe,), tmp_path / "build", sample_images(), "oracle_1x")
+        return export(request)
+
+    return run
+
+
+def test_without_a_fault_it_passes(reexport: Callable[..., Manifest]) -> None:
+    assert reexport().artifacts["onnx_fp32"].difference.snr_db > 100
+
+
+@pytest.mark.parametrize(
+    "fault", [nearest, half_pixel, mindspore_pads, missing_relu, scaled_by_another_epsilon, channels_reversed]
+)
+def test_a_fault_in_the_graph_is_over_the_bound(reexport: Callable[..., Manifest], fault: Fault) -> None:
+    with pytest.raises(ParityError, match=r"SNR .* dB is below 100 dB"):
+        reexport(fault)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mean": (0.229, 0.224, 0.225), "std": (0.485, 0.456, 0.406)},
+        {"colour_order": "BGR"},
+        {"resize_rule": "pillow_bilinear"},
+        {"resize": 248},
+    ],
+    ids=["mean and std swapped", "BGR", "antialiased resize", "another resize"],
+)
+def test_a_fault_in_the_input_is_over_the_bound(reexport: Callable[..., Manifest], fields: dict[str, Any]) -> None:
+    with pytest.raises(ParityError, match=r"SNR .* dB is below 100 dB"):
+        reexport(**fields)
+
+
+# -- interruptions -------------------------------------------------------------------------------------------
+
+
+def test_kill_9_leaves_whole_files_and_the_next_run_continues(exported: Path, images: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ghostedge", "export", "--mindir", str(exported / "oracle_1x.mindir")]
+    command += ["--target", "tflite", "--precision", "fp32", "--output", str(tmp_path / "build")]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert first.stderr
+    for line in first.stderr:
+        if "making oracle_1x_fp32.tflite" in line:
+            break
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    whole = {path.name for path in (tmp_path / "build").iterdir() if path.is_file()}
+    assert whole == {"oracle_1x.onnx", "manifest.json"}
+    onnx_time = (tmp_path / "build" / "oracle_1x.onnx").stat().st_mtime_ns
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "oracle_1x.onnx is up to date" in done.stderr
+    assert (tmp_path / "build" / "oracle_1x.onnx").stat().st_mtime_ns == onnx_time
+    assert {path.name for path in (tmp_path / "build").iterdir()} == {*whole, "oracle_1x_fp32.tflite"}

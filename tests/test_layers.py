@@ -1,0 +1,147 @@
+"""The rooms depend on each other in one direction, and vendor libraries stay in the rooms that own them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ghostedge
+
+PACKAGE = Path(ghostedge.__file__).parent
+
+#: Room -> its layer; a module imports only from lower layers or from its own room.
+LAYERS = {
+    "errors": 0,
+    "types": 1,
+    "files": 1,
+    "lazy": 1,
+    "compare": 1,
+    "description": 2,
+    "data": 3,
+    "models": 3,
+    "mindir": 3,
+    "tflite": 3,
+    "stages": 4,
+    "runtimes": 4,
+    "artifact": 4,
+    "inspection": 5,
+    "recipe": 5,
+    "manifest": 5,
+    "pipeline": 6,
+    "evaluation": 6,
+    "devices": 6,
+    "reports": 7,
+    "demo": 7,
+    "cli": 8,
+    "__main__": 9,
+}
+
+#: Vendor library -> the modules that may name it.
+VENDORS = {
+    "mindspore": {"models", "mindir.read", "stages.mindir", "runtimes.mindspore"},
+    "onnx": {"mindir.to_onnx", "stages.onnx", "stages._onnx2tf", "inspection.onnx"},
+    "onnxruntime": {"runtimes.onnx"},
+    "openvino": {"stages.openvino", "runtimes.openvino"},
+    "tensorflow": {"stages"},
+    "onnx2tf": {"stages"},
+    "ai_edge_litert": {"tflite", "runtimes.tflite"},
+    "tflite_runtime": {"runtimes.tflite"},
+    "flatbuffers": {"tflite"},
+    "torch": {"models.import_weights"},
+    "safetensors": {"models"},
+    "asyncssh": {"devices.ssh"},
+    "pyarrow": {"evaluation", "data.layouts"},
+    "ray": {"evaluation.ray_engine"},
+}
+
+HEAVY = {*VENDORS, "cv2", "PIL", "tqdm", "keras", "scipy", "pandas", "google"}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that a syntax tree imports, by statement, by `require("x", ...)` or in a "module:Name" string."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
+            assert isinstance(node.args[0], ast.Constant), "require() takes a literal module name"
+            yield str(node.args[0].value)
+
+
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+def upward_imports(name: str, tree: ast.AST) -> list[str]:
+    """The imports of `name` that go to a room of the same or a higher layer."""
+    found = []
+    for target in imported(tree):
+        if not target.startswith("ghostedge."):
+            continue
+        other = room(target.removeprefix("ghostedge."))
+        if other != room(name) and other in LAYERS and LAYERS[other] >= LAYERS[room(name)]:
+            found.append(target)
+    return found
+
+
+def foreign_vendors(name: str, tree: ast.AST) -> list[str]:
+    """The vendor libraries that `name` imports although another room owns them."""
+    found = []
+    for target in imported(tree):
+        owners = VENDORS.get(room(target))
+        if owners is not None and not any(name == owner or name.startswith(owner + ".") for owner in owners):
+            found.append(target)
+    return found
+
+
+def test_every_room_has_a_layer() -> None:
+    rooms = {room(name) for name, _ in modules() if name != "__init__"}
+    assert rooms - LAYERS.keys() == set()
+
+
+@pytest.mark.parametrize(("name", "tree"), [pytest.param(n, t, id=n) for n, t in modules() if n != "__init__"])
+def test_imports_point_down_and_vendors_stay_home(name: str, tree: ast.Module) -> None:
+    assert upward_imports(name, tree) == []
+    assert foreign_vendors(name, tree) == []
+
+
+def test_the_check_sees_an_upward_import() -> None:
+    planted = ast.parse("from ghostedge.pipeline import export")
+    assert upward_imports("stages.onnx", planted) != []
+
+
+def test_the_check_sees_a_vendor_in_the_wrong_room() -> None:
+    planted = ast.parse("def f():\n    tf = require('tensorflow', 'export')")
+    assert foreign_vendors("cli.export", planted) == ["tensorflow"]
+
+
+def heavy_modules_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(' '.join({{m.split('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split()) & HEAVY
+
+
+def test_import_ghostedge_loads_no_heavy_library() -> None:
+    assert heavy_modules_after("import ghostedge, ghostedge.types, ghostedge.errors") == set()
+
+
+def test_help_loads_no_heavy_library_nor_numpy_users() -> None:
+    statement = "from ghostedge.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
+    assert heavy_modules_after(statement) == set()
+
+
+def test_the_check_sees_a_heavy_import() -> None:
+    assert heavy_modules_after("import PIL.Image") == {"PIL"}
