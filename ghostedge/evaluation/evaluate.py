@@ -227,7 +227,7 @@ def evaluate(
     Raises:
         DatasetError: images cannot be read and ``on_error`` is ``"fail"`` (the other rows are kept for the next run);
             labels that the models do not have.
-        ArtifactError: a model cannot be loaded or run.
+        GhostedgeError: a model cannot be loaded or run, or a worker was lost.
         OutputError: a part or a ledger cannot be written; what was written before stays.
         MissingExtraError: pyarrow or a runtime is not installed.
     """

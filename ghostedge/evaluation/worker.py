@@ -164,8 +164,9 @@ class Worker:
         ]
         images = [crop for crop in crops if not isinstance(crop, str)]
         rows = []
+        prepared: _Prepared = {}
         for model in task.models:
-            logits = self._logits(model, images)
+            logits = self._logits(model, images, prepared)
             finite = np.isfinite(logits).all(axis=1)
             for index in task.indices[good][~finite]:
                 failures.append(Failure(model, int(index), "the model's logits hold NaN or infinity"))
@@ -189,19 +190,27 @@ class Worker:
         except ImageError as exc:
             return str(exc)
 
-    def _logits(self, number: int, images: list[dict[_Geometry, NDArray[np.uint8]]]) -> NDArray[np.float32]:
-        """float32 (n, classes) of n >= 0 decoded images."""
+    def _logits(
+        self, number: int, images: list[dict[_Geometry, NDArray[np.uint8]]], prepared: _Prepared
+    ) -> NDArray[np.float32]:
+        """float32 (n, classes) of n >= 0 decoded images; batches for models with the same input are made once."""
         model = self._job.models[number]
         logits = np.empty((len(images), self.about.classes[number]), np.float32)
         for start in range(0, len(images), model.batch):
-            crops = [crop[_geometry(model.input)] for crop in images[start : start + model.batch]]
-            used = len(crops)
-            crops += crops[-1:] * (model.batch - used)
-            logits[start : start + used] = self._runtimes[number].run(to_spec(np.stack(crops), model.input))[:used]
+            used = min(model.batch, len(images) - start)
+            key = (model.input, model.batch, start)
+            if key not in prepared:
+                crops = [crop[_geometry(model.input)] for crop in images[start : start + used]]
+                crops += crops[-1:] * (model.batch - used)
+                prepared[key] = to_spec(np.stack(crops), model.input)
+            logits[start : start + used] = self._runtimes[number].run(prepared[key])[:used]
         return logits
 
 
 _Geometry = tuple[int, int, int, str]
+
+#: (input, batch size, first image) -> a batch that is ready to run.
+_Prepared = dict[tuple[InputSpec, int, int], NDArray[Any]]
 
 
 def _geometry(spec: InputSpec) -> _Geometry:

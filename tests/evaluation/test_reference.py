@@ -51,7 +51,7 @@ def test_the_reference_is_mindspores_answer_to_every_image_once(tmp_path: Path, 
     assert ledger.metadata == result.metadata
     assert ledger.metadata.is_reference
     assert ledger.metadata.checkpoint_sha256 == ledger.metadata.model["sha256"] == sha256_file(oracle_checkpoint)
-    assert (ledger.metadata.device, ledger.metadata.runtime["name"]) == ("CPU", "MindSpore")
+    assert (ledger.metadata.device, ledger.metadata.runtime["name"]) == ("CPU", "mindspore")
     with MindSporeRuntime(checkpoint) as runtime:
         logits = np.concatenate([runtime.run(preprocess(data / image, SMALL)) for image in ledger.image_ids])
     # Compiled for a batch of four against eager one by one: the order of float32 sums differs.

@@ -99,7 +99,8 @@ def _scopes(graph: Graph) -> list[Scope]:
     """The cells that each node lies in, outermost first.
 
     MindSpore shares the code of a cell class between its instances, and an operator written as ``x * 2`` gets the scope
-    of the first of them. Where the nodes around such an operator all lie in another instance, that one is taken.
+    of the first of them. Where the nodes around such an operator, two at least, lie in another instance, that one is
+    taken.
     """
     own = {id(node): tuple(node.name.split("/")[1:-1]) for node in graph.nodes}
     producers = graph.producers()
@@ -113,7 +114,7 @@ def _scopes(graph: Graph) -> list[Scope]:
 
 
 def _instance(scope: Scope, around: list[Scope]) -> Scope:
-    if not around or not scope:
+    if len(around) < 2 or not scope:
         return scope
     common = list(around[0])
     for other in around[1:]:

@@ -19,13 +19,14 @@ def resolve_references(graph: Graph) -> Graph:
     2. ``MakeTuple``, ``TupleGetItem``: names for what goes in and out of the tuple.
     3. ``UpdateState`` and the chains that it makes: dropped; the order of the nodes says the same.
     4. ``TensorMove``: the value that its input has at this point.
-    5. ``Inplace...``: a new value, and from here on the one that every name of the changed tensor stands for.
+    5. ``Inplace...``: a new value, and from here on the one that every name of the changed tensor stands for. Changing
+       it again under a name from before the first change is refused: MindSpore's CPU backend loses the first one then.
     6. ``...View``: shares memory with its input. Reading one of the two after the other was changed in place is
        refused: the change would have to be carried over.
     7. Anything else: kept, its inputs replaced by the values that they stand for.
 
     Raises:
-        ConvertError: case 6; a parameter is changed in place; a tuple's index is not a constant.
+        ConvertError: case 5 or 6; a parameter is changed in place; a tuple's index is not a constant.
     """
     walk = _Walk(graph)
     nodes = tuple(kept for node in graph.nodes if (kept := walk.visit(node)))
@@ -40,6 +41,8 @@ class _Walk:
         self._graph = graph
         self._tensor: dict[str, str] = {}  # a name -> the tensor it is a name of
         self._value: dict[str, str] = {}  # a tensor -> its value now, where that is not the tensor's own name
+        self._changes: dict[str, int] = {}  # a name -> how often its tensor had been changed when it got it
+        self._changed: dict[str, int] = {}  # a tensor -> how often it has been changed
         self._memory: dict[str, str] = {}  # a view -> the tensor whose memory it shares
         self._stale: dict[str, str] = {}  # a tensor -> the node that changed the memory under it
         self._chains: set[str] = {name for name, literal in graph.literals.items() if literal is MONAD}
@@ -81,6 +84,7 @@ class _Walk:
     def _rename(self, outputs: tuple[str, ...], names: tuple[str, ...]) -> None:
         for output, name in zip(outputs, names, strict=True):
             self._tensor[output] = self._tensor.get(name, name)
+            self._changes[output] = self._changes.get(name, 0)
 
     def _keep(self, node: Node) -> Node:
         where = f"node '{node.name}'"
@@ -103,6 +107,13 @@ class _Walk:
         tensor = self._tensor.get(name, name)
         if self._graph.data(self._value.get(tensor, tensor)) is not None:
             raise ConvertError(f"node '{node.name}' ({node.op}) changes a parameter or constant while the network runs")
+        changes = self._changed.get(tensor, 0)
+        if self._changes.get(name, 0) != changes:
+            raise ConvertError(
+                f"node '{node.name}' ({node.op}) changes a tensor in place, under a name from before another change, "
+                "which is not supported; assign the result of the in-place operation"
+            )
+        self._changed[tensor] = self._changes[output] = changes + 1
         memory = self._memory.get(tensor, tensor)
         for other in {memory, *(view for view, base in self._memory.items() if base == memory)} - {tensor}:
             self._stale[other] = node.name

@@ -51,8 +51,9 @@ def test_an_operator_that_mindspore_ascribes_to_the_first_instance_of_its_cell()
         ("Clip", se.format(15) + "/relu6-ReLU6/ReLU6-op0"),
         ("Mul", se.format(3) + "/Muls-op6"),
         ("Mul", se.format(15) + "/Mul-op0"),
+        ("Conv", "Default/blocks-SequentialCell/15-Bottleneck/ghost2-Ghost/conv-Conv2d/Conv2D-op0"),
     ]
-    assert names(*nodes) == ["blocks.15.se.relu6", "blocks.15.se.Mul", "blocks.15.se.Mul_1"]
+    assert names(*nodes) == ["blocks.15.se.relu6", "blocks.15.se.Mul", "blocks.15.se.Mul_1", "blocks.15.ghost2.conv"]
 
 
 def test_inputs_outputs_and_constants() -> None:
