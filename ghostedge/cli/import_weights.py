@@ -14,6 +14,7 @@ EPILOG = """\
 examples:
   ghostedge import-weights ghostnetv2_130.safetensors --output ghostnetv2_130.ckpt
   ghostedge import-weights ck_ghostnetv2_16.pth.tar --output ghostnetv2_160.ckpt
+  ghostedge import-weights trained_on_2.9.ckpt --gate-upsampling nearest --output mine.ckpt
 
 Width and number of classes are recognised. Pickles are read as weights only: code in them is refused, not run.
 The checkpoint records how its gates upsample, which the weights alone do not tell.
@@ -22,13 +23,12 @@ The checkpoint records how its gates upsample, which the weights alone do not te
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors, .pth, .pt or .pth.tar")
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors, .pth, .pt, .pth.tar or .ckpt")
     parser.add_argument("--output", type=Path, required=True, metavar="C.ckpt", help="the checkpoint to write")
     parser.add_argument(
         "--gate-upsampling",
-        default="nearest",
         metavar="RULE",
-        help="nearest (default: timm and the paper's code) or bilinear_align_corners",
+        help="nearest (default for PyTorch weights) or bilinear_align_corners; for a .ckpt it must be said",
     )
 
 

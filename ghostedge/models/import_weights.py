@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import CheckpointError, UsageError, first_line
 from ghostedge.lazy import require
 from ghostedge.models.checkpoint import checked_weights, read_bytes, recognise, save_checkpoint
+from ghostedge.models.ckpt_format import parse_ckpt
 from ghostedge.models.variants import VARIANTS, Variant, get_variant, parameter_shapes
 
 __all__ = ["PYTORCH_NAMES", "Imported", "import_weights"]
@@ -69,34 +70,45 @@ class Imported:
     ignored: tuple[str, ...]
 
 
-def import_weights(source: Path, output: Path, gate_upsampling: str = "nearest") -> Imported:
+def import_weights(source: Path, output: Path, gate_upsampling: str | None = None) -> Imported:
     """Write the weights in `source` as a MindSpore checkpoint that records variant and gate upsampling.
 
     Args:
         source: timm ``.safetensors``, or what `torch.save` wrote (``.pth``, ``.pt``, ``.pth.tar``, ``.bin``): weights
             by name or a training checkpoint that holds them. Code in it is never run: pickles go through PyTorch's
-            weights-only reader. A ``module.`` before every name (DataParallel) is dropped.
+            weights-only reader. A ``module.`` before every name (DataParallel) is dropped. Or a MindSpore ``.ckpt``
+            whose gates were trained with another upsampling than it records.
         output: the ``.ckpt`` to write, whole or not at all.
-        gate_upsampling: how the network was trained: ``"nearest"`` in timm and the paper's code.
+        gate_upsampling: how the network was trained; None is ``"nearest"``, as timm and the paper's code do. For a
+            ``.ckpt`` it must be said: the same code gives either, by the version of MindSpore
+            (`ops.interpolate` was bilinear by default until 1.9, and is nearest in 2.x).
 
     Raises:
         CheckpointError: the source is missing, damaged, holds more than weights, or is another network.
         MissingExtraError: safetensors or torch is not installed.
         OutputError: the output cannot be written.
-        UsageError: there is no such upsampling, or `output` is `source` or no ``.ckpt``.
+        UsageError: there is no such upsampling, a ``.ckpt`` without one, or `output` is `source` or no ``.ckpt``.
     """
+    from_mindspore = source.suffix == ".ckpt"
+    if gate_upsampling is None:
+        if from_mindspore:
+            raise UsageError(
+                f"{source} is a MindSpore checkpoint already; to record how its gates upsample, give --gate-upsampling"
+            )
+        gate_upsampling = "nearest"
     get_variant("1x", gate_upsampling)
     if output.suffix != ".ckpt":
         raise UsageError(f"MindSpore knows checkpoints by their suffix: call the output {output.name}.ckpt")
     if output.exists() and source.exists() and output.samefile(source):
         raise UsageError(f"{output} is the source itself; give another --output")
     data = read_bytes(source)
-    entry, tensors = _read(data, source)
+    entry, tensors = ("", parse_ckpt(data, str(source)).tensors) if from_mindspore else _read(data, source)
+    display = None if from_mindspore else PYTORCH_NAMES
     official = {pytorch: name for name, pytorch in PYTORCH_NAMES.items()}
     arrays = {official.get(name, name): array for name, array in tensors.items()}
-    found = recognise({name: array.shape for name, array in arrays.items()}, str(source), PYTORCH_NAMES)
+    found = recognise({name: array.shape for name, array in arrays.items()}, str(source), display)
     variant = get_variant(found.variant.name, gate_upsampling)
-    weights = checked_weights(arrays, found, str(source), PYTORCH_NAMES)
+    weights = checked_weights(arrays, found, str(source), display)
     save_checkpoint(output, weights, variant, file=source.name, sha256=hashlib.sha256(data).hexdigest(), entry=entry)
     return Imported(output, variant, found.num_classes, entry, found.ignored)
 

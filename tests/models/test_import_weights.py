@@ -216,3 +216,18 @@ def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'nearest'"):
         import_weights(tmp_path / "model.ckpt", tmp_path / "x.ckpt", "neerest")
     assert (tmp_path / "model.ckpt").read_bytes() == b"weights"
+
+
+def test_a_mindspore_checkpoint_gets_another_upsampling_recorded(oracle_checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "nearest.ckpt"
+    import_weights(oracle_checkpoint, output, "nearest")
+    before, after = load_checkpoint(oracle_checkpoint), load_checkpoint(output)
+    assert (before.variant.gate_upsampling, before.gate_upsampling_recorded) == ("bilinear_align_corners", False)
+    assert (after.variant.gate_upsampling, after.gate_upsampling_recorded) == ("nearest", True)
+    assert all(np.array_equal(before.weights[name], after.weights[name]) for name in before.weights)
+
+
+def test_a_mindspore_checkpoint_needs_the_upsampling_said(oracle_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give --gate-upsampling"):
+        import_weights(oracle_checkpoint, tmp_path / "same.ckpt")
+    assert not (tmp_path / "same.ckpt").exists()
