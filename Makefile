@@ -3,13 +3,16 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help install lint test demo lock clean
+.PHONY: help install lint test test-arm64 demo lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
 	@echo "make demo      the whole way on a checkpoint and photos that come with the project"
 	@echo "make test      ruff, mypy and every test"
 	@echo "make lint      ruff and mypy alone"
+	@echo "make test-arm64 [ARTIFACTS='A.tflite ...']"
+	@echo "               the benchmark on the real ARM64 LiteRT under emulation (needs Debian's qemu-user, gcc,"
+	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference"
 	@echo "make lock      write constraints.txt anew from pyproject.toml"
 	@echo "make clean     remove build/"
 
@@ -28,6 +31,12 @@ lint: install
 
 test: lint
 	$(BIN)/pytest
+
+test-arm64: install
+	$(BIN)/python benchmarks/arm64/sysroot.py
+	GHOSTEDGE_ARM64=1 $(BIN)/pytest tests/benchmarks/test_arm64.py tests/devices/test_ssh.py
+	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/check_outputs.py $(ARTIFACTS))
+	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/cost.py $(ARTIFACTS))
 
 demo: install
 	$(BIN)/ghostedge demo --output build/demo

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "reference": "ghostedge.cli.reference",
     "evaluate": "ghostedge.cli.evaluate",
     "parity": "ghostedge.cli.parity",
+    "benchmark": "ghostedge.cli.benchmark",
     "demo": "ghostedge.cli.demo",
 }
 

@@ -353,16 +353,19 @@ class _Run:
             os.close(lock)
 
     def _take_ledger(self) -> None:
-        """Take over a ledger that is there already: as it is, or the rows that have an answer if some have none."""
+        """Take over a ledger that is there already: as it is, or the rows that have an answer if some have none.
+
+        Raises: OutputError for a file that is no ledger; it is not ours to replace.
+        """
         if not self.subject.ledger.exists():
             return
         try:
             ledger = read_ledger(self.subject.ledger)
-        except LedgerError:
-            return
-        if ledger.metadata != self.metadata or (ledger.logits is not None) != self.options.keep_logits:
-            return
-        if (ledger.labels != self.sorted_labels).any():
+        except LedgerError as exc:
+            raise OutputError(f"{exc}; move it away, or choose another --output") from exc
+        same = ledger.metadata == self.metadata and (ledger.logits is not None) == self.options.keep_logits
+        if not same or (ledger.labels != self.sorted_labels).any():
+            self.notes += (f"{self.subject.ledger} held the answers of another run, which are replaced",)
             return
         if ledger.failed.any():
             # They are tried again: the images may have been repaired.

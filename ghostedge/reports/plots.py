@@ -11,12 +11,17 @@ from ghostedge.reports.page import Markup, element, join
 
 __all__ = [
     "IntervalRow",
+    "Rows",
+    "Scale",
     "WaterfallStep",
     "interval_plot",
     "rate_plot",
     "reliability_plot",
     "responsive",
     "signed",
+    "svg_line",
+    "svg_root",
+    "svg_text",
     "ticks",
     "waterfall_plot",
 ]
@@ -49,7 +54,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """A linear map of values to pixels; values outside stay at the edge."""
 
     low: float
@@ -65,7 +70,7 @@ class _Scale:
         return not self.low <= value <= self.high
 
 
-def _svg(width: float, height: float, title: str, description: str, *children: Markup) -> Markup:
+def svg_root(width: float, height: float, title: str, description: str, *children: Markup) -> Markup:
     return element(
         "svg",
         *children,
@@ -75,11 +80,11 @@ def _svg(width: float, height: float, title: str, description: str, *children: M
     )
 
 
-def _text(x: float, y: float, content: str, *, anchor: str | None = None, class_: str | None = None) -> Markup:
+def svg_text(x: float, y: float, content: str, *, anchor: str | None = None, class_: str | None = None) -> Markup:
     return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, class_: str, width: float = 1) -> Markup:
+def svg_line(x1: float, y1: float, x2: float, y2: float, class_: str, width: float = 1) -> Markup:
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_, stroke_width=width)
 
 
@@ -93,7 +98,7 @@ def _shorten(text: str, pixels: float) -> str:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """Where the rows of a plot and their texts are: in columns on a desk, above each other on a phone."""
 
     count: int
@@ -126,35 +131,37 @@ class _Rows:
         baseline = self.top + place * self.height + 18 if self.stacked else self.middle(place) + 4.5
         room = self.width - 12 - _CHARACTER * len(numbers) if self.stacked else self.ends[0] - 18
         return [
-            _text(0, baseline, _shorten(label, room), class_="strong" if strong else None),
-            _text(self.width, baseline, numbers, anchor="end"),
+            svg_text(0, baseline, _shorten(label, room), class_="strong" if strong else None),
+            svg_text(self.width, baseline, numbers, anchor="end"),
         ]
 
     def verticals(self, x: float, class_: str, stroke: float = 1) -> list[Markup]:
         """A vertical line through every row that leaves out the texts between stacked rows."""
         if not self.stacked:
-            return [_line(x, self.top, x, self.bottom, class_, stroke)]
-        return [_line(x, self.middle(i) - 11, x, self.middle(i) + 11, class_, stroke) for i in range(self.count)]
+            return [svg_line(x, self.top, x, self.bottom, class_, stroke)]
+        return [svg_line(x, self.middle(i) - 11, x, self.middle(i) + 11, class_, stroke) for i in range(self.count)]
 
-    def axis(self, scale: _Scale, label: str) -> list[Markup]:
+    def axis(self, scale: Scale, label: str) -> list[Markup]:
         """Grid lines, their values and what they are."""
         most = 5
         decimals = _decimals(scale.low, scale.high, most)
         drawn = []
         for value in ticks(scale.low, scale.high, most):
             drawn += self.verticals(scale(value), "grid")
-            drawn.append(_text(scale(value), self.bottom + 16, signed(value, decimals), anchor="middle", class_="axis"))
+            drawn.append(
+                svg_text(scale(value), self.bottom + 16, signed(value, decimals), anchor="middle", class_="axis")
+            )
         middle = (scale.start + scale.end) / 2
-        return [*drawn, _text(middle, self.bottom + 34, label, anchor="middle", class_="axis")]
+        return [*drawn, svg_text(middle, self.bottom + 34, label, anchor="middle", class_="axis")]
 
 
-def _x_axis(scale: _Scale, top: float, bottom: float, label: str) -> list[Markup]:
+def _x_axis(scale: Scale, top: float, bottom: float, label: str) -> list[Markup]:
     """The axis of a square plot from 0 to 100%."""
     drawn = []
     for value in ticks(scale.low, scale.high):
-        drawn.append(_line(scale(value), top, scale(value), bottom, "grid"))
-        drawn.append(_text(scale(value), bottom + 16, f"{value:g}", anchor="middle", class_="axis"))
-    return [*drawn, _text((scale.start + scale.end) / 2, bottom + 34, label, anchor="middle", class_="axis")]
+        drawn.append(svg_line(scale(value), top, scale(value), bottom, "grid"))
+        drawn.append(svg_text(scale(value), bottom + 16, f"{value:g}", anchor="middle", class_="axis"))
+    return [*drawn, svg_text((scale.start + scale.end) / 2, bottom + 34, label, anchor="middle", class_="axis")]
 
 
 def _decimals(low: float, high: float, most: int) -> int:
@@ -188,18 +195,18 @@ def interval_plot(rows: Sequence[IntervalRow], margin: float, width: int) -> Mar
         margin: percentage points.
         width: SVG units.
     """
-    layout = _Rows(len(rows), width, top=30)
+    layout = Rows(len(rows), width, top=30)
     low = max(min([0.0, *(row.low for row in rows)]), -6 * margin)
     high = min(max([margin, *(row.high for row in rows)]), 6 * margin)
     pad = 0.08 * (high - low)
-    scale = _Scale(low - pad, high + pad, *layout.ends)
+    scale = Scale(low - pad, high + pad, *layout.ends)
     beyond = scale(margin)
     drawn = [
         element("rect", x=beyond, y=30, width=scale.end - beyond, height=layout.bottom - 30, class_="zone"),
         *layout.axis(scale, "drop of top-1 accuracy, points"),
         *layout.verticals(scale(0), "zero"),
         *layout.verticals(beyond, "margin", 1.5),
-        _text(beyond, 20, f"margin {margin:g}", anchor="middle", class_="margin-label"),
+        svg_text(beyond, 20, f"margin {margin:g}", anchor="middle", class_="margin-label"),
     ]
     for place, row in enumerate(rows):
         drawn += layout.texts(place, row.label, f"{signed(row.value)} ({signed(row.low)} to {signed(row.high)})")
@@ -208,20 +215,20 @@ def interval_plot(rows: Sequence[IntervalRow], margin: float, width: int) -> Mar
         f"{row.label}: {signed(row.value)} ({signed(row.low)} to {signed(row.high)}), {row.verdict}" for row in rows
     )
     title = f"Drop of top-1 accuracy with 90% intervals against a margin of {margin:g} points"
-    return _svg(width, layout.bottom + 40, title, summary, *drawn)
+    return svg_root(width, layout.bottom + 40, title, summary, *drawn)
 
 
-def _interval(row: IntervalRow, scale: _Scale, y: float) -> list[Markup]:
+def _interval(row: IntervalRow, scale: Scale, y: float) -> list[Markup]:
     """A dot with its interval; what lies beyond an edge of the axis becomes an arrow that points there."""
     mark = f"mark-{row.verdict.lower()}"
     beyond = (row.high < scale.low) - (row.low > scale.high)  # the whole interval: left 1, right -1
     if beyond:
         edge = scale(row.value)
-        return [_line(edge + 26 * beyond, y, edge, y, mark, 3), _arrow(edge, y, -beyond, mark)]
-    drawn = [_line(scale(row.low), y, max(scale(row.high), scale(row.low) + 0.5), y, mark, 3)]
+        return [svg_line(edge + 26 * beyond, y, edge, y, mark, 3), _arrow(edge, y, -beyond, mark)]
+    drawn = [svg_line(scale(row.low), y, max(scale(row.high), scale(row.low) + 0.5), y, mark, 3)]
     for end, direction in ((row.low, -1), (row.high, 1)):
         x = scale(end)
-        drawn.append(_arrow(x, y, direction, mark) if scale.outside(end) else _line(x, y - 5, x, y + 5, mark, 2))
+        drawn.append(_arrow(x, y, direction, mark) if scale.outside(end) else svg_line(x, y - 5, x, y + 5, mark, 2))
     if not scale.outside(row.value):
         drawn.append(element("circle", cx=scale(row.value), cy=y, r=5, class_=mark))
     return drawn
@@ -252,14 +259,14 @@ def waterfall_plot(start_label: str, steps: Sequence[WaterfallStep], end_label: 
 
     Levels are dots and changes are bars, because the axis does not begin at 0 and a bar from its edge would mislead.
     """
-    layout = _Rows(len(steps) + 2, width, top=8)
+    layout = Rows(len(steps) + 2, width, top=8)
     ends = [
         value
         for step in steps
         for value in (step.before, step.after, step.before - step.low_drop, step.before - step.high_drop)
     ]
     pad = max(0.08 * (max(ends) - min(ends)), 0.02)
-    scale = _Scale(min(ends) - pad, max(ends) + pad, *layout.ends)
+    scale = Scale(min(ends) - pad, max(ends) + pad, *layout.ends)
     drawn = layout.axis(scale, "top-1 accuracy, % (the axis does not begin at 0)")
     for place, label, level in ((0, start_label, steps[0].before), (len(steps) + 1, end_label, steps[-1].after)):
         drawn += layout.texts(place, label, f"{level:.2f}%")
@@ -273,10 +280,10 @@ def waterfall_plot(start_label: str, steps: Sequence[WaterfallStep], end_label: 
         for step in steps
     )
     title = f"Top-1 accuracy from {start_label} to {end_label}"
-    return _svg(width, layout.bottom + 40, title, summary, *drawn)
+    return svg_root(width, layout.bottom + 40, title, summary, *drawn)
 
 
-def _waterfall_step(step: WaterfallStep, place: int, scale: _Scale, layout: _Rows) -> list[Markup]:
+def _waterfall_step(step: WaterfallStep, place: int, scale: Scale, layout: Rows) -> list[Markup]:
     y = layout.middle(place)
     left, right = sorted((scale(step.before), scale(step.after)))
     change = step.after - step.before
@@ -286,15 +293,15 @@ def _waterfall_step(step: WaterfallStep, place: int, scale: _Scale, layout: _Row
         element(
             "rect", x=left, y=y - 8, width=max(right - left, 2), height=16, class_="gain" if change > 0 else "loss"
         ),
-        _line(scale(step.before - step.high_drop), y, scale(step.before - step.low_drop), y, "whisker", 2),
+        svg_line(scale(step.before - step.high_drop), y, scale(step.before - step.low_drop), y, "whisker", 2),
     ]
 
 
-def _link(level: float, place: int, scale: _Scale, layout: _Rows) -> list[Markup]:
+def _link(level: float, place: int, scale: Scale, layout: Rows) -> list[Markup]:
     """The level that row `place` takes over from the row above it; texts are in the way where rows are stacked."""
     if layout.stacked:
         return []
-    return [_line(scale(level), layout.middle(place - 1) + 8, scale(level), layout.middle(place) - 6, "link")]
+    return [svg_line(scale(level), layout.middle(place - 1) + 8, scale(level), layout.middle(place) - 6, "link")]
 
 
 # -- Small plots --------------------------------------------------------------------------------------------
@@ -308,12 +315,12 @@ def reliability_plot(
 ) -> Markup:
     """How often each model is right at each confidence; on the diagonal it is as right as it is sure."""
     width, left, top, bottom = _NARROW, 36, 50, 300
-    x, y = _Scale(0, 100, left, width - 12), _Scale(0, 100, bottom, top)
+    x, y = Scale(0, 100, left, width - 12), Scale(0, 100, bottom, top)
     drawn = _x_axis(x, top, bottom, "confidence, %")
     for value in ticks(0, 100, 6):
-        drawn.append(_line(left, y(value), width - 12, y(value), "grid"))
-        drawn.append(_text(left - 8, y(value) + 4, f"{value:g}", anchor="end", class_="axis"))
-    drawn.append(_line(x(0), y(0), x(100), y(100), "zero"))
+        drawn.append(svg_line(left, y(value), width - 12, y(value), "grid"))
+        drawn.append(svg_text(left - 8, y(value) + 4, f"{value:g}", anchor="end", class_="axis"))
+    drawn.append(svg_line(x(0), y(0), x(100), y(100), "zero"))
     for points, style in ((before, "before"), (after, "after")):
         line = " ".join(f"{x(c):.1f},{y(a):.1f}" for _, c, a in points)
         drawn.append(element("polyline", points=line, class_=f"{style}-line", stroke_width=1.5))
@@ -323,13 +330,13 @@ def reliability_plot(
     for place, label, style in ((0, before_label, "before"), (1, after_label, "after")):
         start = place * 200
         drawn.append(element("circle", cx=start + 6, cy=10, r=5, class_=style))
-        drawn.append(_text(start + 17, 14.5, _shorten(label, 170 if place == 0 else 120)))
-    drawn.append(_text(0, 36, "accuracy, %", class_="axis"))
+        drawn.append(svg_text(start + 17, 14.5, _shorten(label, 170 if place == 0 else 120)))
+    drawn.append(svg_text(0, 36, "accuracy, %", class_="axis"))
     summary = "; ".join(
         f"{label}: " + ", ".join(f"{a:.0f}% right at {c:.0f}%" for _, c, a in points)
         for points, label in ((before, before_label), (after, after_label))
     )
-    return _svg(width, bottom + 40, "Accuracy by confidence", summary, *drawn)
+    return svg_root(width, bottom + 40, "Accuracy by confidence", summary, *drawn)
 
 
 def rate_plot(title: str, edges: Sequence[float], counts: Sequence[tuple[int, int]], x_label: str) -> Markup:
@@ -344,16 +351,16 @@ def rate_plot(title: str, edges: Sequence[float], counts: Sequence[tuple[int, in
     width, left, top, bottom = _NARROW, 36, 50, 300
     rates = [100 * part / whole if whole else 0.0 for part, whole in counts]
     highest = max([*rates, 0.1])
-    x = _Scale(edges[0], edges[-1], left, width - 12)
-    y = _Scale(0, highest * 1.12, bottom, top)
-    drawn = [_text(0, 36, "share of images, %", class_="axis")]
+    x = Scale(edges[0], edges[-1], left, width - 12)
+    y = Scale(0, highest * 1.12, bottom, top)
+    drawn = [svg_text(0, 36, "share of images, %", class_="axis")]
     decimals = _decimals(0, y.high, 5)
     for value in ticks(0, y.high, 5):
-        drawn.append(_line(left, y(value), width - 12, y(value), "grid"))
-        drawn.append(_text(left - 8, y(value) + 4, f"{value:.{decimals}f}", anchor="end", class_="axis"))
+        drawn.append(svg_line(left, y(value), width - 12, y(value), "grid"))
+        drawn.append(svg_text(left - 8, y(value) + 4, f"{value:.{decimals}f}", anchor="end", class_="axis"))
     for value in ticks(edges[0], edges[-1], 6):
-        drawn.append(_text(x(value), bottom + 16, f"{value:g}", anchor="middle", class_="axis"))
-    drawn.append(_text((left + width - 12) / 2, bottom + 34, x_label, anchor="middle", class_="axis"))
+        drawn.append(svg_text(x(value), bottom + 16, f"{value:g}", anchor="middle", class_="axis"))
+    drawn.append(svg_text((left + width - 12) / 2, bottom + 34, x_label, anchor="middle", class_="axis"))
     for (low, high), rate, (part, _) in zip(pairwise(edges), rates, counts, strict=True):
         if part:
             drawn.append(
@@ -361,10 +368,10 @@ def rate_plot(title: str, edges: Sequence[float], counts: Sequence[tuple[int, in
                     "rect", x=x(low) + 1.5, y=y(rate), width=x(high) - x(low) - 3, height=bottom - y(rate), class_="bar"
                 )
             )
-            drawn.append(_text((x(low) + x(high)) / 2, y(rate) - 5, f"{part}", anchor="middle", class_="axis"))
-    drawn.append(_line(left, bottom, width - 12, bottom, "zero"))
+            drawn.append(svg_text((x(low) + x(high)) / 2, y(rate) - 5, f"{part}", anchor="middle", class_="axis"))
+    drawn.append(svg_line(left, bottom, width - 12, bottom, "zero"))
     summary = "; ".join(
         f"{low:g} to {high:g}: {part} of {whole}"
         for (low, high), (part, whole) in zip(pairwise(edges), counts, strict=True)
     )
-    return _svg(width, bottom + 40, title, summary, *drawn)
+    return svg_root(width, bottom + 40, title, summary, *drawn)

@@ -338,6 +338,7 @@ def test_a_changed_input_is_not_taken_from_before(tmp_path: Path, change: str, f
     (after,) = run(models, open_dataset(folder), tmp_path / "out", options)
     (fresh,) = run(models, open_dataset(folder), tmp_path / "fresh", options)
     assert not after.unchanged
+    assert after.notes == ((f"{after.ledger} held the answers of another run, which are replaced",) if finished else ())
     assert after.ledger.read_bytes() == fresh.ledger.read_bytes()
 
 
@@ -393,6 +394,16 @@ def test_a_ledger_that_does_not_fit_on_the_disk_keeps_the_parts(tmp_path: Path) 
     assert last.endswith("a.onnx.parquet: File too large")
     assert len(parts(tmp_path / "out")) == 8
     assert [path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".parts")] == []
+
+
+def test_a_file_that_is_no_ledger_is_not_replaced(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"mine": [1]}), tmp_path / "a.onnx.parquet")
+    with pytest.raises(
+        OutputError, match=r"does not have a ledger's columns.*; move it away, or choose another --output"
+    ):
+        run(artifacts(tmp_path, "a.onnx"), open_dataset(flat(tmp_path / "d", 5)), tmp_path)
+    assert parquet.read_table(tmp_path / "a.onnx.parquet").column_names == ["mine"]
+    assert parts(tmp_path) == []
 
 
 def test_two_evaluations_do_not_write_the_same_ledger_at_once(tmp_path: Path) -> None:

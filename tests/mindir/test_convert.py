@@ -34,7 +34,7 @@ def run(model: Any, x: Array) -> Array:
     return logits
 
 
-# -- GhostNetV2 -----------------------------------------------------------------------------------------------------------
+# -- GhostNetV2 ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,10 @@ def test_versions_names_and_metadata(small: Path) -> None:
 
 
 def test_the_same_file_gives_the_same_bytes_in_every_process(small: Path) -> None:
-    program = "import sys; from ghostedge.mindir import convert; sys.stdout.buffer.write(convert(sys.argv[1]).SerializeToString())"
+    program = (
+        "import sys; from ghostedge.mindir import convert; "
+        "sys.stdout.buffer.write(convert(sys.argv[1]).SerializeToString())"
+    )
     digests = set()
     for seed in ("1", "2"):  # the order of sets depends on it
         environment = os.environ | {"PYTHONHASHSEED": seed}
@@ -269,7 +272,7 @@ def test_a_primitive_of_another_mindspore_version_is_not_guessed_at(
         raise AssertionError("it must not be called")
 
     monkeypatch.setitem(LOWERINGS, "ReLU6", with_more_arguments)
-    with pytest.raises(ConvertError, match="'ReLU6' at node .* has no argument 'limit'; another MindSpore version"):
+    with pytest.raises(ConvertError, match=r"'ReLU6' at node .* has no argument 'limit'; another MindSpore version"):
         convert(path)
 
 

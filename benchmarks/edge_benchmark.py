@@ -1,0 +1,1446 @@
+#!/usr/bin/env python3
+"""Measure how long one picture takes on this device: a Raspberry Pi, a phone or a PC.
+
+This file runs alone: copy it and a model to the device. It needs Python >= 3.9, NumPy and one runtime (ai-edge-litert
+or tflite-runtime for .tflite, openvino for .xml, onnxruntime for .onnx), Pillow for --image; it says what is missing.
+
+    python3 edge_benchmark.py model.tflite --threads 1,2,4
+
+What a sample is: copy the input tensor in, infer, copy the output tensor out; one picture, one request at a time.
+
+What the timer is NOT aware of: what the model computes, whether its answers are right, file formats, decoding and
+preprocessing (measured apart with --image), batches, requests in parallel, power. It times a function. --runtime null
+times a function that does nothing: the script's own overhead, which is also in every record.
+
+How a run goes, each in a fresh process: load, first inference, warm-up until steady, timed samples, all kept.
+
+- Steady: the medians of three windows in a row lie within 3% of each other; a window is at least 0.5 s and 8 samples.
+  Medians, because one interrupted sample must not prolong the warm-up; three, because two agree by chance in a slow
+  drift; 0.5 s, because the kernel's frequency governors decide every 10 to 100 ms and must have settled within one.
+- Valid: at least 1,024 samples and 60 s (the rule of MLPerf for a single stream), steady, and nothing seen that made
+  the number another one: other programs at work, throttling, a falling frequency, a drift, an emulated CPU. Each
+  reason is written down; the number is too.
+
+The result is one JSON record a run, schema version 1 (latency_record.schema.json of ghostedge). Units are in the names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import hashlib
+import importlib
+import importlib.util
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, ClassVar
+
+Run = Callable[[], object]
+Record = dict[str, Any]
+
+VERSION = "1.0"
+SCHEMA_VERSION = 1
+
+FULL_SAMPLES, FULL_SECONDS = 1024, 60.0
+QUICK_SAMPLES, QUICK_SECONDS = 50, 1.0
+
+STEADY_WINDOWS, STEADY_SPREAD, STEADY_MIN_SAMPLES = 3, 0.03, 8
+FULL_WINDOW_S, FULL_WARMUP_LIMIT_S = 0.5, 30.0
+QUICK_WINDOW_S, QUICK_WARMUP_LIMIT_S = 0.1, 3.0
+
+#: Bounds of validity. 5% is the smallest difference between two artifacts that people act on.
+MAX_DRIFT, MAX_FREQUENCY_FALL, MAX_OVERHEAD = 0.05, 0.05, 0.01
+#: Cores' worth of work by others during the timed samples; an idle Raspberry Pi OS desktop stays below 0.1.
+MAX_OTHER_CORES = 0.2
+
+#: Under this key, or as this file, an artifact of ghostedge carries its description.
+DESCRIPTION_KEY = "ghostedge"
+
+WATCH_EVERY_S = 2.0
+OVERHEAD_SAMPLES = 2000
+
+
+class BenchmarkError(Exception):
+    """One line: what is wrong and what to do."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The timer
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def sample_ms(run: Run) -> float:
+    """Milliseconds that one call of `run` takes."""
+    started = time.perf_counter_ns()
+    run()
+    return (time.perf_counter_ns() - started) / 1e6
+
+
+def collect(
+    run: Run,
+    min_samples: int,
+    min_seconds: float,
+    watch: Callable[[float], object] | None = None,
+    max_seconds: float = float("inf"),
+) -> tuple[list[float], float]:
+    """Time `run` until there are `min_samples` samples and `min_seconds` have passed, or `max_seconds` have.
+
+    `watch(seconds)` is called between samples, every `WATCH_EVERY_S` seconds: never while a sample is timed.
+
+    Returns: the samples, milliseconds, and the seconds that all of it took.
+    """
+    samples = []
+    started = time.perf_counter()
+    next_watch = WATCH_EVERY_S
+    while True:
+        samples.append(sample_ms(run))
+        elapsed = time.perf_counter() - started
+        if (len(samples) >= min_samples and elapsed >= min_seconds) or elapsed >= max_seconds:
+            return samples, elapsed
+        if watch is not None and elapsed >= next_watch:
+            watch(elapsed)
+            next_watch = elapsed + WATCH_EVERY_S
+
+
+def warm_up(run: Run, window_s: float, limit_s: float) -> Record:
+    """Time `run` until it is steady (see the top of this file) or `limit_s` seconds have passed."""
+    medians, count, spread, elapsed = [], 0, None, 0.0
+    started = time.perf_counter()
+    while elapsed < limit_s and (spread is None or spread > STEADY_SPREAD):
+        window, _ = collect(run, STEADY_MIN_SAMPLES, window_s, max_seconds=limit_s - elapsed)
+        count += len(window)
+        medians.append(statistics.median(window))
+        last = medians[-STEADY_WINDOWS:]
+        spread = max(last) / min(last) - 1 if len(last) == STEADY_WINDOWS and min(last) > 0 else None
+        elapsed = time.perf_counter() - started
+    return {
+        "samples": count,
+        "duration_s": round(elapsed, 3),
+        "steady": spread is not None and spread <= STEADY_SPREAD,
+        "spread_percent": None if spread is None else round(100 * spread, 2),
+        "window_medians_ms": [round(value, 4) for value in medians],
+    }
+
+
+def percentile(ordered: list[float], share: int) -> float:
+    """The value that `share` of the sorted samples do not exceed: the nearest rank, a value that was measured."""
+    return ordered[max(0, -(-len(ordered) * share // 100) - 1)]
+
+
+def summarise(samples: list[float]) -> dict[str, float]:
+    """p50, p90, p95, p99, mean, std, min and max of samples, in their unit."""
+    ordered = sorted(samples)
+    summary = {f"p{share}": percentile(ordered, share) for share in (50, 90, 95, 99)}
+    summary["mean"] = statistics.fmean(ordered)
+    summary["std"] = statistics.stdev(ordered) if len(ordered) > 1 else 0.0
+    summary["min"], summary["max"] = ordered[0], ordered[-1]
+    return {key: round(value, 6) for key, value in summary.items()}
+
+
+def measure_overhead() -> float:
+    """What the timer adds to each sample: the same loop around a function that does nothing, microseconds."""
+    null = NullRuntime()
+    collect(null.run, OVERHEAD_SAMPLES // 10, 0)
+    samples, _ = collect(null.run, OVERHEAD_SAMPLES, 0)
+    return 1e3 * statistics.median(samples)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The runtimes: load a model, take an input, run
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class NullRuntime:
+    """Does nothing, so that what is timed is the script itself."""
+
+    name, version, delegate = "null", VERSION, None
+    details: ClassVar[Record] = {}
+    description: ClassVar[Record] = {}
+    shape, dtype, quantization = (1, 224, 224, 3), "float32", None
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor: not needed."""
+
+    def run(self) -> Any:
+        """Nothing."""
+
+    def output(self) -> Any:
+        """No output."""
+        return None
+
+
+class LiteRT:
+    """ai-edge-litert, or its predecessor tflite-runtime: the same interface."""
+
+    def __init__(self, module: str, path: str, threads: int, xnnpack: bool, **_: object) -> None:
+        self.name = "litert" if module.startswith("ai_edge_litert") else "tflite-runtime"
+        library = importlib.import_module(module)
+        self.version = version_of(module)
+        resolver = library.OpResolverType
+        self._interpreter = library.Interpreter(
+            model_path=path,
+            num_threads=threads,
+            experimental_op_resolver_type=resolver.AUTO if xnnpack else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        self._interpreter.allocate_tensors()
+        inputs = self._interpreter.get_input_details()
+        if len(inputs) != 1:
+            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        self._output = self._interpreter.get_output_details()[0]
+        self._index = inputs[0]["index"]
+        self.shape = tuple(int(size) for size in inputs[0]["shape"])
+        self.dtype = inputs[0]["dtype"].__name__
+        self.quantization = inputs[0]["quantization"] if inputs[0]["quantization"][0] else None
+        self.delegate = delegation(self._interpreter._get_ops_details())
+        self.details: Record = {}
+        self.description = zipped_description(path)
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor that every sample copies in."""
+        self._tensor = tensor
+
+    def run(self) -> Any:
+        """Copy in, infer, copy out."""
+        self._interpreter.set_tensor(self._index, self._tensor)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output["index"])
+
+    def output(self) -> Any:
+        """The output of the last inference, dequantised: float32."""
+        values = self._interpreter.get_tensor(self._output["index"])
+        scale, zero = self._output["quantization"]
+        return (values.astype("float32") - zero) * scale if scale else values.astype("float32")
+
+
+class OpenVino:
+    """OpenVINO on the CPU, one stream: its setting for the latency of single requests."""
+
+    name, delegate, quantization = "openvino", None, None
+
+    def __init__(self, module: str, path: str, threads: int, precision_hint: str | None, **_: object) -> None:
+        # Importing OpenVINO reports home through this package unless it is absent.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        ov = importlib.import_module("openvino")
+        self.version = version_of("openvino")
+        core = ov.Core()
+        model = core.read_model(path)
+        if len(model.inputs) != 1:
+            raise BenchmarkError(f"{path} has {len(model.inputs)} inputs; models with one are measured")
+        self.shape = tuple(
+            dimension.get_length() if dimension.is_static else 1 for dimension in model.input(0).get_partial_shape()
+        )
+        found = model.get_rt_info([DESCRIPTION_KEY]) if model.has_rt_info([DESCRIPTION_KEY]) else None
+        self.description = parse_description(found if isinstance(found, str) else getattr(found, "value", None))
+        model.reshape(list(self.shape))
+        config = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(threads)}
+        if precision_hint:
+            config["INFERENCE_PRECISION_HINT"] = precision_hint
+        compiled = core.compile_model(model, "CPU", config)
+        self._request = compiled.create_infer_request()
+        self._input = self._request.get_input_tensor(0).data
+        self.dtype = self._input.dtype.name
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT")
+        self.details = {
+            "inference_precision": precision.to_string() if hasattr(precision, "to_string") else str(precision)
+        }
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor that every sample copies in."""
+        self._tensor = tensor
+
+    def run(self) -> Any:
+        """Copy in, infer, copy out."""
+        self._input[:] = self._tensor
+        self._request.infer()
+        return self._request.get_output_tensor(0).data.copy()
+
+    def output(self) -> Any:
+        """The output of the last inference: float32."""
+        return self._request.get_output_tensor(0).data.astype("float32")
+
+
+class OnnxRuntime:
+    """ONNX Runtime on its CPU provider."""
+
+    name, delegate, quantization = "onnxruntime", None, None
+
+    def __init__(self, module: str, path: str, threads: int, **_: object) -> None:
+        ort = importlib.import_module("onnxruntime")
+        self.version = version_of("onnxruntime")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        self._name = inputs[0].name
+        self.shape = tuple(size if isinstance(size, int) else 1 for size in inputs[0].shape)
+        # "tensor(float)", "tensor(uint8)", ...
+        kind = inputs[0].type[len("tensor(") : -1]
+        self.dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
+        self.details: Record = {}
+        self.description = parse_description(self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION_KEY))
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor that every sample hands over."""
+        self._feed = {self._name: tensor}
+
+    def run(self) -> Any:
+        """Hand over, infer, receive."""
+        self._last = self._session.run(None, self._feed)
+        return self._last
+
+    def output(self) -> Any:
+        """The output of the last inference: float32."""
+        return self._last[0].astype("float32")
+
+
+#: Runtime -> (module, class, formats it reads). The order is the one in which they are tried.
+RUNTIMES = {
+    "litert": ("ai_edge_litert.interpreter", LiteRT, ("tflite",)),
+    "tflite-runtime": ("tflite_runtime.interpreter", LiteRT, ("tflite",)),
+    "openvino": ("openvino", OpenVino, ("openvino", "onnx", "tflite")),
+    "onnxruntime": ("onnxruntime", OnnxRuntime, ("onnx",)),
+}
+#: Format -> the runtimes that are tried for it unless --runtime names one.
+PREFERRED = {"tflite": ("litert", "tflite-runtime"), "openvino": ("openvino",), "onnx": ("onnxruntime", "openvino")}
+
+_DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
+
+
+def version_of(module: str) -> str:
+    """The version of the distribution that `module` comes from; "unknown" for one without metadata."""
+    from importlib import metadata
+
+    package = module.partition(".")[0]
+    try:
+        return metadata.version(_DISTRIBUTIONS.get(package, package))
+    except metadata.PackageNotFoundError:
+        return str(getattr(importlib.import_module(package), "__version__", "unknown"))
+
+
+def delegation(nodes: list[dict[str, Any]]) -> Record:
+    """How much of a model the delegate runs, from LiteRT's list of nodes.
+
+    A delegate's node stands for all operators between its inputs and its outputs; LiteRT keeps those operators in the
+    list, so that they are found by walking back from the delegate's outputs.
+    """
+    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    producer = {int(tensor): index for index, node in enumerate(operators) for tensor in node["outputs"]}
+    inside = set()
+    for delegate in delegates:
+        given = {int(tensor) for tensor in delegate["inputs"]}
+        pending = [int(tensor) for tensor in delegate["outputs"]]
+        while pending:
+            tensor = pending.pop()
+            index = producer.get(tensor)
+            if tensor in given or index is None or index in inside:
+                continue
+            inside.add(index)
+            pending += [int(each) for each in operators[index]["inputs"]]
+    return {
+        "name": "XNNPACK" if delegates else None,
+        "nodes": len(operators),
+        "delegated_nodes": len(inside),
+        "delegated_share": round(len(inside) / len(operators), 4) if operators else 0.0,
+        "partitions": len(delegates),
+    }
+
+
+def model_format(path: str) -> str:
+    """``"tflite"``, ``"openvino"`` or ``"onnx"``, by the file's content where it has a mark."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1024)
+    except FileNotFoundError:
+        raise BenchmarkError(f"{path} does not exist") from None
+    except OSError as exc:
+        raise BenchmarkError(f"{path} cannot be read: {exc.strerror}") from exc
+    suffix = Path(path).suffix.lower()
+    if not head:
+        raise BenchmarkError(f"{path} is empty (0 bytes); copy it again")
+    if head[4:8] == b"TFL3":
+        return "tflite"
+    if suffix == ".xml" and b"<net" in head:
+        if not Path(path).with_suffix(".bin").exists():
+            raise BenchmarkError(f"{path}: its weights, the .bin file of the same name, are not beside it")
+        return "openvino"
+    if suffix == ".onnx":
+        return "onnx"
+    if suffix in (".mindir", ".ckpt", ".pth", ".safetensors"):
+        raise BenchmarkError(f"{path} is not a model for a device; convert it first: ghostedge export --help")
+    raise BenchmarkError(f"{path} is not a model: .tflite, OpenVINO .xml and .onnx are measured")
+
+
+def choose_runtime(form: str, asked: str) -> str:
+    """The name of the runtime to use for a format: `asked`, or the first that is installed."""
+    if asked != "auto":
+        if form not in RUNTIMES[asked][2]:
+            raise BenchmarkError(f"{asked} does not read {form} models; leave --runtime out")
+        names: tuple[str, ...] = (asked,)
+    else:
+        names = PREFERRED[form]
+    for name in names:
+        package = RUNTIMES[name][0].partition(".")[0]
+        if importlib.util.find_spec(package) is not None:
+            return name
+    looked_for = ", ".join(names)
+    raise BenchmarkError(
+        f"no runtime for {form} models is installed (looked for: {looked_for}); {how_to_install(names[0])}"
+    )
+
+
+def how_to_install(
+    runtime: str, machine: str | None = None, android: bool | None = None, bits: int | None = None
+) -> str:
+    """What installs `runtime` on this device."""
+    machine = machine or platform.machine()
+    android = is_android() if android is None else android
+    bits = bits or (64 if sys.maxsize > 2**32 else 32)
+    packages = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}.get(runtime, runtime)
+    if android:
+        return (
+            "the runtimes have no packages for Android's own Python: in Termux run 'pkg install proot-distro && "
+            "proot-distro install debian', and this script inside it; or use the app's benchmark mode"
+        )
+    if machine.startswith("arm") or bits == 32:
+        if runtime == "litert":
+            return (
+                "this is a 32-bit system, for which ai-edge-litert has no package: install the 64-bit Raspberry Pi OS "
+                "(or, with Python 3.9 to 3.11: pip install 'tflite-runtime==2.14.0' 'numpy<2')"
+            )
+        return f"this is a 32-bit system, for which {packages} has no package: install a 64-bit one"
+    return (
+        f"run: python3 -m venv ~/benchmark && ~/benchmark/bin/pip install numpy pillow {packages}, and this script "
+        "with ~/benchmark/bin/python"
+    )
+
+
+def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, float]:
+    """Import the runtime and load the model: (runtime, import_ms, load_ms)."""
+    module, kind, _ = RUNTIMES[name]
+    started = time.perf_counter()
+    try:
+        if module == "openvino":
+            sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        importlib.import_module(module)
+    except ImportError as exc:
+        raise BenchmarkError(
+            f"{name} is installed but does not load here ({one_line(exc)}); it may be built for another processor or "
+            f"Python; {how_to_install(name)}"
+        ) from exc
+    imported = time.perf_counter()
+    try:
+        runtime = kind(module, path, **settings)
+    except BenchmarkError:
+        raise
+    except Exception as exc:  # what a vendor's loader raises is an open set
+        raise BenchmarkError(load_error(name, path, one_line(exc))) from exc
+    return runtime, 1e3 * (imported - started), 1e3 * (time.perf_counter() - imported)
+
+
+def load_error(name: str, path: str, reason: str) -> str:
+    """One line for a model that a runtime refused."""
+    text = reason.lower()
+    if "edgetpu" in text or "edge-tpu" in text:
+        return f"{path} is compiled for the Edge TPU; measure the file it was compiled from ({reason})"
+    if any(mark in text for mark in ("custom op", "didn't find op", "not_implemented", "unsupported op", "opset")):
+        return f"{path} holds an operator that {name} does not have here; update it or convert again ({reason})"
+    return f"{path} cannot be loaded by {name}: {reason}; the file may be damaged, copy it again"
+
+
+def one_line(exc: BaseException) -> str:
+    """An exception's message on one line."""
+    return " ".join(str(exc).split())[:400] or type(exc).__name__
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The input: a real photo, or reproducible noise of the same range
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def parse_description(text: str | bytes | None) -> Record:
+    """The description that ghostedge puts into its artifacts: input, labels, precision; {} for models of others."""
+    try:
+        description = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
+def zipped_description(path: str) -> Record:
+    """As `parse_description`, from the archive that follows a .tflite model."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return parse_description(archive.read(f"{DESCRIPTION_KEY}.json"))
+    except (zipfile.BadZipFile, KeyError, OSError):
+        return {}
+
+
+def input_spec(description: Record, shape: tuple[int, ...]) -> Record | None:
+    """Layout, size and normalisation of the input: those of the description, else the usual ones of ImageNet."""
+    nhwc = len(shape) == 4 and shape[3] == 3
+    if len(shape) != 4 or (shape[1] != 3 and not nhwc):
+        return None
+    height, width = (shape[1], shape[2]) if nhwc else (shape[2], shape[3])
+    spec = {
+        "range": "normalised",
+        "resize": round(max(height, width) * 256 / 224),
+        "resize_rule": "opencv_linear",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "colour_order": "RGB",
+    }
+    spec.update(description.get("input", {}))
+    spec.update(layout="NHWC" if nhwc else "NCHW", height=height, width=width)
+    return spec
+
+
+def decode(data: bytes) -> Any:
+    """JPEG or PNG bytes to uint8 (h, w, 3), RGB."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise BenchmarkError("--image needs Pillow; run: pip install pillow") from None
+    import numpy as np
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode not in ("RGB", "L"):
+                raise BenchmarkError(f"--image: take an RGB or grey photo, not one of mode {image.mode}")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as exc:  # what Pillow raises for damaged files
+        raise BenchmarkError("--image is not a whole JPEG or PNG; take another photo") from exc
+
+
+def resize_and_crop(image: Any, spec: Record) -> Any:
+    """The shorter side to ``spec["resize"]`` pixels, then the centre: uint8 (height, width, 3).
+
+    The same integers as ghostedge.data.preprocess.resize_and_crop, where the rule (OpenCV's INTER_LINEAR) is explained;
+    repeated here because this file travels alone, and held to it bit for bit by tests/benchmarks.
+    """
+    import numpy as np
+
+    if spec["resize_rule"] != "opencv_linear":
+        raise BenchmarkError(f"--image: the model's resize rule {spec['resize_rule']} is not measured here")
+
+    def axis(source: int, target: int, count: int) -> tuple[Any, Any]:
+        position = (np.arange(count) + (target - count) // 2 + 0.5) * (1.0 / (target / source)) - 0.5
+        position = position.astype(np.float32)
+        index = np.floor(position)
+        return index.astype(np.intp), position - index
+
+    def weights(fraction: Any) -> Iterator[Any]:
+        one = np.float32(1)
+        return (np.rint(part * np.float32(2048)).astype(np.int32) for part in (one - fraction, fraction))
+
+    height, width = image.shape[:2]
+    longer = int(np.float32(max(height, width)) / np.float32(min(height, width)) * np.float32(spec["resize"]))
+    rows, columns = (spec["resize"], longer) if height < width else (longer, spec["resize"])
+    index, fraction = axis(width, columns, spec["width"])
+    fraction[(index < 0) | (index >= width - 1)] = 0
+    index = np.clip(index, 0, width - 1)
+    left, right = (np.repeat(weight, 3) for weight in weights(fraction))
+    row, fraction = axis(height, rows, spec["height"])
+    upper, lower = np.clip(row, 0, height - 1), np.clip(row + 1, 0, height - 1)
+    weight_upper, weight_lower = (weight[:, None] for weight in weights(fraction))
+    used, place = np.unique(np.concatenate([upper, lower]), return_inverse=True)
+    lines = image[used].take(index, axis=1).reshape(len(used), -1) * left
+    lines += image[used].take(np.minimum(index + 1, width - 1), axis=1).reshape(len(used), -1) * right
+    lines >>= 4
+    place = place.reshape(-1)
+    out = lines[place[: spec["height"]]] * weight_upper >> 16
+    out += lines[place[spec["height"] :]] * weight_lower >> 16
+    out += 2
+    out >>= 2
+    return out.astype(np.uint8).reshape(spec["height"], spec["width"], 3)
+
+
+def to_tensor(image: Any, spec: Record, runtime: Any) -> Any:
+    """A cropped picture as the model's input tensor: range, colours, layout, type (quantised where it is)."""
+    import numpy as np
+
+    out = image.astype(np.float32)
+    if spec["range"] == "normalised":
+        out -= np.array([255 * value for value in spec["mean"]], np.float32)
+        out /= np.array([255 * value for value in spec["std"]], np.float32)
+    if spec["colour_order"] == "BGR":
+        out = out[..., ::-1]
+    if spec["layout"] == "NCHW":
+        out = out.transpose(2, 0, 1)
+    return quantised(out[None], runtime)
+
+
+def quantised(values: Any, runtime: Any) -> Any:
+    """Float values as the model's input type."""
+    import numpy as np
+
+    dtype = np.dtype(runtime.dtype)
+    if runtime.quantization is not None:
+        scale, zero = runtime.quantization
+        values = np.rint(values / np.float32(scale)) + zero
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return np.ascontiguousarray(values.astype(dtype).reshape(runtime.shape))
+
+
+def noise(spec: Record | None, runtime: Any) -> Any:
+    """Reproducible input: the same values on every machine, in the range that pictures have."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    if spec is None:
+        return quantised(generator.random(runtime.shape, dtype=np.float32), runtime)
+    picture = generator.integers(0, 256, (spec["height"], spec["width"], 3), dtype=np.uint8)
+    return to_tensor(picture, spec, runtime)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The device and what it is doing
+# ---------------------------------------------------------------------------------------------------------------------
+
+#: Bits of the Raspberry Pi firmware's get_throttled; the same 16 bits higher: since boot.
+_THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+
+#: Where the kernel tells about the device.
+SYS, PROC = Path("/sys"), Path("/proc")
+
+
+def read_text(path: Path | str, default: Any = None) -> Any:
+    """A small file's text without the end of line and zero bytes; `default` where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().replace("\0", "\n").strip()
+    except OSError:
+        return default
+
+
+def read_number(path: Path | str) -> float | None:
+    """A number from a small file, or None."""
+    try:
+        return float(read_text(path, ""))
+    except ValueError:
+        return None
+
+
+def said_by(*command: str) -> str | None:
+    """What a command prints, or None where it does not exist or fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() or None
+
+
+def is_android() -> bool:
+    """Whether this Python is built for Android (Termux); that of a Debian inside Termux is not."""
+    return hasattr(sys, "getandroidapilevel")
+
+
+def is_emulated() -> bool:
+    """Whether this is an ARM program on a processor that is not ARM (QEMU's user mode): its times mean nothing.
+
+    The kernel of such a machine still describes the real processor.
+    """
+    if platform.machine() not in ("aarch64", "arm64", "armv7l", "armv8l"):
+        return False
+    modalias = read_text(SYS / "devices/system/cpu/modalias", "")
+    return modalias.startswith("cpu:type:x86") or "vendor_id" in read_text(PROC / "cpuinfo", "")
+
+
+def cpu_folders() -> list[Path]:
+    """The folders of the CPUs in sysfs, in order."""
+    folders = (SYS / "devices/system/cpu").glob("cpu[0-9]*")
+    return sorted(folders, key=lambda folder: int(folder.name[len("cpu") :]))
+
+
+def per_cpu(name: str, divisor: float | None = None) -> list[Any] | None:
+    """One value a CPU from its cpufreq folder; None where the system does not tell."""
+    values = []
+    for folder in cpu_folders():
+        path = folder / "cpufreq" / name
+        number = read_number(path) if divisor else None
+        values.append(read_text(path) if divisor is None else None if number is None else number / divisor)
+    return values if any(value is not None for value in values) else None
+
+
+def describe_device() -> Record:
+    """What the device is: does not change during a run."""
+    cpuinfo = read_text(PROC / "cpuinfo", "")
+    fields = dict(line.partition(":")[::2] for line in cpuinfo.splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    compatible = read_text(PROC / "device-tree/compatible", "").split()
+    memory = read_text(PROC / "meminfo", "").partition("MemTotal:")[2].split()
+    system = dict(line.partition("=")[::2] for line in read_text("/etc/os-release", "").splitlines() if "=" in line)
+    model = (
+        said_by("/system/bin/getprop", "ro.product.model")
+        or read_text(PROC / "device-tree/model")
+        or read_text(SYS / "class/dmi/id/product_name")
+        or None
+    )
+    soc = said_by("/system/bin/getprop", "ro.soc.model") or (compatible[-1] if compatible else None)
+    return {
+        "host": platform.node(),
+        "model": model,
+        "soc": soc,
+        "cpu": fields.get("model name") or fields.get("Model") or platform.processor() or None,
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "max_frequency_mhz": per_cpu("cpuinfo_max_freq", 1000),
+        "memory_mib": round(int(memory[0]) / 1024) if memory else None,
+        "system": system.get("PRETTY_NAME", "").strip('"') or platform.system(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "emulated": is_emulated(),
+    }
+
+
+def throttle_flags() -> Record | None:
+    """The Raspberry Pi firmware's flags, now and since boot; None on other devices."""
+    # In the file "50005", from the command "throttled=0x50005"; the folders are named otherwise on each board.
+    files = list((SYS / "devices/platform").glob("soc*/soc*firmware/get_throttled"))
+    text = read_text(files[0]) if files else (said_by("vcgencmd", "get_throttled") or "").partition("=")[2]
+    try:
+        value = int(text, 16)
+    except ValueError:
+        return None
+    return {
+        "value": f"0x{value:x}",
+        "now": [name for bit, name in _THROTTLED_BITS.items() if value >> bit & 1],
+        "since_boot": [name for bit, name in _THROTTLED_BITS.items() if value >> (bit + 16) & 1],
+    }
+
+
+def temperatures() -> dict[str, float] | None:
+    """Thermal zone -> degrees Celsius; None where the system does not tell."""
+    found = {}
+    for folder in sorted((SYS / "class/thermal").glob("thermal_zone*")):
+        value = read_number(folder / "temp")
+        if value is not None:
+            found[read_text(folder / "type") or folder.name] = value / 1000
+    return found or None
+
+
+def cpu_temperature() -> float | None:
+    """The temperature of the processor, degrees Celsius: the hottest zone that is named like one, else the hottest."""
+    zones = temperatures() or {}
+    named = [v for k, v in zones.items() if any(mark in k.lower() for mark in ("cpu", "soc", "pkg", "core"))]
+    return max(named or zones.values(), default=None)
+
+
+def power() -> Record:
+    """Where the power comes from: "mains", "battery" or, as on a Raspberry Pi, None: the system does not tell."""
+    source, percent = None, None
+    for folder in (SYS / "class/power_supply").glob("*"):
+        kind = read_text(folder / "type")
+        if kind == "Battery":
+            percent = read_number(folder / "capacity")
+            discharging = read_text(folder / "status") == "Discharging"
+            source = "battery" if discharging else source or "mains"
+        elif kind in ("Mains", "USB") and read_text(folder / "online") == "1":
+            source = source or "mains"
+    return {"source": source, "battery_percent": percent}
+
+
+def load_average() -> float | None:
+    """Of the last minute; None where the system has none."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def snapshot() -> Record:
+    """What the device is doing before or after a run."""
+    return {
+        "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "governor": per_cpu("scaling_governor"),
+        "frequency_mhz": per_cpu("scaling_cur_freq", 1000),
+        "temperature_c": cpu_temperature(),
+        "temperatures_c": temperatures(),
+        "throttle_flags": throttle_flags(),
+        "load_average_1m": load_average(),
+        "power": power(),
+    }
+
+
+def glance(seconds: float) -> Record:
+    """What the device is doing during a run: only what a few small files tell, for this runs between samples."""
+    return {
+        "t_s": round(seconds, 2),
+        "frequency_mhz": per_cpu("scaling_cur_freq", 1000),
+        "temperature_c": cpu_temperature(),
+        "load_average_1m": load_average(),
+    }
+
+
+class OtherWork:
+    """How many cores other programs, and a hypervisor's other machines, used since this was made."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds that all CPUs were at work, that this process was, and of the clock."""
+        fields = read_text(PROC / "stat", "").split("\n")[0].split()
+        if len(fields) < 9 or fields[0] != "cpu":
+            return None
+        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
+        own = os.times()
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return busy, own.user + own.system, time.monotonic()
+
+    def cores(self) -> float | None:
+        """Cores in use by others on average; None where the system does not tell.
+
+        Android hides the file, and a Debian inside Termux shows one that stands still: then less is at work than
+        this process is.
+        """
+        now = self._now()
+        if now is None or self._before is None:
+            return None
+        busy, own, seconds = (after - before for after, before in zip(now, self._before))
+        if seconds <= 0 or busy < own / 2:
+            return None
+        return round(max(0.0, busy - own) / seconds, 3)
+
+
+def memory_mib(which: str) -> float | None:
+    """Resident memory of this process: ``"VmRSS"`` now or ``"VmHWM"`` at its peak, MiB; None where unknown."""
+    fields = read_text(PROC / "self/status", "").partition(which + ":")[2].split()
+    return round(int(fields[0]) / 1024, 1) if fields else None
+
+
+@contextlib.contextmanager
+def device_lock(path: Path | None = None) -> Iterator[None]:
+    """Hold this device's lock: two benchmarks at once would measure each other."""
+    path = path or Path(tempfile.gettempdir()) / "ghostedge-benchmark.lock"
+    busy = BenchmarkError(f"another benchmark is running on this device (it holds {path}); wait for it")
+    # Opened for reading where it exists: a file of another user in /tmp may be locked, but not opened for writing.
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as exc:
+        raise BenchmarkError(f"cannot make the lock {path}: {exc.strerror}") from exc
+    try:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            except OSError:
+                raise busy from None
+        else:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise busy from None
+        yield
+    finally:
+        os.close(handle)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One run, in a process of its own
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def measure(job: Record, progress: Callable[[str], object]) -> Record:
+    """Load, warm up and time one model with one setting: the record, without what the parent process adds."""
+    if job["cpus"] is not None:
+        os.sched_setaffinity(0, job["cpus"])
+    rss_before = memory_mib("VmRSS")
+    before = snapshot()
+    settings = {key: job[key] for key in ("threads", "xnnpack", "precision_hint")}
+    if job["runtime"] == "null":
+        runtime, import_ms, load_ms = NullRuntime(), 0.0, 0.0
+    else:
+        progress("loading")
+        if importlib.util.find_spec("numpy") is None:
+            raise BenchmarkError("NumPy is not installed; " + how_to_install(job["runtime"]))
+        importlib.import_module("numpy")  # now, so that it is not part of the runtime's import time
+        runtime, import_ms, load_ms = load_runtime(job["runtime"], job["path"], settings)
+    rss_loaded = memory_mib("VmRSS")
+    spec, photo = None, None
+    if job["runtime"] != "null":
+        spec = input_spec(runtime.description, runtime.shape)
+        if job["image"]:
+            if spec is None:
+                raise BenchmarkError(f"--image: the model's input {runtime.shape} is not a picture")
+            with open(job["image"], "rb") as file:
+                photo = file.read()
+            tensor = to_tensor(resize_and_crop(decode(photo), spec), spec, runtime)
+        else:
+            tensor = noise(spec, runtime)
+        runtime.set_input(tensor)
+    gc.collect()
+    gc.disable()
+    try:
+        first_ms = sample_ms(runtime.run)
+        progress("warming up")
+        warmup = warm_up(runtime.run, job["window_s"], job["warmup_limit_s"])
+        progress("timing")
+        during = []
+        other = OtherWork()
+        samples, duration_s = collect(
+            runtime.run, job["min_samples"], job["min_seconds"], lambda seconds: during.append(glance(seconds))
+        )
+        other_cores, after = other.cores(), snapshot()
+        overhead_us = measure_overhead()
+        sustained = sustain(runtime.run, job["sustained_min"], progress) if job["sustained_min"] else None
+    finally:
+        gc.enable()
+    split = measure_split(photo, spec, runtime, job["split_repeats"]) if photo and spec else None
+    return {
+        "precision": runtime.description.get("precision"),
+        "settings": {
+            "threads": job["threads"],
+            "xnnpack": job["xnnpack"],
+            "precision_hint": job["precision_hint"],
+            "cpus": None if job["cpus"] is None else sorted(os.sched_getaffinity(0)),
+        },
+        "runtime": dict(name=runtime.name, version=runtime.version, import_ms=round(import_ms, 3), **runtime.details),
+        "delegate": runtime.delegate,
+        "input": describe_input(job, runtime),
+        "output": describe_output(runtime, job["output_npy"]),
+        "load_ms": round(load_ms, 3),
+        "first_ms": round(first_ms, 4),
+        "warmup": warmup,
+        "duration_s": round(duration_s, 3),
+        "latency_ms": summarise(samples),
+        "samples_ms": [round(value, 6) for value in samples],
+        "overhead_us": round(overhead_us, 3),
+        "split_ms": split,
+        "sustained": sustained,
+        "memory": {"rss_before_mib": rss_before, "rss_loaded_mib": rss_loaded, "rss_peak_mib": memory_mib("VmHWM")},
+        "context": {"before": before, "during": during, "after": after, "other_cores": other_cores},
+    }
+
+
+def sustain(run: Run, minutes: float, progress: Callable[[str], object]) -> Record:
+    """Go on for `minutes` and say how fast each stretch was: what minute 30 is, and not only minute 1.
+
+    A stretch is a sixtieth of the time, at least 5 s. Its samples are summarised and not kept.
+    """
+    stretch_s = max(5.0, minutes)
+    curve, started = [], time.perf_counter()
+    while time.perf_counter() - started < 60 * minutes:
+        samples, _ = collect(run, 1, min(stretch_s, max(0.0, 60 * minutes - (time.perf_counter() - started))))
+        now = glance(time.perf_counter() - started)
+        summary = summarise(samples)
+        curve.append(dict(now, samples=len(samples), p50_ms=summary["p50"], p90_ms=summary["p90"]))
+        progress(f"sustained: {now['t_s'] / 60:.1f} of {minutes:g} min, p50 {summary['p50']:.2f} ms")
+    tenth = max(1, len(curve) // 10)
+    first, last = (statistics.median(point["p50_ms"] for point in part) for part in (curve[:tenth], curve[-tenth:]))
+    return {
+        "minutes": minutes,
+        "stretch_s": stretch_s,
+        "last_to_first": round(last / first, 4) if first else None,
+        "after": snapshot(),
+        "curve": curve,
+    }
+
+
+def measure_split(photo: bytes, spec: Record, runtime: Any, repeats: int) -> Record:
+    """Decode, preprocess and infer a photo again and again: milliseconds of each part."""
+    parts: dict[str, list[float]] = {"decode": [], "preprocess": [], "inference": []}
+    for _ in range(repeats):
+        held: Record = {}
+        parts["decode"].append(sample_ms(lambda: held.update(image=decode(photo))))  # noqa: B023
+        parts["preprocess"].append(
+            sample_ms(lambda: held.update(tensor=to_tensor(resize_and_crop(held["image"], spec), spec, runtime)))  # noqa: B023
+        )
+        runtime.set_input(held["tensor"])
+        parts["inference"].append(sample_ms(runtime.run))
+    return {name: summarise(samples) for name, samples in parts.items()}
+
+
+def describe_input(job: Record, runtime: Any) -> Record:
+    """Of what shape and type the input is, and where it comes from."""
+    return {
+        "shape": list(runtime.shape),
+        "dtype": runtime.dtype,
+        "source": Path(job["image"]).name if job["image"] else "noise",
+    }
+
+
+def describe_output(runtime: Any, npy: Path | None) -> Record | None:
+    """Shape and the five largest values of the first output; written whole to `npy` where that is asked for."""
+    output = runtime.output()
+    if output is None:
+        return None
+    if npy:
+        import numpy as np
+
+        with atomic(npy) as partial, open(partial, "wb") as file:
+            np.save(file, output)
+    flat = output.reshape(-1)
+    finite = bool(abs(flat).max() < float("inf"))
+    order = flat.argsort()[::-1][:5] if finite else ()
+    return {
+        "shape": list(output.shape),
+        "finite": finite,
+        "top5": [{"index": int(index), "value": round(float(flat[index]), 6)} for index in order],
+    }
+
+
+def judge(record: Record) -> tuple[list[Record], list[Record]]:
+    """Why the number is not valid, and what should be known beside it: two lists of {code, text}."""
+    if record["runtime"]["name"] == "null":
+        return [{"code": "null", "text": "the null runtime does nothing: what is timed is the script itself"}], []
+    reasons = [{"code": code, "text": text} for code, text in _reasons(record)]
+    warnings = [{"code": code, "text": text} for code, text in _warnings(record)]
+    return reasons, warnings
+
+
+def _reasons(record: Record) -> Iterator[tuple[str, str]]:
+    samples, seconds, p50 = record["samples_ms"], record["duration_s"], record["latency_ms"]["p50"]
+    if record["mode"] == "quick":
+        yield "quick", f"--quick: {len(samples)} samples in {seconds:.1f} s"
+    elif len(samples) < FULL_SAMPLES or seconds < FULL_SECONDS:
+        yield "too_short", f"{len(samples)} samples in {seconds:.0f} s, not {FULL_SAMPLES} and {FULL_SECONDS:.0f} s"
+    if record["device"]["emulated"]:
+        yield "emulated", "the processor is emulated: times say nothing about a real one"
+    warmup = record["warmup"]
+    if not warmup["steady"]:
+        spread = warmup["spread_percent"]
+        apart = "" if spread is None else f": the last windows' medians lie {spread:.1f}% apart"
+        yield "not_steady", f"not steady after {warmup['duration_s']:.1f} s of warm-up{apart}"
+    drift = change(samples)
+    if drift is not None and abs(drift) > MAX_DRIFT:
+        word = "longer" if drift > 0 else "less"
+        yield "drift", f"the last third of the samples took {abs(drift):.0%} {word} than the first"
+    other = record["context"]["other_cores"]
+    if other is not None and other > MAX_OTHER_CORES:
+        yield "busy", f"other programs used {other:.1f} cores meanwhile; stop them"
+    fall = change(highest_frequencies(record))
+    if fall is not None and -fall > MAX_FREQUENCY_FALL:
+        yield "frequency_fell", f"the CPU frequency fell by {-fall:.0%} meanwhile"
+    before, after = (record["context"][when]["throttle_flags"] for when in ("before", "after"))
+    if before is not None and after is not None:
+        seen = {*before["now"], *after["now"], *set(after["since_boot"]) - set(before["since_boot"])}
+        if seen:
+            text = ", ".join(sorted(seen))
+            yield "throttled", f"the firmware reports: {text}; check the power supply and the cooling"
+    share = record["overhead_us"] / 1e3 / p50 if p50 else 1.0
+    if share > MAX_OVERHEAD:
+        yield "overhead", f"the script's overhead of {record['overhead_us']:.1f} us is {share:.1%} of the median"
+
+
+def _warnings(record: Record) -> Iterator[tuple[str, str]]:
+    settings, delegate, output = record["settings"], record["delegate"], record["output"]
+    if output is not None and not output["finite"]:
+        yield "not_finite", "the output holds infinity or NaN"
+    if settings["xnnpack"] and delegate is not None and delegate["delegated_share"] < 1:
+        yield "not_all_delegated", f"XNNPACK runs {delegate['delegated_nodes']} of {delegate['nodes']} operators"
+    ran, limit = (
+        highest_frequencies(record),
+        max(filter(None, record["device"]["max_frequency_mhz"] or ()), default=0.0),
+    )
+    if ran and statistics.median(ran) < limit * (1 - MAX_FREQUENCY_FALL):
+        yield "below_max_frequency", f"ran at {statistics.median(ran):.0f} of {limit:.0f} MHz"
+    if record["context"]["before"]["power"]["source"] == "battery":
+        yield "battery", "the device runs on its battery"
+    governors = {governor for governor in record["context"]["before"]["governor"] or () if governor}
+    if governors - {"performance"}:
+        names = ", ".join(sorted(governors))
+        yield "governor", f"CPU governor: {names} (as applications meet it; --help tells how to fix the frequency)"
+    usable = len(settings["cpus"]) if settings["cpus"] else record["device"]["cores"]
+    if usable is not None and settings["threads"] > usable:
+        yield "too_many_threads", f"{settings['threads']} threads on {usable} cores"
+
+
+def change(values: list[float]) -> float | None:
+    """How much larger the median of the last third is than that of the first, as a share; None for under 30 values."""
+    third = len(values) // 3
+    early = statistics.median(values[:third]) if third >= 10 else 0.0
+    return statistics.median(values[-third:]) / early - 1 if early else None
+
+
+def highest_frequencies(record: Record) -> list[float]:
+    """The fastest core's frequency at each look during the samples, MHz: idle cores may be slow."""
+    looks = [[value for value in look["frequency_mhz"] or () if value] for look in record["context"]["during"]]
+    return [max(values) for values in looks if values]
+
+
+def child(job: Record, pipe: Any) -> None:
+    """The process of one run: sends ("progress", text), then ("record", dict) or ("error", text)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        record = measure(job, lambda text: pipe.send(("progress", text)))
+        pipe.send(("record", record))
+    except BenchmarkError as exc:
+        pipe.send(("error", str(exc)))
+    except MemoryError:
+        pipe.send(("error", f"the device has not enough memory for {job['path']}"))
+    except Exception as exc:  # what a vendor's runtime raises while it infers is an open set
+        what = f"{type(exc).__name__}: {one_line(exc)}"
+        pipe.send(("error", f"{job['path']}: {job['runtime']} failed: {what}"))
+    finally:
+        pipe.close()
+
+
+def run_job(job: Record, progress: Callable[[str], object]) -> Record:
+    """Run one job in a fresh process, so that a model that crashes its runtime is one line, and memory is its own."""
+    forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=child, args=(job, sender))
+    process.start()
+    sender.close()
+    try:
+        while True:
+            kind, value = receiver.recv()
+            if kind == "progress":
+                progress(value)
+            elif kind == "error":
+                raise BenchmarkError(value)
+            else:
+                return dict(value)
+    except EOFError:
+        process.join()
+        raise BenchmarkError(crash_message(job, process.exitcode)) from None
+    finally:
+        receiver.close()
+        if process.is_alive():
+            process.join(0.5)
+        if process.is_alive():
+            process.terminate()
+        process.join()
+
+
+def crash_message(job: Record, exitcode: int | None) -> str:
+    """One line for a process that died without a word."""
+    where = f"{job['path']}: {job['runtime']}"
+    if exitcode == -getattr(signal, "SIGILL", 4):
+        return f"{where} uses instructions that this processor does not have; install another version of it"
+    if exitcode == -getattr(signal, "SIGKILL", 9):
+        return f"{where} was killed; the device may be short of memory"
+    if exitcode is not None and exitcode < 0:
+        return f"{where} crashed (signal {-exitcode}); the model may be damaged, copy it again"
+    return f"{where} failed without a message (exit code {exitcode})"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command line
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A name to write to; it becomes `path` when the block succeeds, and is removed when it does not."""
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as exc:
+        reason = "the disk is full" if exc.errno == 28 else exc.strerror
+        raise BenchmarkError(f"cannot write {path}: {reason}") from exc
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe_artifact(path: str, form: str) -> Record:
+    """The model file: OpenVINO's weights in the .bin beside the .xml are part of it."""
+    files = [Path(path), Path(path).with_suffix(".bin")] if form == "openvino" else [Path(path)]
+    return {
+        "file": files[0].name,
+        "format": form,
+        "size_bytes": sum(file.stat().st_size for file in files),
+        "sha256": sha256_of(files[0]),
+        "files": [{"file": file.name, "sha256": sha256_of(file)} for file in files],
+    }
+
+
+def numbers(text: str) -> list[int]:
+    """``"1,2,4"`` or ``"0-3"`` as a sorted list without repetitions."""
+    try:
+        found: set[int] = set()
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found.update(range(int(first), int(last or first) + 1))
+    except ValueError:
+        found = set()
+    if not found or min(found) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1,2,4 or 0-3")
+    return sorted(found)
+
+
+def thread_counts(text: str) -> list[int]:
+    """As `numbers`, each at least 1."""
+    found = numbers(text)
+    if found[0] < 1:
+        raise argparse.ArgumentTypeError("a run needs at least one thread")
+    return found
+
+
+def positive(text: str) -> float:
+    """A number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
+
+
+def cpu_list(text: str) -> list[int]:
+    """The CPUs to run on: numbers, or "big" for those with the highest frequency."""
+    if text != "big":
+        return numbers(text)
+    limits = per_cpu("cpuinfo_max_freq", 1000)
+    if limits is None:
+        raise argparse.ArgumentTypeError("'big': this system does not tell its CPUs' frequencies; give their numbers")
+    return [index for index, limit in enumerate(limits) if limit == max(f for f in limits if f)]
+
+
+EPILOG = """\
+Fixing the frequency (what a comparison needs; what applications meet is the default governor):
+  Raspberry Pi, PC: echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor
+  Android:          adb shell cmd power set-fixed-performance-mode-enabled true
+
+Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 130 interrupted.
+"""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line's definition."""
+    parser = argparse.ArgumentParser(
+        description="Measure how long one picture takes on this device.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("models", nargs="*", metavar="MODEL", help=".tflite, OpenVINO .xml (its .bin beside it) or .onnx")
+    add("--threads", type=thread_counts, default=[1], metavar="N,N", help="one run each (default: 1)")
+    add("--runtime", choices=["auto", "null", *RUNTIMES], default="auto", help="default: the one installed")
+    add("--xnnpack", choices=["on", "off", "both"], default="on", help="the fast path of LiteRT (default: on)")
+    add("--precision-hint", choices=["f32", "f16", "bf16"], help="for OpenVINO, whose default on ARM is f16")
+    add("--cpus", type=cpu_list, metavar="0-3|big", help="run on these CPUs only; big: the fastest ones")
+    add("--image", metavar="PHOTO", help="measure decoding and preprocessing of this photo too")
+    add("--quick", action="store_true", help="a first look in seconds; the record is marked not valid")
+    add("--sustained", type=positive, metavar="MIN", help="go on for so many minutes and record the curve")
+    add("--min-samples", type=int, metavar="N", help=f"default: {FULL_SAMPLES} (--quick: {QUICK_SAMPLES})")
+    add("--min-seconds", type=float, metavar="S", help=f"default: {FULL_SECONDS:g} (--quick: {QUICK_SECONDS:g})")
+    add("--warmup-limit", type=float, metavar="S", help=f"default: {FULL_WARMUP_LIMIT_S:g}")
+    add("--output", default="latency", metavar="DIR", help="folder of the records (default: latency)")
+    add("--save-output", action="store_true", help="write the model's output beside each record, as .npy")
+    add("--resume", action="store_true", help="leave out runs whose record is already there")
+    add("--version", action="version", version=VERSION)
+    return parser
+
+
+def plan(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
+    """Every run that is asked for, as plain dicts."""
+    window_s = QUICK_WINDOW_S if args.quick else FULL_WINDOW_S
+    limit_s = QUICK_WARMUP_LIMIT_S if args.quick else FULL_WARMUP_LIMIT_S
+    asked = args.min_samples is not None or args.min_seconds is not None
+    common = {
+        "cpus": args.cpus,
+        "image": args.image,
+        "precision_hint": args.precision_hint,
+        "min_samples": (QUICK_SAMPLES if args.quick else FULL_SAMPLES)
+        if args.min_samples is None
+        else args.min_samples,
+        "min_seconds": (QUICK_SECONDS if args.quick else FULL_SECONDS)
+        if args.min_seconds is None
+        else args.min_seconds,
+        "window_s": window_s,
+        "warmup_limit_s": limit_s if args.warmup_limit is None else args.warmup_limit,
+        "sustained_min": args.sustained,
+        "split_repeats": 10 if args.quick else 50,
+        "mode": "quick" if args.quick else "custom" if asked else "full",
+    }
+    jobs, errors = [], []
+    if args.runtime == "null":
+        # A second of it is a million samples.
+        common.update(min_samples=args.min_samples or OVERHEAD_SAMPLES, min_seconds=0.0, window_s=0.01)
+        jobs.append(dict(common, path=None, runtime="null", threads=1, xnnpack=None, image=None, name="null"))
+    for path in args.models if args.runtime != "null" else ():
+        try:
+            form = model_format(path)
+            runtime = choose_runtime(form, args.runtime)
+        except BenchmarkError as exc:
+            errors.append(str(exc))
+            continue
+        artifact = describe_artifact(path, form)
+        litert = RUNTIMES[runtime][1] is LiteRT
+        fast = {"on": [True], "off": [False], "both": [True, False]}[args.xnnpack] if litert else [None]
+        for threads, xnnpack in itertools.product(args.threads, fast):
+            name = f"{Path(path).stem}-{runtime}-{threads}t"
+            name += "-noxnnpack" if xnnpack is False else ""
+            name += "-" + args.precision_hint if args.precision_hint and runtime == "openvino" else ""
+            name += "-cpu" + "_".join(map(str, args.cpus)) if args.cpus else ""
+            job = dict(common, path=path, runtime=runtime, threads=threads, xnnpack=xnnpack, artifact=artifact)
+            same = [other for other in jobs if other["name"] == name]
+            if same and same[0]["artifact"]["files"] == artifact["files"]:
+                continue
+            jobs.append(dict(job, name=f"{name}-{artifact['sha256'][:8]}" if same else name))
+    return jobs, errors
+
+
+def already_done(path: Path, job: Record) -> Record | None:
+    """The record at `path` if it is of the same model, settings and demands, else None."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        same = (
+            record["schema_version"] == SCHEMA_VERSION
+            and record["mode"] == job["mode"]
+            and record["settings"]["threads"] == job["threads"]
+            and record["settings"]["xnnpack"] == job["xnnpack"]
+            and record["settings"]["cpus"] == job["cpus"]
+            and (record["artifact"] or {}).get("files") == (job.get("artifact") or {}).get("files")
+            and len(record["samples_ms"]) >= job["min_samples"]
+            and record["duration_s"] >= job["min_seconds"]
+            and ((record["sustained"] or {}).get("minutes") == job["sustained_min"])
+            and record["input"]["source"] == (Path(job["image"]).name if job["image"] else "noise")
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if same else None
+
+
+def complete(record: Record, job: Record, device: Record) -> Record:
+    """The record with what the parent process knows, and the verdict; keys in the order of reading."""
+    precision = record.pop("precision")
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "latency_record",
+        "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "benchmark": {"program": Path(__file__).name, "version": VERSION, "sha256": sha256_of(__file__)},
+        "name": job["name"],
+        "mode": job["mode"],
+        "artifact": dict(job["artifact"], precision=precision) if job["path"] else None,
+        "device": device,
+    }
+    whole = dict(head, **record)
+    reasons, warnings = judge(whole)
+    whole.update(valid=not reasons, invalid_reasons=reasons, warnings=warnings)
+    return whole
+
+
+def table(records: list[Record]) -> str:
+    """The result for people: one row a run."""
+    rows = [("Artifact", "Runtime", "Threads", "p50 ms", "p90 ms", "p99 ms", "Load ms", "First ms", "RSS MiB", "Valid")]
+    for record in records:
+        latency, settings = record["latency_ms"], record["settings"]
+        numbers = [latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"]]
+        rows.append((
+            record["artifact"]["file"] if record["artifact"] else "-",
+            record["runtime"]["name"] + (" (no XNNPACK)" if settings["xnnpack"] is False else ""),
+            str(settings["threads"]),
+            *(f"{number:.3f}" for number in numbers),
+            "-" if record["memory"]["rss_peak_mib"] is None else f"{record['memory']['rss_peak_mib']:.0f}",
+            "yes" if record["valid"] else "no: " + ", ".join(reason["code"] for reason in record["invalid_reasons"]),
+        ))  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def benchmark(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
+    """Run everything that is asked for: (records, errors)."""
+    jobs, errors = plan(args)
+    if args.image and not Path(args.image).is_file():
+        raise BenchmarkError(f"--image: {args.image} does not exist")
+    if args.cpus and not hasattr(os, "sched_setaffinity"):
+        raise BenchmarkError("--cpus: this system cannot bind a program to CPUs; leave it out")
+    unknown = set(args.cpus or ()) - set(range(os.cpu_count() or 1))
+    if unknown:
+        raise BenchmarkError(f"--cpus: this device has no CPU {min(unknown)}; it has {os.cpu_count()}")
+    try:
+        Path(args.output).mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise BenchmarkError(f"cannot make the folder {args.output}: {exc.strerror}") from exc
+    records, device = [], describe_device()
+    with device_lock():
+        for number, job in enumerate(jobs, start=1):
+            path = Path(args.output) / f"{job['name']}.json"
+            label = f"[{number}/{len(jobs)}] {job['name']}"
+            record = already_done(path, job) if args.resume else None
+            if record is not None:
+                say(f"{label}: already measured")
+                records.append(record)
+                continue
+            job["output_npy"] = path.with_suffix(".npy") if args.save_output else None
+            try:
+                record = complete(run_job(job, lambda text: say(f"{label}: {text}")), job, device)  # noqa: B023
+                with atomic(path) as partial, open(partial, "w", encoding="utf-8") as file:
+                    json.dump(record, file, separators=(",", ":"))
+            except BenchmarkError as exc:
+                errors.append(str(exc))
+                say(f"{label}: failed")
+                continue
+            say(f"{label}: p50 {record['latency_ms']['p50']:.3f} ms, {'valid' if record['valid'] else 'not valid'}")
+            records.append(record)
+    return records, errors
+
+
+def say(text: str) -> None:
+    """Progress, for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run. Returns: the exit code."""
+    parser = arguments()
+    args = parser.parse_args(argv)
+    if not args.models and args.runtime != "null":
+        parser.error("name at least one MODEL (or --runtime null)")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the process of the run must not stay alone
+    try:
+        records, errors = benchmark(args)
+    except BenchmarkError as exc:
+        say(f"edge_benchmark: error: {exc}")
+        return 1
+    except KeyboardInterrupt:
+        say("edge_benchmark: interrupted; finished records are kept, --resume leaves them out")
+        return 130
+    if records:
+        print(table(records))
+        for record in records:
+            for item in record["invalid_reasons"] + record["warnings"]:
+                print(f"  {record['name']}: {item['text']}")
+    for error in errors:
+        say(f"edge_benchmark: error: {error}")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

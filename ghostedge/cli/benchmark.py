@@ -1,0 +1,149 @@
+"""``ghostedge benchmark``: time artifacts on this machine and on devices reached by ssh."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HELP = "time artifacts on this machine, a Raspberry Pi or any device with an ssh server"
+
+EPILOG = """\
+examples:
+  ghostedge benchmark --artifact build/model_fp32.tflite --quick
+  ghostedge benchmark --artifact build/*.tflite --device ssh:pi@raspberrypi --threads 1,2,4
+  ghostedge benchmark --artifact build/model_fp32.tflite --device local --device ssh:pi@pi4 --device ssh:pi@pi5:2222
+  ghostedge benchmark --artifact build/model_fp32.tflite --device ssh:pi@pi5 --sustained 30 --report latency.html
+
+The device needs Python 3.9 or newer, NumPy and one runtime; --python names another Python there than python3, such as
+that of a virtual environment. A valid result takes at least 60 s a run; --quick gives a first look that is marked as
+one. A lost connection is made again; when it stays lost, the same command continues later. Records are JSON, one a run,
+in a folder of OUTPUT for each device. A phone: Termux, in it proot-distro, in it Debian with openssh-server.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    what = parser.add_argument_group("what to time")
+    what.add_argument(
+        "--artifact", action="extend", nargs="+", type=Path, required=True, metavar="A", help=".tflite, .xml or .onnx"
+    )
+    what.add_argument("--threads", type=_threads, default=(1,), metavar="N,N", help="one run each (default: 1)")
+    what.add_argument("--xnnpack", choices=("on", "off", "both"), default="on", help="for .tflite (default: on)")
+    what.add_argument("--precision-hint", choices=("f32", "f16", "bf16"), help="for OpenVINO (its default on ARM: f16)")
+    what.add_argument("--cpus", metavar="0-3|big", help="run on these CPUs of the device only")
+    what.add_argument("--image", type=Path, metavar="PHOTO", help="time decoding and preprocessing of this photo too")
+    how = parser.add_argument_group("how")
+    how.add_argument("--quick", action="store_true", help="a few seconds a run; the records are marked as not valid")
+    how.add_argument("--sustained", type=float, metavar="MIN", help="go on for so many minutes and record the curve")
+    how.add_argument("--resume", action="store_true", help="leave out runs whose record is already in OUTPUT (local)")
+    how.add_argument("--output", type=Path, default=Path("latency"), metavar="DIR", help="folder (default: latency)")
+    how.add_argument("--report", type=Path, metavar="HTML", help="write the records as a page too")
+    where = parser.add_argument_group("where")
+    where.add_argument(
+        "--device", action="append", metavar="D", help="local or ssh:USER@HOST[:PORT]; repeat for several"
+    )
+    where.add_argument("--python", metavar="P", help="the Python on the ssh devices (default: python3)")
+    where.add_argument("--identity", type=Path, metavar="KEY", help="private key (default: as ssh would choose)")
+    where.add_argument("--known-hosts", type=Path, metavar="F", help="default: ~/.ssh/known_hosts")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command. Returns: 0, or 1 when a device or a run failed; the records of the others are kept."""
+    from ghostedge.devices import BenchmarkRequest, open_device
+    from ghostedge.devices import run as benchmark
+    from ghostedge.devices.base import read_record
+    from ghostedge.errors import UsageError
+    from ghostedge.reports.latency import write_latency_report
+    from ghostedge.reports.write import check_report_path
+
+    if args.report:
+        check_report_path(args.report)  # before anything is measured
+    request = BenchmarkRequest(tuple(args.artifact), args.threads, args.image, tuple(_options(args)))
+    names = list(dict.fromkeys(args.device or ["local"]))
+    remote = {"python": args.python, "identity": args.identity, "known_hosts": args.known_hosts}
+    if names == ["local"] and (given := [f"--{key.replace('_', '-')}" for key, value in remote.items() if value]):
+        raise UsageError(f"{', '.join(given)}: only for --device ssh:USER@HOST")
+    devices = [open_device(name, **({} if name.partition(":")[0] == "local" else remote)) for name in names]
+    results = benchmark(devices, request, args.output, _silent if args.quiet else _show)
+    records = [(result.device, path, read_record(path)) for result in results for path in result.files]
+    errors = [(result.device, result.error) for result in results if result.error]
+    if args.report and records:
+        write_latency_report([(device, record) for device, _, record in records], args.report)
+    if args.json:
+        found = [{"device": device, "file": str(path), **_summary(record)} for device, path, record in records]
+        print(
+            json.dumps({"records": found, "errors": [dict(zip(("device", "error"), e, strict=True)) for e in errors]})
+        )
+    elif records:
+        print(table(records))
+    for _, error in errors:
+        print(f"ghostedge: error: {error}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _threads(text: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        counts = ()
+    if not counts or counts[0] < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of thread counts such as 1,2,4")
+    return counts
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """What is handed on to edge_benchmark.py."""
+    options = ["--xnnpack", args.xnnpack]
+    for name in ("precision_hint", "cpus", "sustained"):
+        value = getattr(args, name)
+        options += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
+    return options + [f"--{name}" for name in ("quick", "resume") if getattr(args, name)]
+
+
+def _silent(device: str, text: str) -> None:
+    """Show nothing."""
+
+
+def _show(device: str, text: str) -> None:
+    print(f"{device:24}  {text}", file=sys.stderr, flush=True)
+
+
+def _summary(record: dict[str, Any]) -> dict[str, Any]:
+    """What the table shows of a record, for --json; the file holds the rest."""
+    return {
+        "artifact": record["artifact"]["file"],
+        "runtime": record["runtime"]["name"],
+        "threads": record["settings"]["threads"],
+        "xnnpack": record["settings"]["xnnpack"],
+        "latency_ms": record["latency_ms"],
+        "valid": record["valid"],
+        "invalid_reasons": record["invalid_reasons"],
+        "warnings": record["warnings"],
+    }
+
+
+def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
+    """One row a record, then why a number is not valid and what should be known beside it, each once."""
+    rows = [("Device", "Artifact", "Runtime", "Threads", "p50 (ms)", "p90 (ms)", "p99 (ms)", "Load (ms)", "Valid")]
+    notes: list[str] = []
+    for device, path, record in records:
+        latency, settings = record["latency_ms"], record["settings"]
+        reasons = ", ".join(reason["code"] for reason in record["invalid_reasons"])
+        rows.append(
+            (
+                device,
+                record["artifact"]["file"],
+                record["runtime"]["name"] + (" (no XNNPACK)" if settings["xnnpack"] is False else ""),
+                str(settings["threads"]),
+                *(f"{number:.2f}" for number in (latency["p50"], latency["p90"], latency["p99"], record["load_ms"])),
+                "yes" if record["valid"] else f"no: {reasons}",
+            )
+        )
+        notes += [f"{device} {path.stem}: {item['text']}" for item in record["invalid_reasons"] + record["warnings"]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines + notes)

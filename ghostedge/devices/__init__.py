@@ -1,0 +1,29 @@
+"""The places where a model is timed: this machine, or one that is reached by ssh."""
+
+from __future__ import annotations
+
+from ghostedge.devices.base import BenchmarkRequest, Device, DeviceResult, device_folder, run
+from ghostedge.lazy import choose, resolve
+
+__all__ = ["DEVICES", "BenchmarkRequest", "Device", "DeviceResult", "device_folder", "open_device", "run"]
+
+#: The part of ``--device`` before the colon -> class; called with the part after it and the options of its kind.
+DEVICES: dict[str, str] = {
+    "local": "ghostedge.devices.local:LocalDevice",
+    "ssh": "ghostedge.devices.ssh:SshDevice",
+}
+
+
+def open_device(name: str, **options: object) -> Device:
+    """The device that ``"local"`` or ``"ssh:USER@HOST[:PORT]"`` names; nothing is connected yet.
+
+    Args:
+        name: as on the command line.
+        options: for ssh: `python`, `identity`, `known_hosts`; see `SshDevice`.
+
+    Raises:
+        UsageError: an unknown kind of device, or an address that makes no sense.
+    """
+    kind, _, address = name.partition(":")
+    device: Device = resolve(DEVICES[choose("device", kind, DEVICES)])(address, **options)
+    return device

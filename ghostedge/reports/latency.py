@@ -1,0 +1,160 @@
+"""Write latency records as one self-contained HTML page: devices, artifacts, threads, and what spoils a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ghostedge.files import atomic_write
+from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
+from ghostedge.reports.page import Markup, element, figure, join, page, table
+from ghostedge.reports.plots import responsive
+from ghostedge.reports.write import check_report_path
+
+__all__ = ["latency_html", "write_latency_report"]
+
+Record = Mapping[str, Any]
+
+_HEADER = (
+    "Artifact",
+    "Runtime",
+    "Threads",
+    "p50 (ms)",
+    "p90 (ms)",
+    "p99 (ms)",
+    "Load (ms)",
+    "First (ms)",
+    "Peak (MiB)",
+    "Valid",
+)
+_NUMERIC = range(2, 9)
+
+
+def write_latency_report(records: Sequence[tuple[str, Record]], path: Path) -> Path:
+    """Write the page, whole or not at all.
+
+    Args:
+        records: the device as it was named, and a latency record of it.
+        path: the HTML file.
+
+    Raises:
+        UsageError: `path` does not end in ``.html``.
+        OutputError: it cannot be written.
+    """
+    atomic_write(check_report_path(path), latency_html(records))
+    return path
+
+
+def latency_html(records: Sequence[tuple[str, Record]]) -> str:
+    """The whole page; devices in the order of their first record, records in theirs."""
+    devices = list(dict.fromkeys(device for device, _ in records))
+    valid = sum(bool(record["valid"]) for _, record in records)
+    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    places = "1 device" if len(devices) == 1 else f"{len(devices)} devices"
+    lead = f"{runs} on {places}, one picture at a time; {valid} valid."
+    if valid < len(records):
+        lead += " A number that is not valid is shown with its reasons and is not one to quote."
+    top = join(
+        [
+            element("p", "ghostedge latency report", class_="eyebrow"),
+            element("h1", "How long one picture takes"),
+            element("p", lead, class_="lead"),
+        ]
+    )
+    sections = [_device(name, [record for device, record in records if device == name]) for name in devices]
+    return page("Latency report", join([top, *sections]))
+
+
+def _device(name: str, records: Sequence[Record]) -> Markup:
+    rows = [
+        LatencyRow(_label(record), latency["p50"], latency["p90"], latency["p99"], record["valid"])
+        for record in records
+        for latency in [record["latency_ms"]]
+    ]
+    drawing = responsive(partial(latency_plot, rows))
+    legend = "Dot: median. Thick bar: to the 90th percentile, thin: to the 99th. Hollow: not valid."
+    return element(
+        "section",
+        element("h2", name),
+        _facts(records[0]),
+        table(_HEADER, [_row(record) for record in records], caption="Every run", numeric=_NUMERIC),
+        figure(drawing, legend),
+        *(_notes(record) for record in records),
+        *(_split(record) for record in records if record["split_ms"]),
+        *_sustained(records),
+    )
+
+
+def _facts(record: Record) -> Markup:
+    device, before, after = record["device"], record["context"]["before"], record["context"]["after"]
+    governors = ", ".join(sorted({each for each in before["governor"] or () if each}))
+    temperature = (before["temperature_c"], after["temperature_c"])
+    facts = [
+        ("Model", device["model"]),
+        ("Processor", " · ".join(filter(None, (device["soc"], device["cpu"], device["architecture"])))),
+        ("Cores", str(device["cores"])),
+        ("System", f"{device['system']}, kernel {device['kernel']}"),
+        ("Governor", governors),
+        (
+            "Temperature",
+            None if None in temperature else f"{temperature[0]:.0f} °C before, {temperature[1]:.0f} °C after",
+        ),
+        ("Measured", record["created_utc"]),
+    ]
+    return element("dl", *(part for term, text in facts if text for part in (element("dt", term), element("dd", text))))
+
+
+def _label(record: Record) -> str:
+    settings, artifact = record["settings"], record["artifact"]
+    name = artifact["file"] if artifact else "null"
+    threads = "1 thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
+    return f"{name}, {threads}" + (", no XNNPACK" if settings["xnnpack"] is False else "")
+
+
+def _row(record: Record) -> list[str]:
+    latency, peak = record["latency_ms"], record["memory"]["rss_peak_mib"]
+    numbers = (latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"])
+    reasons = ", ".join(reason["code"].replace("_", " ") for reason in record["invalid_reasons"])
+    return [
+        record["artifact"]["file"] if record["artifact"] else "null",
+        f"{record['runtime']['name']} {record['runtime']['version']}"
+        + (" (no XNNPACK)" if record["settings"]["xnnpack"] is False else ""),
+        str(record["settings"]["threads"]),
+        *(f"{number:.2f}" for number in numbers),
+        "–" if peak is None else f"{peak:.0f}",
+        element("span", "valid", class_="verdict pass") if record["valid"] else f"no: {reasons}",
+    ]
+
+
+def _notes(record: Record) -> Markup:
+    texts = [item["text"] for item in (*record["invalid_reasons"], *record["warnings"])]
+    return join([element("p", f"{_label(record)}: {text}.", class_="note") for text in texts])
+
+
+def _split(record: Record) -> Markup:
+    parts = record["split_ms"]
+    rows = [[name, *(f"{parts[name][key]:.2f}" for key in ("p50", "p90"))] for name in parts]
+    caption = f"{_label(record)}: from the file {record['input']['source']} to the logits"
+    return table(("Step", "p50 (ms)", "p90 (ms)"), rows, caption=caption, numeric=(1, 2))
+
+
+def _sustained(records: Sequence[Record]) -> list[Markup]:
+    curves = [
+        Curve(_label(record), tuple((point["t_s"] / 60, point["p50_ms"]) for point in record["sustained"]["curve"]))
+        for record in records
+        if record["sustained"]
+    ]
+    if not curves:
+        return []
+    ratios = "; ".join(
+        f"{_label(record)}: the last tenth takes {record['sustained']['last_to_first']:.2f} of the first's time"
+        for record in records
+        if record["sustained"]
+    )
+    return [
+        element("h3", "Under lasting load"),
+        *(figure(responsive(partial(curve_plot, curve)), curve.label) for curve in curves),
+        element("p", f"{ratios}."),
+    ]

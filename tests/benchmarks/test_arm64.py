@@ -1,0 +1,88 @@
+"""The real aarch64 LiteRT under QEMU: the same outputs as here, a record that says so, and a count without noise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ARM64 = ROOT / "benchmarks" / "arm64"
+SYSROOT = ROOT / "build" / "arm64"
+CPUS = ("cortex-a72", "cortex-a76")
+
+pytestmark = pytest.mark.skipif(
+    "GHOSTEDGE_ARM64" not in os.environ, reason="left out: emulated ARM64 (make test-arm64 runs it)"
+)
+
+
+def python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ARM64 / script, *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=600)
+
+
+def count(*arguments: object) -> list[dict[str, Any]]:
+    done = python("cost.py", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_a_record_made_on_arm64(
+    cpu: str,
+    bench: Callable[..., subprocess.CompletedProcess[str]],
+    records: Callable[[], dict[str, dict[str, Any]]],
+    tiny: Path,
+) -> None:
+    done = bench(tiny / "tiny_fp32.tflite", tiny / "tiny_int8.tflite", python=(SYSROOT / f"python-{cpu}",))
+    assert done.returncode == 0, done.stderr
+    for record in records().values():
+        assert (record["device"]["architecture"], record["device"]["emulated"]) == ("aarch64", True)
+        assert record["delegate"]["delegated_share"] == 1.0
+        assert not record["valid"]
+
+
+def test_outputs_are_those_of_this_machine(tiny: Path) -> None:
+    done = python("check_outputs.py", tiny / "tiny_fp32.tflite", tiny / "tiny_int8.tflite")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = done.stdout.splitlines()[1:]
+    assert len(rows) == 4
+    assert all(row.endswith("yes") for row in rows)
+
+
+def test_an_output_that_differs_is_found(tiny: Path) -> None:
+    # More than float32 can agree to: the kernels of the two processors sum in different orders.
+    done = python("check_outputs.py", tiny / "tiny_fp32.tflite", "--min-snr-db", "1000")
+    assert done.returncode == 2, done.stdout + done.stderr
+
+
+def test_counts_repeat(tiny: Path) -> None:
+    first, second = (count(tiny / "tiny_fp32.tflite", "--cpu", "cortex-a72")[0] for _ in range(2))
+    assert first["instructions"] == pytest.approx(second["instructions"], rel=0.01)
+    # Between inferences Python's allocator takes another way now and then; of a real model it is a millionth.
+    assert first["instructions"] * first["spread_percent"] / 100 < 5_000
+
+
+def test_counts_tell_apart_what_differs(tiny: Path) -> None:
+    # 16 x 16 x 8 outputs of 3 x 3 x 3 products: 55,296 multiply-adds, four a vector instruction.
+    (fast,) = count(tiny / "tiny_fp32.tflite", "--cpu", "cortex-a72")
+    (slow,) = count(tiny / "tiny_fp32.tflite", "--cpu", "cortex-a72", "--no-xnnpack")
+    assert 55_296 / 4 < fast["instructions"] < slow["instructions"]
+    a72, a76 = count(tiny / "tiny_int8.tflite")
+    assert a76["instructions"] < a72["instructions"]  # the A76 has dot product instructions
+
+
+def test_a_damaged_model_is_one_line(tiny: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.tflite"
+    text.write_text("hello, world")
+    done = python("cost.py", text)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "is not a model" in done.stderr

@@ -1,0 +1,113 @@
+"""`ghostedge benchmark` measures on several devices in one call, shows one table and keeps what it got."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from pathlib import Path
+
+import pytest
+
+from ghostedge.cli import benchmark
+from ghostedge.errors import ArtifactError, UsageError
+from tests.devices.conftest import TINY, Server, server  # noqa: F401  (a fixture)
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark lock of its own for each test, and a script that is through in no time."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(benchmark, "_options", lambda args, real=benchmark._options: [*real(args), *BRIEF])
+
+
+BRIEF = ("--min-samples", "5", "--min-seconds", "0", "--warmup-limit", "0")
+
+
+def run(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quiet", action="store_true")
+    benchmark.add_arguments(parser)
+    return benchmark.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def test_a_table_of_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = [TINY / "tiny_fp32.tflite", TINY / "tiny.onnx"]
+    assert run("--artifact", *models, "--threads", "1,2", "--quick", "--output", tmp_path / "out") == 0
+    out, err = capsys.readouterr()
+    rows = [line for line in out.splitlines() if line.startswith("local  ")]
+    assert len(rows) == 4
+    assert all("no: quick" in row for row in rows)
+    assert "[4/4]" in err
+    assert len(list((tmp_path / "out" / "local").glob("*.json"))) == 4
+
+
+def test_one_json_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--artifact", TINY / "tiny_fp32.tflite", "--output", tmp_path / "out", "--json", "--quiet") == 0
+    out, err = capsys.readouterr()
+    (record,) = json.loads(out)["records"]
+    assert (record["device"], record["threads"], record["valid"]) == ("local", 1, False)
+    assert Path(record["file"]).is_file()
+    assert err == ""
+
+
+def test_this_machine_and_another_in_one_call(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address = f"ssh:{getpass.getuser()}@127.0.0.1:{server.port}"
+    keys = ["--identity", server.folder / "user", "--known-hosts", server.known_hosts]
+    devices = ["--device", "local", "--device", address, "--python", benchmark.sys.executable]
+    model = TINY / "tiny_fp32.tflite"
+    assert run("--artifact", model, *devices, *keys, "--output", tmp_path / "out", "--json") == 0
+    records = json.loads(capsys.readouterr().out)["records"]
+    assert [record["device"] for record in records] == ["local", address]
+
+    keys[1] = server.folder / "other_user"
+    assert run("--artifact", model, *devices, *keys, "--output", tmp_path / "again", "--json") == 1
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert [record["device"] for record in found["records"]] == ["local"]
+    assert "refuses your key" in found["errors"][0]["error"]
+    assert "ghostedge: error:" in err
+
+
+def test_a_model_that_fails_is_named_and_the_others_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes((TINY / "tiny_fp32.tflite").read_bytes()[:900])
+    assert run("--artifact", damaged, TINY / "tiny_int8.tflite", "--output", tmp_path / "out") == 1
+    out, err = capsys.readouterr()
+    assert "tiny_int8.tflite" in out
+    assert "damaged.tflite" in err.splitlines()[-1]
+
+
+def test_a_page_of_all_records(tmp_path: Path) -> None:
+    report, model = tmp_path / "latency.html", TINY / "tiny_fp32.tflite"
+    assert run("--artifact", model, "--threads", "1,2", "--output", tmp_path / "out", "--report", report) == 0
+    page = report.read_text()
+    assert "tiny_fp32.tflite, 2 threads" in page
+    assert "How long one picture takes" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--artifact", "missing.tflite"], ArtifactError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--device", "sssh:pi@pi"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--identity", "key"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--report", "latency.pdf"], UsageError),
+    ],
+)
+def test_what_makes_no_sense(arguments: list[object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        run(*arguments)
+
+
+def test_thread_counts_are_checked_here_and_not_on_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("--artifact", TINY / "tiny_fp32.tflite", "--threads", "1,zero")
+    assert "not a list of thread counts" in capsys.readouterr().err
