@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ghostedge.reports.page import Markup, element
-from ghostedge.reports.plots import svg_line, Rows, Scale, svg_root, svg_text, ticks
+from ghostedge.reports.plots import Rows, Scale, svg_line, svg_root, svg_text, ticks
 
 __all__ = ["Curve", "LatencyRow", "curve_plot", "latency_plot"]
 

@@ -63,14 +63,17 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
+        """The pixel of `value`."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
     def outside(self, value: float) -> bool:
+        """Whether `value` lies beyond the ends, and is drawn at one."""
         return not self.low <= value <= self.high
 
 
 def svg_root(width: float, height: float, title: str, description: str, *children: Markup) -> Markup:
+    """An ``<svg>`` of `width` x `height` units, with `title` and `description` for those who do not see it."""
     return element(
         "svg",
         *children,
@@ -81,10 +84,12 @@ def svg_root(width: float, height: float, title: str, description: str, *childre
 
 
 def svg_text(x: float, y: float, content: str, *, anchor: str | None = None, class_: str | None = None) -> Markup:
+    """A ``<text>`` at (x, y); `anchor` is SVG's text-anchor."""
     return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
 def svg_line(x1: float, y1: float, x2: float, y2: float, class_: str, width: float = 1) -> Markup:
+    """A ``<line>`` from (x1, y1) to (x2, y2); `class_` gives its colour."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_, stroke_width=width)
 
 
@@ -107,14 +112,17 @@ class Rows:
 
     @property
     def stacked(self) -> bool:
+        """Whether a row's texts stand above its marks, for want of width."""
         return self.width < 500
 
     @property
     def height(self) -> float:
+        """Height of one row, units."""
         return 48 if self.stacked else 34
 
     @property
     def bottom(self) -> float:
+        """Where the last row ends, units."""
         return self.top + self.count * self.height
 
     @property
