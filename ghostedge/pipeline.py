@@ -113,7 +113,7 @@ def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
 
     def add(recipe: Recipe) -> None:
         if recipe.target == source_format:
-            raise UsageError(f"the source is already a {source_format}; --target must be something made from it")
+            raise UsageError(f"the source is {source_format} already; --target must be something made from it")
         stage = stages.setdefault(recipe.target, make_stage(recipe.target))
         if recipe.precision not in stage.precisions:
             raise UsageError(
@@ -179,6 +179,7 @@ class _Export:
         steps = plan(self.request.recipes, self.request.source.format)
         if not self.request.images:
             raise UsageError("there is no image to verify the artifacts on; give a folder with --images")
+        self._batches(self.request.source.input)  # a damaged image shows before the work, not after it
         with _locked(self.request.output) as staging:
             self.manifest = self._open_manifest()
             waiting = self._build_all(steps, staging)

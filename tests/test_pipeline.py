@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ghostedge import pipeline
-from ghostedge.errors import ConvertError, GhostedgeError, ManifestError, OutputError, ParityError, UsageError
+from ghostedge.errors import (
+    ConvertError,
+    GhostedgeError,
+    ImageError,
+    ManifestError,
+    OutputError,
+    ParityError,
+    UsageError,
+)
 from ghostedge.manifest import Manifest
 from ghostedge.pipeline import Event, ExportRequest, export, plan
 from ghostedge.recipe import recipes
@@ -121,7 +129,7 @@ def test_sources_come_before_what_is_made_from_them(tiny: type[TinyStage]) -> No
 
 
 def test_a_mindir_is_not_made_from_a_mindir(tiny: type[TinyStage]) -> None:
-    with pytest.raises(UsageError, match="already a mindir"):
+    with pytest.raises(UsageError, match="is mindir already"):
         plan((recipes()["mindir_fp32"],), "mindir")
 
 
@@ -301,6 +309,14 @@ def test_a_file_that_says_another_input_than_asked_for_is_refused(
     monkeypatch.setattr(pipeline, "open_artifact", swapped)
     with pytest.raises(ConvertError, match="another InputSpec"):
         export(dataclasses.replace(request_, recipes=(recipes()["mindir_fp32"],)))
+
+
+def test_a_damaged_image_is_named_before_anything_is_made(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    request_.images[1].write_bytes(request_.images[1].read_bytes()[:1000])
+    with pytest.raises(ImageError, match=r"1\.png"):
+        export(request_)
+    assert tiny.built == []
+    assert not request_.output.exists()
 
 
 def test_several_failures_are_all_named(tiny: type[TinyStage], request_: ExportRequest) -> None:

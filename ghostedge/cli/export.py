@@ -123,7 +123,7 @@ def _choose_recipes(args: argparse.Namespace, source_format: str) -> tuple[Recip
     candidates = [recipe for recipe in known if "all" in targets or recipe.target in targets]
     if not args.precision:
         if not candidates:
-            raise UsageError(f"the source is already a {source_format}; choose another --target")
+            raise UsageError(f"the source is {source_format} already; choose another --target")
         return tuple(candidates)
     precisions = {choose("precision", p, {recipe.precision for recipe in recipes().values()}) for p in args.precision}
     chosen = tuple(recipe for recipe in candidates if recipe.precision in precisions)

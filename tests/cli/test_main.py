@@ -50,7 +50,7 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
             ["export", "--checkpoint", "a.ckpt", "--target", "onnx", "--precision", "fp16"],
             "target onnx has no precision 'fp16'; it is supported by: openvino, tflite",
         ),
-        (["export", "--mindir", "a.mindir", "--target", "mindir"], "the source is already a mindir"),
+        (["export", "--mindir", "a.mindir", "--target", "mindir"], "the source is mindir already"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_1(
