@@ -73,7 +73,7 @@ def to_onnx(graph: Graph, batch_axes: Mapping[str, int] | None, metadata: Mappin
         # Strict inference works every shape out again and compares it with the ones written above.
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
-        raise ConvertError(f"the converted model is not valid ONNX, please report it: {exc}") from exc
+        raise ConvertError(f"the converted model is not valid ONNX, please report it: {_one_line(exc)}") from exc
     return model
 
 
@@ -83,3 +83,8 @@ def _node(helper: Any, node: Node) -> Any:
         for name, value in node.attributes.items()
     }
     return helper.make_node(node.op, list(node.inputs), list(node.outputs), name=node.name, **attributes)
+
+
+def _one_line(exc: Exception) -> str:
+    """The first two lines of onnx's message: what it was doing, and the first thing that is wrong."""
+    return " ".join(line.strip() for line in str(exc).strip().splitlines()[:2])

@@ -81,4 +81,4 @@ def _check(model: Any, source: Artifact, output: StageOutput) -> None:
             f"{output.path.name} for {wanted.layout} {wanted.dtype} {wanted.shape()[1:]}"
         )
     if output.labels and gives[1:] != [len(output.labels)]:
-        raise ConvertError(f"{source.path} has {gives[1:]} classes, but there are {len(output.labels)} labels")
+        raise ConvertError(f"{source.path} has {gives[-1]} classes, but there are {len(output.labels)} labels")

@@ -75,7 +75,7 @@ def test_a_fixed_batch_on_request(source: Artifact, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "reason"),
     [
-        ({"precision": "fp17"}, UsageError, "unknown precision 'fp17'; did you mean 'fp32'"),
+        ({"precision": "fp17"}, UsageError, "unknown precision 'fp17'; available: fp32"),
         ({"options": {"batch": 4}}, RecipeError, "options of target onnx are dynamic_batch"),
         ({"options": {"dynamic_batch": "no"}}, RecipeError, "options of target onnx are dynamic_batch"),
         ({"input": InputSpec()}, ConvertError, r"takes images of shape \(3, 16, 16\).* \(3, 224, 224\)"),

@@ -1,0 +1,99 @@
+"""The trained demo: a GhostNetV2-1x checkpoint of 200 classes and the images it was not trained on.
+
+In the folder ``files``:
+
+====================  ======================================================================================
+file                  what it is
+====================  ======================================================================================
+``artwork_1x.ckpt``   the checkpoint: official names, gates upsampled bilinearly with aligned corners
+``labels.txt``        its class names, one a line, in the order of the logits
+``validation/``       JPEGs in class folders
+``calibration/``      JPEGs in class folders, for quantisation; no image is in both
+``training.json``     how the checkpoint was trained and what it reaches on ``validation/``
+``training.jsonl``    the training log, a line every 20 steps
+``ATTRIBUTION.md``    whose artwork the images are composed of, and under which licences
+``SHA256SUMS``        the hash of every file above, as ``sha256sum`` writes it
+====================  ======================================================================================
+
+The recipe in the folder ``training`` of the repository makes all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from ghostedge.data.imagenet import load_labels
+from ghostedge.errors import DatasetError
+from ghostedge.files import sha256_file
+
+__all__ = ["FILES", "demo_checkpoint", "demo_images", "demo_labels", "demo_record", "verify_demo_files"]
+
+#: Where the demo's files are.
+FILES = Path(__file__).resolve().parent / "files"
+
+_SUMS = "SHA256SUMS"
+
+
+def _file(name: str) -> Path:
+    path = FILES / name
+    if not path.exists():
+        raise DatasetError(
+            f"the demo file {path} is missing; install ghostedge again, or make it as training/README.md says"
+        )
+    return path
+
+
+def demo_checkpoint() -> Path:
+    """The trained checkpoint, for `models.checkpoint.load_checkpoint`. Raises: DatasetError where it is missing."""
+    return _file("artwork_1x.ckpt")
+
+
+def demo_images(split: Literal["validation", "calibration"]) -> Path:
+    """The class folders of a split, for `data.layouts.open_dataset`. Raises: DatasetError where they are missing."""
+    return _file(split)
+
+
+def demo_labels() -> tuple[str, ...]:
+    """The 200 class names in the order of the logits, alphabetical like the class folders. Raises: DatasetError."""
+    return load_labels(_file("labels.txt"))
+
+
+def demo_record() -> dict[str, Any]:
+    """How the checkpoint was trained and what it reaches: the content of ``training.json``. Raises: DatasetError."""
+    record: dict[str, Any] = json.loads(_file("training.json").read_text(encoding="utf-8"))
+    return record
+
+
+def verify_demo_files(folder: Path = FILES) -> int:
+    """Compare every demo file with its recorded hash.
+
+    Args:
+        folder: where the files are; the installed ones unless given.
+
+    Returns:
+        How many files were compared.
+
+    Raises:
+        DatasetError: files are missing, were changed, or do not belong there; the message names the first of them.
+    """
+    try:
+        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
+    except OSError as exc:
+        raise DatasetError(f"cannot read {folder / _SUMS}: {exc.strerror}; install ghostedge again") from exc
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    missing = [name for name in expected if not (folder / name).is_file()]
+    changed = [name for name in expected if name not in missing and sha256_file(folder / name) != expected[name]]
+    # Images alone: an added one would be evaluated, anything else beside them changes nothing.
+    images = (path for split in ("validation", "calibration") for path in (folder / split).glob("*/*"))
+    added = sorted(name for path in images if (name := path.relative_to(folder).as_posix()) not in expected)
+    for what, names in (
+        ("is missing", missing),
+        ("has another sha256 than recorded", changed),
+        ("does not belong there", added),
+    ):
+        if names:
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            raise DatasetError(f"the demo file {folder / names[0]} {what}{more}; install ghostedge again")
+    return len(expected)

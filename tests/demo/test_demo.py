@@ -1,0 +1,109 @@
+"""What verifies the demo's files, and what the published files promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ghostedge import demo
+from ghostedge.data.layouts import open_dataset
+from ghostedge.demo import FILES, demo_checkpoint, demo_images, demo_labels, demo_record, verify_demo_files
+from ghostedge.errors import DatasetError
+from ghostedge.files import sha256_file
+from ghostedge.models.checkpoint import load_checkpoint
+
+MIB = 2**20
+
+published = pytest.mark.skipif(not FILES.exists(), reason="left out: the demo is not published (training/README.md)")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Three files, two of them images, and their hashes."""
+    for name in ("labels.txt", "validation/ant/validation_00000.jpg", "validation/bat/validation_00001.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"the content of {name}\n")
+    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    sums = [f"{sha256_file(path)}  {path.relative_to(tmp_path).as_posix()}\n" for path in files]
+    (tmp_path / "SHA256SUMS").write_text("".join(sums))
+    assert verify_demo_files(tmp_path) == 3
+    return tmp_path
+
+
+def test_a_changed_file_is_named(copy: Path) -> None:
+    with (copy / "labels.txt").open("a") as file:
+        file.write("\n")
+    with pytest.raises(DatasetError, match=r"labels\.txt has another sha256 than recorded; install ghostedge again"):
+        verify_demo_files(copy)
+
+
+def test_missing_images_are_counted_and_the_first_is_named(copy: Path) -> None:
+    images = sorted(copy.glob("validation/*/*"))
+    for image in images:
+        image.unlink()
+    with pytest.raises(DatasetError, match=rf"{images[0].name} is missing \(and 1 more\)"):
+        verify_demo_files(copy)
+
+
+def test_an_added_image_is_named(copy: Path) -> None:
+    (copy / "validation" / "ant" / "mine.jpg").write_text("mine\n")
+    with pytest.raises(DatasetError, match=r"mine\.jpg does not belong there"):
+        verify_demo_files(copy)
+
+
+def test_a_demo_that_is_not_there_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FILES", tmp_path)
+    with pytest.raises(DatasetError, match=r"artwork_1x\.ckpt is missing; install ghostedge again, or make it as"):
+        demo_checkpoint()
+    with pytest.raises(DatasetError, match=r"cannot read .*SHA256SUMS"):
+        verify_demo_files(tmp_path)
+
+
+@published
+def test_every_demo_file_is_as_it_was_published() -> None:
+    images = sum(1 for split in ("validation", "calibration") for _ in demo_images(split).glob("*/*"))
+    assert verify_demo_files() == images + 5
+
+
+@published
+def test_the_demo_is_large_enough_to_measure_and_small_enough_to_ship() -> None:
+    sizes = {s: [p.stat().st_size for p in demo_images(s).glob("*/*")] for s in ("validation", "calibration")}
+    assert len(sizes["validation"]) >= 2000
+    assert len(sizes["calibration"]) >= 200
+    assert sum(map(sum, sizes.values())) <= 30 * MIB
+    assert demo_checkpoint().stat().st_size <= 25 * MIB
+
+
+@published
+def test_checkpoint_labels_and_class_folders_belong_together() -> None:
+    checkpoint = load_checkpoint(demo_checkpoint())
+    assert checkpoint.gate_upsampling_recorded
+    assert checkpoint.describe() | {"parameters": 0, "ignored_entries": 0} == {
+        "network": "GhostNetV2",
+        "variant": "1x",
+        "gate_upsampling": "bilinear_align_corners",
+        "gate_upsampling_recorded": True,
+        "classes": len(demo_labels()),
+        "parameters": 0,
+        "ignored_entries": 0,
+    }
+    assert demo_record()["checkpoint_sha256"] == checkpoint.sha256
+    for split in ("validation", "calibration"):
+        dataset = open_dataset(demo_images(split))
+        assert dataset.class_names == demo_labels()
+        assert len(set(np.bincount(dataset.labels))) == 1, "every class has as many images"
+
+
+@published
+def test_no_image_is_in_two_splits() -> None:
+    digests = {s: {sha256_file(p) for p in demo_images(s).glob("*/*")} for s in ("validation", "calibration")}
+    assert len(digests["validation"]) == len(list(demo_images("validation").glob("*/*")))
+    assert not digests["validation"] & digests["calibration"]
+
+
+@published
+def test_the_recorded_accuracy_is_in_the_range_that_shows_damage() -> None:
+    assert 70 <= demo_record()["validation"]["all"]["top1_percent"] <= 92
