@@ -151,8 +151,10 @@ class Emitter:
             if min(attributes.get(name, [1])) < 1:  # onnx divides by them without a look, and takes the process along
                 raise self.error(f"{name} {tuple(attributes[name])} must be at least 1")
         outputs = tuple(Value(self._fresh(), np.dtype(dtype), tuple(shape)) for shape in shapes)
-        names = tuple("" if value is None else value.name for value in inputs)
-        self._nodes.append(Node(op, self.node.name, names, tuple(value.name for value in outputs), attributes))
+        names = ["" if value is None else value.name for value in inputs]
+        while not names[-1]:
+            names.pop()  # ONNX lets optional inputs at the end be left out, and OpenVINO insists on it
+        self._nodes.append(Node(op, self.node.name, tuple(names), tuple(value.name for value in outputs), attributes))
         self._values.update((value.name, value) for value in outputs)
         return outputs
 

@@ -89,6 +89,10 @@ def import_weights(source: Path, output: Path, gate_upsampling: str | None = Non
         OutputError: the output cannot be written.
         UsageError: there is no such upsampling, a ``.ckpt`` without one, or `output` is `source` or no ``.ckpt``.
     """
+    if output.suffix != ".ckpt":
+        raise UsageError(f"MindSpore knows checkpoints by their suffix: call the output {output.name}.ckpt")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UsageError(f"{output} is the source itself; give another --output")
     from_mindspore = source.suffix == ".ckpt"
     if gate_upsampling is None:
         if from_mindspore:
@@ -97,10 +101,6 @@ def import_weights(source: Path, output: Path, gate_upsampling: str | None = Non
             )
         gate_upsampling = "nearest"
     get_variant("1x", gate_upsampling)
-    if output.suffix != ".ckpt":
-        raise UsageError(f"MindSpore knows checkpoints by their suffix: call the output {output.name}.ckpt")
-    if output.exists() and source.exists() and output.samefile(source):
-        raise UsageError(f"{output} is the source itself; give another --output")
     data = read_bytes(source)
     entry, tensors = ("", parse_ckpt(data, str(source)).tensors) if from_mindspore else _read(data, source)
     display = None if from_mindspore else PYTORCH_NAMES

@@ -27,8 +27,10 @@ _REFERENCE = "REF::"  # in `op_type`: what follows names an entry of `primitives
 class MindIRStage(Stage):
     """MindSpore's own export, for a batch of one image of a fixed size.
 
-    The same checkpoint and output make the same bytes, run after run: MindSpore's counters, hash order and time stamps
-    are replaced by names of our own. The description is embedded as `user_info`, which MindSpore passes over.
+    The same checkpoint and output make the same bytes in every process: MindSpore's counters, hash order and time
+    stamps are replaced by names of our own. (In a process that compiled other networks before, MindSpore reuses their
+    cells, and the scopes of some nodes are shorter.) The description is embedded as `user_info`, which MindSpore
+    passes over.
     """
 
     source: Format = "checkpoint"

@@ -11,6 +11,7 @@ import pytest
 
 from ghostedge.errors import ArtifactError, ConvertError, GhostedgeError
 from ghostedge.mindir import convert
+from ghostedge.mindir.passes.references import resolve_references
 from ghostedge.mindir.read import read_mindir
 from ghostedge.mindir.schema import model_class
 
@@ -39,7 +40,7 @@ def edited(conv: Path) -> Callable[[Callable[[Any], None]], bytes]:
 
 
 def test_a_graph_has_primitives_parameters_and_their_scopes(conv: Path) -> None:
-    graph = read_mindir(conv)
+    graph = resolve_references(read_mindir(conv))
     graph.check()
     (node,) = (node for node in graph.nodes if node.op == "Conv2D")
     assert node.name == "Default/cell-Conv2d/Conv2D-op0"

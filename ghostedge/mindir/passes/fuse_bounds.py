@@ -57,6 +57,8 @@ def _merged(inner: Node, outer: Node, values: dict[str, Value]) -> Node:
         if name:
             values[name] = Value(name, dtype, (), np.array(limit, dtype))
         inputs.append(name)
+    while not inputs[-1]:
+        inputs.pop()
     return replace(outer, inputs=tuple(inputs))
 
 

@@ -59,6 +59,12 @@ def test_the_padding_same_needs_no_operator_of_its_own_in_tflite(golden: Any, im
     assert {a.name: a.s for a in conv.attribute if a.name == "auto_pad"} == {"auto_pad": b"SAME_UPPER"}
 
 
+def test_an_absent_bias_is_left_out(golden: Any, images: Any) -> None:
+    """OpenVINO refuses the empty name that ONNX allows in its place."""
+    (gemm,) = golden("mint.nn.Linear(6, 3, bias=False)", images(6)).graph.node
+    assert len(gemm.input) == 2
+
+
 DENSE = [
     "nn.Dense(6, 3)",
     "nn.Dense(6, 3, has_bias=False)",
