@@ -213,12 +213,12 @@ def avg_pool_3d(
     return _average_pool(g, x, g.out.shape, kernel, steps, begin, count_include_pad, divisor_override)
 
 
-def _adaptive(g: Emitter, x: Value, out: tuple[int, ...], reduce: str, pool: str) -> Value:
+def _adaptive(g: Emitter, x: Value, out: tuple[int, ...], pool: str) -> Value:
     """The mean or maximum of equal parts of each image; windows of unequal size have no ONNX operator."""
     if out[2:] == x.shape[2:]:
         return x
     if out[2:] == (1, 1):
-        return g.emit(reduce, x, shape=out, axes=[2, 3], keepdims=1)
+        return g.emit(f"Global{pool}", x, shape=out)
     if any(size % parts for size, parts in zip(x.shape[2:], out[2:], strict=True)):
         raise g.error(f"cannot pool {x.shape[2:]} into {out[2:]} parts of equal size, which is not supported")
     kernel = [size // parts for size, parts in zip(x.shape[2:], out[2:], strict=True)]
@@ -228,10 +228,10 @@ def _adaptive(g: Emitter, x: Value, out: tuple[int, ...], reduce: str, pool: str
 @lowers("AdaptiveAvgPool2D", "AdaptiveAvgPool2DExt")
 def adaptive_avg_pool_2d(g: Emitter, input: Value, output_size: Any) -> Value:
     """The mean of each of `output_size` parts; the declared shape says what None there came to."""
-    return _adaptive(g, input, g.out.shape, "ReduceMean", "AveragePool")
+    return _adaptive(g, input, g.out.shape, "AveragePool")
 
 
 @lowers("AdaptiveMaxPool2D")
 def adaptive_max_pool_2d(g: Emitter, input: Value, output_size: Any) -> tuple[Value | None, ...]:
     """The maximum of each part. Outputs the maxima and their places; the places are not lowered."""
-    return (_adaptive(g, input, g.out.shape, "ReduceMax", "MaxPool"), None)
+    return (_adaptive(g, input, g.out.shape, "MaxPool"), None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ghostedge.mindir.emitter import Emitter, lowers
 from ghostedge.mindir.graph import Value
-from ghostedge.mindir.lowerings.common import axes_of, cast_to
+from ghostedge.mindir.lowerings.common import axes_of, cast_to, reshape_to
 
 __all__: list[str] = []
 
@@ -20,6 +20,10 @@ def _reduce(g: Emitter, op: str, x: Value, axis: int | Sequence[int] | None, kee
     x = cast_to(g, x, out.dtype)
     if not axes:
         return x
+    if op == "ReduceMean" and len(x.shape) == 4 and axes == [2, 3]:
+        # The usual way to write it: without kept axes onnx2tf transposes the whole image for a ReduceMean.
+        pooled = g.emit("GlobalAveragePool", x, shape=(*x.shape[:2], 1, 1))
+        return reshape_to(g, pooled, out.shape)
     if op == "ReduceSum":  # the one reduction whose axes are an input in opset 17
         return g.emit(op, x, g.constant(axes, np.int64), shape=out.shape, keepdims=int(keep))
     return g.emit(op, x, shape=out.shape, axes=axes, keepdims=int(keep))

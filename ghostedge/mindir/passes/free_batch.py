@@ -318,6 +318,8 @@ _FIRST_AXIS = {
     "Conv",
     "ConvTranspose",
     "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
     "InstanceNormalization",
     "MaxPool",
     "Resize",
