@@ -51,6 +51,7 @@ class TFLiteStage:
     source: Format = "onnx"
     target: Format = "tflite"
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    calibrated: tuple[str, ...] = ()
     packages: tuple[str, ...] = (
         "onnx2tf",
         "tensorflow",
