@@ -34,7 +34,7 @@ from ghostedge.runtimes import open_runtime
 from ghostedge.stages import QUANTISED, make_stage
 from ghostedge.types import Artifact, CalibrationSet, InputSpec, Stage, StageOutput
 
-__all__ = ["Event", "ExportRequest", "export", "plan"]
+__all__ = ["Event", "ExportRequest", "export", "needs_calibration", "plan"]
 
 _SUFFIXES = {"mindir": ".mindir", "onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 _STAGING = ".staging"
@@ -146,6 +146,11 @@ def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
             source = next(r.name for r in by_stage[stage.source, False].values() if _is_source(r))
         steps.append(Step(stage, tuple(by_stage[key].values()), source))
     return tuple(steps)
+
+
+def needs_calibration(recipe: Recipe) -> bool:
+    """Whether a recipe's artifact can be made only with calibration images."""
+    return recipe.precision in make_stage(recipe.target, recipe.precision).calibrated
 
 
 def _is_source(recipe: Recipe) -> bool:
