@@ -66,7 +66,7 @@ class TinyStage:
     source: str
     target: str
     precisions: tuple[str, ...] = ("fp32", "fp16")
-    calibrated: tuple[str, ...] = ()
+    calibrated: ClassVar[tuple[str, ...]] = ()
     packages: tuple[str, ...] = ("numpy",)
     built: ClassVar[list[str]] = []
     faults: ClassVar[dict[str, Callable[[NDArray[Any]], NDArray[Any]]]] = {}
