@@ -65,6 +65,7 @@ class TinyStage:
     source: str
     target: str
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    calibrated: tuple[str, ...] = ()
     packages: tuple[str, ...] = ("numpy",)
     built: ClassVar[list[str]] = []
     faults: ClassVar[dict[str, Callable[[NDArray[Any]], NDArray[Any]]]] = {}
@@ -91,7 +92,7 @@ class TinyStage:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
     sources = {"mindir": "checkpoint", "onnx": "mindir", "openvino": "onnx", "tflite": "onnx"}
-    monkeypatch.setattr(pipeline, "make_stage", lambda target: TinyStage(sources[target], target))
+    monkeypatch.setattr(pipeline, "make_stage", lambda target, _: TinyStage(sources[target], target))
     monkeypatch.setattr(pipeline, "open_runtime", TinyRuntime)
     monkeypatch.setattr(pipeline, "open_artifact", lambda path: tiny_described[path.name])
     monkeypatch.setattr(TinyStage, "built", [])
