@@ -4,7 +4,7 @@
     python training/publish.py --run DIR --difficulty 0.6
 
 The first prints the accuracy on validation pictures of each difficulty and writes nothing. The second draws the
-validation and calibration images, writes the averaged weights as a MindSpore checkpoint, evaluates them on the images
+validation and calibration images, writes the weights as a MindSpore checkpoint, evaluates them on the images
 with PyTorch and, for ``reference.parquet``, with MindSpore, and records it: ``training.json``, ``training.jsonl``,
 ``labels.txt``, ``ATTRIBUTION.md``, ``SHA256SUMS``. How difficult the pictures are is given, never searched for.
 """
@@ -84,14 +84,20 @@ def read_run(run: Path, art: artwork.Artwork) -> dict[str, Any]:
     return state
 
 
-def recalibrated(state: dict[str, Any], art: artwork.Artwork) -> nn.Module:
-    """The averaged weights, in inference mode, with BatchNorm statistics measured anew on pictures of 224 pixels.
+def recalibrated(state: dict[str, Any], art: artwork.Artwork, weights: str) -> nn.Module:
+    """A network in inference mode with BatchNorm statistics measured anew on pictures of 224 pixels.
 
     Most of the run sees smaller pictures, whose statistics differ (Touvron et al., Fixing the train-test resolution
     discrepancy, 2019). The pictures are the next ones of the training stream.
+
+    Args:
+        state: see `train.Trainer.keep`.
+        art: what the pictures are composed of.
+        weights: ``"average"``, or ``"model"`` for those of the last step, which are ahead where the run was so short
+            that the average still holds weights of smaller pictures.
     """
     model = train.build(len(art.classes)).train()
-    model.load_state_dict(state["average"])
+    model.load_state_dict(state[weights])
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -153,7 +159,9 @@ def draw(art: artwork.Artwork, output: Path, drawing: Drawing) -> None:
             (output / split / name).unlink()
 
 
-def publish(run: Path, output: Path, art: artwork.Artwork, drawing: Drawing) -> tuple[dict[str, Any], dict[str, int]]:
+def publish(
+    run: Path, output: Path, art: artwork.Artwork, drawing: Drawing, weights: str
+) -> tuple[dict[str, Any], dict[str, int]]:
     """Write images, checkpoint, labels, log and attribution into `output`.
 
     Returns:
@@ -162,14 +170,14 @@ def publish(run: Path, output: Path, art: artwork.Artwork, drawing: Drawing) -> 
     state = read_run(run, art)
     draw(art, output, drawing)
     variant = get_variant("1x", "bilinear_align_corners")
-    trained = recalibrated(state, art).state_dict()
+    trained = recalibrated(state, art, weights).state_dict()
     exact = {name: trained[PYTORCH_NAMES[name]].numpy() for name in parameter_shapes(variant, len(art.classes))}
     images = chain.Images.of(output / "validation", art.classes)
     batch, labels = normalise(images.pixels(), chain.SPEC), images.labels
     logits = {}
     # The rounded weights last: they are what stays in the file.
-    for name, weights in (("exact", exact), ("rounded", {key: rounded(array) for key, array in exact.items()})):
-        save_checkpoint(output / CHECKPOINT, weights, variant, recipe="training/train.py")
+    for name, values in (("exact", exact), ("rounded", {key: rounded(array) for key, array in exact.items()})):
+        save_checkpoint(output / CHECKPOINT, values, variant, recipe="training/train.py")
         logits[name] = chain.logits_of(chain.load_network(output / CHECKPOINT), batch)
 
     numbers = [int(Path(name).stem.rpartition("_")[2]) for name in images.ids]
@@ -179,6 +187,7 @@ def publish(run: Path, output: Path, art: artwork.Artwork, drawing: Drawing) -> 
             "steps": state["done"]["step"],
             "pictures": state["done"]["pictures"],
             "minutes": round(state["done"]["seconds"] / 60, 1),
+            "weights": weights,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work",
             "packages": {"torch": torch.__version__, "timm": timm.__version__},
         },
@@ -253,10 +262,10 @@ def difficulties(text: str) -> list[float]:
     return values
 
 
-def print_accuracies(run: Path, art: artwork.Artwork, drawing: Drawing, tried: list[float]) -> None:
+def print_accuracies(run: Path, art: artwork.Artwork, drawing: Drawing, tried: list[float], weights: str) -> None:
     """One line a difficulty: top-1 and top-5 of all pictures, top-1 of the styles seen and of the one held out."""
     state = read_run(run, art)
-    model = recalibrated(state, art)
+    model = recalibrated(state, art, weights)
     count, minutes = drawing.counts["validation"], state["done"]["seconds"] / 60
     print(f"after {state['done']['pictures']:,} pictures and {minutes:.0f} minutes, on {count} validation pictures:")
     for difficulty in tried:
@@ -277,6 +286,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--difficulty", type=float, default=pictures.DIFFICULTY, help="of the images, 0 to 1 (%(default)s)"
     )
+    parser.add_argument(
+        "--weights", choices=("average", "model"), default="average", help="averaged, or of the last step (%(default)s)"
+    )
     parser.add_argument("--cache", type=Path, default=artwork.CACHE)
     parser.add_argument("--any-accuracy", action="store_true", help="publish outside of 70 to 92%% top-1 too")
     parser.add_argument(
@@ -292,12 +304,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"publish: {exc}", file=sys.stderr)
         return 1
     if args.try_difficulties:
-        print_accuracies(args.run, art, drawing, args.try_difficulties)
+        print_accuracies(args.run, art, drawing, args.try_difficulties, args.weights)
         return 0
     draft = args.output.with_name(f".partial-{args.output.name}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    record, answers = publish(args.run, draft, art, drawing)
+    record, answers = publish(args.run, draft, art, drawing, args.weights)
     print(json.dumps(record, indent=1), flush=True)
     top1 = record["validation"]["all"]["top1_percent"]
     if not args.any_accuracy and not RANGE[0] <= top1 <= RANGE[1]:

@@ -39,7 +39,7 @@ def test_publishing_writes_whole_demo_files_whose_faults_can_be_measured(
     monkeypatch.setattr(publish, "RECALIBRATION", 64)
     demo = tmp_path / "files"
     arguments = ["--run", str(run), "--cache", str(run.parent), "--output", str(demo)]
-    few = ["--validation", "12", "--calibration", "4", "--difficulty", "0.25"]
+    few = ["--validation", "12", "--calibration", "4", "--difficulty", "0.25", "--weights", "model"]
     # Whatever one step has learned, it is not 70 to 92% of four colours it has hardly seen.
     code = publish.main([*arguments, *few])
     assert code == 1
@@ -50,6 +50,7 @@ def test_publishing_writes_whole_demo_files_whose_faults_can_be_measured(
     record = json.loads((demo / "training.json").read_text())
     assert verify_demo_files(demo) == 16 + 6
     assert record["images"]["difficulty"] == 0.25
+    assert record["training"]["weights"] == "model"
     assert record["reference"]["agreement_with_pytorch_percent"] == 100
     ledger = read_ledger(demo / publish.REFERENCE)
     assert ledger.metadata.is_reference
