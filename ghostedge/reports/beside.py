@@ -80,15 +80,16 @@ def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
     rows += [(comparison.source.name, sha256, comparison, None) for sha256, comparison in comparisons.items()]
     columns = list(dict.fromkeys(place for _, sha256, _, _ in rows for place in beside.times(sha256)))
     of_export = ("Size (MB)", "SNR at export") if beside.manifest is not None else ()
-    header = ("Artifact", *of_export, "Top-1", "Drop, points", "Verdict", *map(_place, columns))
+    header = ("Artifact", "Verdict", *of_export, "Top-1", "Drop, points", *map(_place, columns))
     cells = []
     for number, (name, sha256, comparison, record) in enumerate(rows, start=1):
         times = beside.times(sha256)
         cells.append(
             [
                 f"{number} {name}",
+                _verdict(comparison),
                 *(_export_cells(record) if of_export else ()),
-                *_parity_cells(comparison),
+                *_accuracy_cells(comparison),
                 *(f"{times[place]:.2f} ms" if place in times else "–" for place in columns),
             ]
         )
@@ -96,7 +97,7 @@ def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
         header,
         cells,
         caption=_caption(beside.manifest),
-        numeric=set(range(1, len(header))) - {len(header) - len(columns) - 1},
+        numeric=range(2, len(header)),
     )
     figures = []
     for place in columns:
@@ -140,15 +141,21 @@ def _export_cells(record: ArtifactRecord | None) -> tuple[str, str]:
     return f"{size:.1f}", snr_text(record.reference_difference.to_dict()["snr_db"])
 
 
-def _parity_cells(comparison: Comparison | None) -> tuple[str, str, str]:
+def _verdict(comparison: Comparison | None) -> str:
     if comparison is None:
-        return "not evaluated", "–", "–"
+        return element("span", "not evaluated", class_="soft")
+    verdict = comparison.result.verdict
+    return element("span", verdict, class_=f"verdict {verdict.lower()}")
+
+
+def _accuracy_cells(comparison: Comparison | None) -> tuple[str, str]:
+    if comparison is None:
+        return "–", "–"
     result = comparison.result
     interval = f"{signed(result.drop.lower_points)} to {signed(result.drop.upper_points)}"
     return (
         f"{result.candidate.top1.percent:.2f}%",
         join([signed(result.drop.drop_points), element("small", interval)]),
-        element("span", result.verdict, class_=f"verdict {result.verdict.lower()}"),
     )
 
 
