@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 import ghostedge
 from ghostedge.artifact import open_artifact
 from ghostedge.compare import Difference, compare
+from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, UsageError
 from ghostedge.files import output_error, sha256_file
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
+from ghostedge.quantize.sanity import check_batch, check_logits
 from ghostedge.recipe import Recipe, recipes
 from ghostedge.runtimes import open_runtime
 from ghostedge.stages import QUANTISED, make_stage
@@ -202,6 +204,8 @@ class _Export:
         self._batches(self.request.source.input)  # a damaged image shows before the work, not after it
         with _locked(self.request.output) as staging:
             self.manifest = self._open_manifest()
+            if any(self._calibration(step, recipe) for step in steps for recipe in step.recipes):
+                self._check_calibration()
             waiting = self._build_all(steps, staging)
             for step in waiting:
                 for recipe in step.recipes:
@@ -243,6 +247,13 @@ class _Export:
         return pool.submit(step.stage.build, self.models[step.source], outputs)
 
     # -- what is there already ---------------------------------------------------------------------
+
+    def _check_calibration(self) -> None:
+        assert self.request.calibration is not None
+        spec = self.request.source.input
+        notes = check_batch(calibration_batch(self.request.calibration, spec), spec)
+        for note in (*self.request.calibration.notes, *notes):
+            self._warn(note)
 
     def _open_manifest(self) -> Manifest:
         request = self.request
@@ -387,6 +398,8 @@ class _Export:
                 )
             logits, info = self._run(staged)
             difference = compare(source, logits)
+            if recipe.precision in QUANTISED:
+                check_logits(source, logits, staged.path.name)
             _hold_to(recipe, difference, self.models[step.source].path.name, staged.path.name)
         except ParityError as exc:
             kept = self._move(staged, self.request.output / _REJECTED)
@@ -410,6 +423,7 @@ class _Export:
             difference=difference,
             reference_difference=compare(self._logits_of(None), logits),
             bounds=vars(recipe.bounds),
+            calibration={} if (calibration := self._calibration(step, recipe)) is None else calibration.to_dict(),
         )
         self.models[recipe.name] = artifact
         self.hashes[recipe.name] = record.files[0].sha256

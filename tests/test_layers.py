@@ -50,7 +50,7 @@ VENDORS = {
     "openvino": {"stages.openvino", "runtimes.openvino"},
     "tensorflow": {"stages"},
     "onnx2tf": {"stages"},
-    "ai_edge_litert": {"tflite", "runtimes.tflite", "quantize.observe"},
+    "ai_edge_litert": {"tflite", "runtimes.tflite", "quantize"},
     "ai_edge_quantizer": {"quantize.write"},
     "tflite_runtime": {"runtimes.tflite"},
     "flatbuffers": {"tflite"},

@@ -133,10 +133,7 @@ def _calibration(args: argparse.Namespace) -> CalibrationSet | None:
     if args.calibration is None:
         return None
     count = args.calibration_count or DEFAULT_COUNT
-    calibration = choose_calibration(args.calibration, count, args.calibration_seed)
-    for note in calibration.notes:
-        print(f"ghostedge export: {note}", file=sys.stderr)
-    return calibration
+    return choose_calibration(args.calibration, count, args.calibration_seed)
 
 
 def _with_input(recipe: Recipe, kind: str) -> Recipe:
