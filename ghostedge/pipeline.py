@@ -25,16 +25,18 @@ from numpy.typing import NDArray
 import ghostedge
 from ghostedge.artifact import open_artifact
 from ghostedge.compare import Difference, compare
+from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, UsageError
 from ghostedge.files import output_error, sha256_file
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
+from ghostedge.quantize.sanity import check_batch, check_logits
 from ghostedge.recipe import Recipe, recipes
 from ghostedge.runtimes import open_runtime
 from ghostedge.stages import QUANTISED, make_stage
 from ghostedge.types import Artifact, CalibrationSet, InputSpec, Stage, StageOutput
 
-__all__ = ["Event", "ExportRequest", "export", "plan"]
+__all__ = ["Event", "ExportRequest", "export", "needs_calibration", "plan"]
 
 _SUFFIXES = {"mindir": ".mindir", "onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 _STAGING = ".staging"
@@ -148,6 +150,11 @@ def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def needs_calibration(recipe: Recipe) -> bool:
+    """Whether a recipe's artifact can be made only with calibration images."""
+    return recipe.precision in make_stage(recipe.target, recipe.precision).calibrated
+
+
 def _is_source(recipe: Recipe) -> bool:
     """Whether other artifacts are made from this recipe's: float32, input as the network itself takes it."""
     return recipe.precision == "fp32" and recipe.input.get("range", "normalised") == "normalised"
@@ -197,6 +204,8 @@ class _Export:
         self._batches(self.request.source.input)  # a damaged image shows before the work, not after it
         with _locked(self.request.output) as staging:
             self.manifest = self._open_manifest()
+            if any(self._calibration(step, recipe) for step in steps for recipe in step.recipes):
+                self._check_calibration()
             waiting = self._build_all(steps, staging)
             for step in waiting:
                 for recipe in step.recipes:
@@ -238,6 +247,13 @@ class _Export:
         return pool.submit(step.stage.build, self.models[step.source], outputs)
 
     # -- what is there already ---------------------------------------------------------------------
+
+    def _check_calibration(self) -> None:
+        assert self.request.calibration is not None
+        spec = self.request.source.input
+        notes = check_batch(calibration_batch(self.request.calibration, spec), spec)
+        for note in (*self.request.calibration.notes, *notes):
+            self._warn(note)
 
     def _open_manifest(self) -> Manifest:
         request = self.request
@@ -382,6 +398,8 @@ class _Export:
                 )
             logits, info = self._run(staged)
             difference = compare(source, logits)
+            if recipe.precision in QUANTISED:
+                check_logits(source, logits, staged.path.name)
             _hold_to(recipe, difference, self.models[step.source].path.name, staged.path.name)
         except ParityError as exc:
             kept = self._move(staged, self.request.output / _REJECTED)
@@ -405,6 +423,7 @@ class _Export:
             difference=difference,
             reference_difference=compare(self._logits_of(None), logits),
             bounds=vars(recipe.bounds),
+            calibration={} if (calibration := self._calibration(step, recipe)) is None else calibration.to_dict(),
         )
         self.models[recipe.name] = artifact
         self.hashes[recipe.name] = record.files[0].sha256

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ghostedge.manifest import ArtifactRecord, Manifest
     from ghostedge.pipeline import Event
     from ghostedge.recipe import Recipe
-    from ghostedge.types import Artifact
+    from ghostedge.types import Artifact, CalibrationSet
 
 HELP = "make MindIR, ONNX, OpenVINO IR and TFLite from a checkpoint, each verified against its source"
 
@@ -21,6 +21,8 @@ EPILOG = """\
 examples:
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target all --output build/
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision fp16 --images photos/
+  ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision int8 --calibration imagenet/train/
+  ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision int8 --input raw --calibration photos/
   ghostedge export --mindir model.mindir --target onnx
   ghostedge export --checkpoint flowers.ckpt --labels flowers.txt --recipe my_recipes/openvino_fp16.toml
 
@@ -37,7 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to make")
     what.add_argument("--target", action="append", metavar="T", help="mindir, onnx, openvino, tflite or all (default)")
     what.add_argument(
-        "--precision", action="append", metavar="P", help="fp32 or fp16; repeat for several (default: every one)"
+        "--precision",
+        action="append",
+        metavar="P",
+        help="fp32, fp16, dynamic, int8 or int16x8; repeat for several (default: all that can be made)",
+    )
+    what.add_argument(
+        "--input",
+        choices=("normalised", "raw"),
+        default="normalised",
+        help="what tflite and openvino take: normalised float32 (default) or raw uint8 pixels, NHWC",
     )
     what.add_argument("--recipe", action="append", metavar="R", help="a recipe by name or .toml file, instead of these")
     what.add_argument("--output", type=Path, default=Path("build"), metavar="DIR", help="folder (default: build)")
@@ -46,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("the model")
     model.add_argument("--labels", type=Path, metavar="F", help="class names, one a line (default for 1,000: ImageNet)")
     model.add_argument("--input-size", type=int, metavar="N", help="rows and columns of the input (default: 224)")
+    calibration = parser.add_argument_group("calibration of int8 and int16x8")
+    calibration.add_argument(
+        "--calibration", type=Path, metavar="D", help="images: a folder, tar, Parquet shards, or a .txt list of paths"
+    )
+    calibration.add_argument("--calibration-count", type=int, metavar="N", help="how many to draw (default: 200)")
+    calibration.add_argument("--calibration-seed", type=int, default=0, metavar="S", help="of the draw (default: 0)")
     check = parser.add_argument_group("verification")
     check.add_argument("--images", type=Path, metavar="DIR", help="photos to run (default: those of the package)")
     check.add_argument("--threads", type=int, metavar="N", help="threads of the runtimes (default: all cores)")
@@ -55,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
     from ghostedge.pipeline import ExportRequest, export
 
-    wanted = _choose_recipes(args, "checkpoint" if args.checkpoint else "mindir")
+    wanted = tuple(
+        _with_input(r, args.input) for r in _choose_recipes(args, "checkpoint" if args.checkpoint else "mindir")
+    )
     source, info = _open_source(args)
     request = ExportRequest(
         source=source,
@@ -65,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name or source.path.stem,
         source_info=info,
         force=args.force,
+        calibration=_calibration(args),
         **({"threads": args.threads} if args.threads else {}),
     )
     started = time.monotonic()
@@ -107,10 +127,28 @@ def _images(folder: Path | None) -> tuple[Path, ...]:
     return sample_images() if folder is None else list_images(folder)
 
 
+def _calibration(args: argparse.Namespace) -> CalibrationSet | None:
+    from ghostedge.data.calibration import DEFAULT_COUNT, choose_calibration
+
+    if args.calibration is None:
+        return None
+    count = args.calibration_count or DEFAULT_COUNT
+    return choose_calibration(args.calibration, count, args.calibration_seed)
+
+
+def _with_input(recipe: Recipe, kind: str) -> Recipe:
+    """`recipe`, its name ending in ``_raw`` and its input raw uint8 where that is asked for and the format has it."""
+    if kind != "raw" or recipe.target not in ("openvino", "tflite"):
+        return recipe
+    raw = {**recipe.input, "layout": "NHWC", "dtype": "uint8", "range": "raw"}
+    return dataclasses.replace(recipe, name=f"{recipe.name}_raw", input=raw)
+
+
 def _choose_recipes(args: argparse.Namespace, source_format: str) -> tuple[Recipe, ...]:
     """The recipes that --recipe names, or all that fit --target and --precision."""
     from ghostedge.errors import UsageError
     from ghostedge.lazy import choose
+    from ghostedge.pipeline import needs_calibration
     from ghostedge.recipe import find_recipe, recipes
     from ghostedge.stages import STAGES
 
@@ -124,6 +162,9 @@ def _choose_recipes(args: argparse.Namespace, source_format: str) -> tuple[Recip
     if not args.precision:
         if not candidates:
             raise UsageError(f"the source is {source_format} already; choose another --target")
+        if args.calibration is None and (skipped := [r.name for r in candidates if needs_calibration(r)]):
+            candidates = [recipe for recipe in candidates if recipe.name not in skipped]
+            print(f"ghostedge export: without --calibration not made: {', '.join(skipped)}", file=sys.stderr)
         return tuple(candidates)
     precisions = {choose("precision", p, {recipe.precision for recipe in recipes().values()}) for p in args.precision}
     chosen = tuple(recipe for recipe in candidates if recipe.precision in precisions)

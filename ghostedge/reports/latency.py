@@ -9,11 +9,10 @@ from typing import Any
 
 from ghostedge.files import atomic_write
 from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
-from ghostedge.reports.page import Markup, element, figure, join, page, table
+from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
 from ghostedge.reports.plots import responsive
-from ghostedge.reports.write import check_report_path
 
-__all__ = ["latency_html", "write_latency_report"]
+__all__ = ["device_section", "latency_html", "write_latency_report"]
 
 Record = Mapping[str, Any]
 
@@ -63,11 +62,12 @@ def latency_html(records: Sequence[tuple[str, Record]]) -> str:
             element("p", lead, class_="lead"),
         ]
     )
-    sections = [_device(name, [record for device, record in records if device == name]) for name in devices]
+    sections = [device_section(name, [record for device, record in records if device == name]) for name in devices]
     return page("Latency report", join([top, *sections]))
 
 
-def _device(name: str, records: Sequence[Record]) -> Markup:
+def device_section(name: str, records: Sequence[Record]) -> Markup:
+    """Everything about one device, under the heading `name`: its facts, every run, the plot, what spoils a number."""
     rows = [
         LatencyRow(_label(record), latency["p50"], latency["p90"], latency["p99"], record["valid"])
         for record in records

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError, MissingExtraError, UsageError
 from ghostedge.lazy import require
-from ghostedge.stages._onnx2tf import Reply
-from ghostedge.stages.tflite import TFLiteStage, _finish
+from ghostedge.stages import tflite
+from ghostedge.stages.tflite import TFLiteStage
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.model import pack, spatial_transposes, unpack
 from ghostedge.types import Artifact, InputSpec, StageOutput
@@ -123,13 +123,10 @@ def test_a_failed_conversion_names_the_operator_and_keeps_the_log(tmp_path: Path
 
 
 def finish(raw: bytes, tmp_path: Path, **fields: Any) -> Artifact:
-    """`_finish` on what a converter wrote."""
-    source, path = tmp_path / "raw.tflite", tmp_path / "made.tflite"
-    source.write_bytes(raw)
-    order_dependent = fields.pop("order_dependent", ())
-    reply = Reply(input="input", output="logits", order_dependent=order_dependent)
-    output = StageOutput(path, "fp32", NHWC, **fields)
-    return _finish(Artifact(tmp_path / "source.onnx", "onnx", NCHW), output, source, reply)
+    """`tflite.finish` on what a converter wrote."""
+    order_dependent = bool(fields.pop("order_dependent", ()))
+    output = StageOutput(tmp_path / "made.tflite", "fp32", NHWC, **fields)
+    return tflite.finish(unpack(raw, "raw"), output, tmp_path / "source.onnx", ("input", "logits"), order_dependent)
 
 
 def with_an_operator_that_xnnpack_lacks(model: Any) -> bytes:
