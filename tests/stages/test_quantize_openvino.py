@@ -18,12 +18,14 @@ from PIL import Image
 
 from ghostedge.artifact import open_artifact, read_description
 from ghostedge.compare import compare
-from ghostedge.data.preprocess import preprocess_batch
+from ghostedge.data.calibration import choose_calibration
+from ghostedge.data.preprocess import preprocess, preprocess_batch
 from ghostedge.errors import ConvertError, UsageError
 from ghostedge.lazy import require
 from ghostedge.recipe import recipes
 from ghostedge.runtimes.openvino import OpenVinoRuntime
 from ghostedge.stages import make_stage
+from ghostedge.stages.onnx import OnnxStage
 from ghostedge.stages.openvino import OpenVinoStage
 from ghostedge.stages.quantize_openvino import QuantizeOpenVINOStage, quantised_operators
 from ghostedge.types import Artifact, CalibrationImage, CalibrationSet, InputSpec, StageOutput
@@ -120,6 +122,13 @@ def test_weights_are_stored_in_8_bits(int8: dict[str, Artifact], float_ir: Artif
         if node.get_type_name() == "Constant" and node.get_data().ndim >= 2 and node.get_data().size > 20
     }
     assert set(stored) == {"i8"}
+
+
+def test_8_bits_are_what_runs(int8: dict[str, Artifact], float_ir: Artifact) -> None:
+    for artifact, precisions in ((int8["raw"], {"u8"}), (int8["normalised"], {"u8"}), (float_ir, {"f32"})):
+        with OpenVinoRuntime(artifact) as runtime:
+            assert set(runtime.info["weighted_layers"]) == precisions
+            assert sum(runtime.info["weighted_layers"].values()) == 3
 
 
 def test_raw_and_normalised_share_their_quantisers(int8: dict[str, Artifact]) -> None:
@@ -233,3 +242,32 @@ def test_nncf_does_not_report_home() -> None:
 def test_the_stage_is_found_by_precision() -> None:
     assert isinstance(make_stage("openvino", "int8"), QuantizeOpenVINOStage)
     assert isinstance(make_stage("openvino", "fp16"), OpenVinoStage)
+
+
+def test_ghostnet_keeps_its_logits_in_a_quarter_of_the_size(
+    oracle_mindir: Path, oracle_names: dict[str, list[int]], photos: list[Path], tmp_path: Path
+) -> None:
+    spec, recipe = InputSpec(), recipes()["openvino_int8"]
+    onnx_model = OnnxStage().build(
+        Artifact(oracle_mindir, "mindir", spec), (StageOutput(tmp_path / "net.onnx", "fp32", spec),)
+    )[0]
+    exact = OpenVinoStage().build(onnx_model, (StageOutput(tmp_path / "fp32.xml", "fp32", spec),))[0]
+    calibration = choose_calibration(photos[0].parent, 20)
+    output = StageOutput(tmp_path / "int8.xml", "int8", spec, (), recipe.options, calibration)
+    (made,) = QuantizeOpenVINOStage().build(exact, (output,))
+
+    used = {image.image_id for image in calibration.images}
+    batch = np.concatenate([preprocess(path, spec) for path in photos if path.name not in used][:16])
+    with OpenVinoRuntime(exact, threads=2) as before, OpenVinoRuntime(made, threads=2) as after:
+        difference = compare(before.run(batch), after.run(batch))
+        assert set(after.info["weighted_layers"]) == {"u8"}
+    assert difference.snr_db >= recipe.bounds.min_snr_db
+    assert difference.top1_agreement >= recipe.bounds.min_top1_agreement
+
+    # BatchNorm is folded: of its four vectors a bias remains.
+    folded = sum(
+        int(np.prod(shape))
+        for name, shape in oracle_names.items()
+        if not name.endswith(("moving_mean", "moving_variance", "gamma"))
+    )
+    assert made.files[1].stat().st_size <= 1.05 * folded
