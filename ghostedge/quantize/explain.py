@@ -67,8 +67,8 @@ class LayerError:
         worst_channel: the channel (last axis) with the largest own error.
         worst_channel_share: its part of the own error, 0..1.
         cause: what makes most of the own error: ``"range"`` (cut off), ``"weights"``, ``"offset"``, ``"rounding"`` (the
-            steps themselves: too wide a range for the signal, or simply eight bits), ``"input"`` (quantised as the layer
-            runs, where activations are float), ``"arithmetic"`` (none of them) or ``"none"``.
+            steps themselves: too wide a range for the signal, or simply eight bits), ``"input"`` (quantised as the
+            layer runs, where activations are float), ``"arithmetic"`` (none of them) or ``"none"``.
     """
 
     name: str
@@ -203,6 +203,10 @@ def _in_child(quantised: Path, against: Path, images: Path) -> Mapping[str, Any]
             f"LiteRT crashed (signal {-done.returncode}) on {quantised} or {against}; one is damaged, export it again"
         )
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        raise ArtifactError(
+            f"{quantised} and {against} cannot be compared ({lines[-1]}); one may be damaged, export it again"
+        )
     if done.returncode:
         raise ArtifactError(lines[-1] if lines else f"{quantised} and {against} cannot be compared: no message")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
