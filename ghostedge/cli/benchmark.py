@@ -1,4 +1,4 @@
-"""``ghostedge benchmark``: time artifacts on this machine and on devices reached by ssh."""
+"""``ghostedge benchmark``: time artifacts on this machine and on devices reached by ssh or adb."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HELP = "time artifacts on this machine, a Raspberry Pi or any device with an ssh server"
+HELP = "time artifacts on this machine, a Raspberry Pi, a phone or any device with an ssh server"
 
 EPILOG = """\
 examples:
@@ -16,11 +16,13 @@ examples:
   ghostedge benchmark --artifact build/*.tflite --device ssh:pi@raspberrypi --threads 1,2,4
   ghostedge benchmark --artifact build/model_fp32.tflite --device local --device ssh:pi@pi4 --device ssh:pi@pi5:2222
   ghostedge benchmark --artifact build/model_fp32.tflite --device ssh:pi@pi5 --sustained 30 --report latency.html
+  ghostedge benchmark --artifact build/*.tflite --device adb:R58M12ABCDE --threads 1,2,4
 
-The device needs Python 3.9 or newer, NumPy and one runtime; --python names another Python there than python3, such as
-that of a virtual environment. A valid result takes at least 60 s a run; --quick gives a first look that is marked as
-one. A lost connection is made again; when it stays lost, the same command continues later. Records are JSON, one a run,
-in a folder of OUTPUT for each device. A phone: Termux, in it proot-distro, in it Debian with openssh-server.
+A phone (adb:SERIAL, as `adb devices` lists it) needs the demo app of android_demo/; unplugged it measures on. Any other
+device needs Python 3.9 or newer, NumPy and one runtime; --python names another Python there than python3, such as that
+of a virtual environment. A valid result takes at least 60 s a run; --quick gives a first look that is marked as one. A
+lost connection is made again; when it stays lost, the same command continues later. Records are JSON, one a run, in a
+folder of OUTPUT for each device.
 """
 
 
@@ -43,11 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--report", type=Path, metavar="HTML", help="write the records as a page too")
     where = parser.add_argument_group("where")
     where.add_argument(
-        "--device", action="append", metavar="D", help="local or ssh:USER@HOST[:PORT]; repeat for several"
+        "--device", action="append", metavar="D", help="local, ssh:USER@HOST[:PORT] or adb:SERIAL; repeat for several"
     )
-    where.add_argument("--python", metavar="P", help="the Python on the ssh devices (default: python3)")
-    where.add_argument("--identity", type=Path, metavar="KEY", help="private key (default: as ssh would choose)")
-    where.add_argument("--known-hosts", type=Path, metavar="F", help="default: ~/.ssh/known_hosts")
+    where.add_argument("--python", metavar="P", help="the Python there (ssh: python3; adb: none, but the demo app)")
+    where.add_argument("--identity", type=Path, metavar="KEY", help="ssh: private key (default: as ssh would choose)")
+    where.add_argument("--known-hosts", type=Path, metavar="F", help="ssh: default ~/.ssh/known_hosts")
+    where.add_argument("--fixed-performance", action="store_true", help="adb: at fixed clocks (Android 11 or newer)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.devices import BenchmarkRequest, open_device
     from ghostedge.devices import run as benchmark
     from ghostedge.devices.base import read_record
-    from ghostedge.errors import UsageError
     from ghostedge.reports.latency import write_latency_report
     from ghostedge.reports.write import check_report_path
 
@@ -63,10 +65,7 @@ def run(args: argparse.Namespace) -> int:
         check_report_path(args.report)  # before anything is measured
     request = BenchmarkRequest(tuple(args.artifact), args.threads, args.image, tuple(_options(args)))
     names = list(dict.fromkeys(args.device or ["local"]))
-    remote = {"python": args.python, "identity": args.identity, "known_hosts": args.known_hosts}
-    if names == ["local"] and (given := [f"--{key.replace('_', '-')}" for key, value in remote.items() if value]):
-        raise UsageError(f"{', '.join(given)}: only for --device ssh:USER@HOST")
-    devices = [open_device(name, **({} if name.partition(":")[0] == "local" else remote)) for name in names]
+    devices = [open_device(name, **options) for name, options in _device_options(args, names)]
     results = benchmark(devices, request, args.output, _silent if args.quiet else _show)
     records = [(result.device, path, read_record(path)) for result in results for path in result.files]
     errors = [(result.device, result.error) for result in results if result.error]
@@ -92,6 +91,26 @@ def _threads(text: str) -> tuple[int, ...]:
     if not counts or counts[0] < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of thread counts such as 1,2,4")
     return counts
+
+
+#: Options of the command line -> the kinds of devices that take them.
+_TAKEN_BY = {"python": ("ssh", "adb"), "identity": ("ssh",), "known_hosts": ("ssh",), "fixed_performance": ("adb",)}
+
+
+def _device_options(args: argparse.Namespace, names: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Each device with the options that its kind takes. Raises: UsageError for one that none of them takes."""
+    from ghostedge.errors import UsageError
+
+    given = {key: value for key in _TAKEN_BY if (value := getattr(args, key))}
+    kinds = [name.partition(":")[0] for name in names]
+    for key in given:
+        if not set(kinds) & set(_TAKEN_BY[key]):
+            where = " or ".join({"ssh": "ssh:USER@HOST", "adb": "adb:SERIAL"}[kind] for kind in _TAKEN_BY[key])
+            raise UsageError(f"--{key.replace('_', '-')}: only for --device {where}")
+    return [
+        (name, {key: value for key, value in given.items() if kind in _TAKEN_BY[key]})
+        for name, kind in zip(names, kinds, strict=True)
+    ]
 
 
 def _options(args: argparse.Namespace) -> list[str]:

@@ -99,6 +99,8 @@ def test_a_page_of_all_records(tmp_path: Path) -> None:
         (["--artifact", "missing.tflite"], ArtifactError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--device", "sssh:pi@pi"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--identity", "key"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--fixed-performance"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--device", "adb:1", "--identity", "key"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--report", "latency.pdf"], UsageError),
     ],
 )
