@@ -26,6 +26,7 @@ __all__ = ["PACKAGE", "AppRuns"]
 
 PACKAGE = "org.ghostedge.demo"
 _ACTIVITY = f"{PACKAGE}/.BenchmarkActivity"
+_PROCESS = f"{PACKAGE}:benchmark"  # the activity's own, which an open demo does not have
 _FILES = f"/sdcard/Android/data/{PACKAGE}/files"
 _MODELS, _RECORDS = f"{_FILES}/models", f"{_FILES}/records"
 
@@ -75,7 +76,7 @@ class _Run:
             *("--ei", "threads", str(self.threads)),
             *("--ez", "xnnpack", "true" if self.xnnpack else "false"),
             *("--es", "mode", self.mode),
-            *("--ei", "minutes", str(self.minutes)),
+            *(("--ei", "minutes", str(self.minutes)) if self.minutes else ()),
             *("--es", "out", self.remote_name),
         ])  # fmt: skip
 
@@ -155,11 +156,10 @@ class AppRuns:
                 f"adb:{serial}: the demo app is not installed there; install it (see android_demo/README.md): "
                 f"adb -s {serial} install ghostedge-demo.apk, or name a Python of the device with --python"
             )
-        # Folders that the app did not make itself are closed to it on some versions of Android: let it make them.
-        if self._phone.shell(f"ls -d {_MODELS} {_RECORDS}").code != 0:
+        # Folders that adb makes are closed to the app on some versions of Android: let it make its own.
+        if self._phone.shell(f"ls -d {_MODELS}").code != 0:
             self._phone.shell(f"am start -W -n {_ACTIVITY}")
-            for folder in (_MODELS, _RECORDS):
-                self._phone.shell(f"ls -d {folder} || mkdir -p {folder}")
+            self._phone.shell(f"ls -d {_MODELS} || mkdir -p {_MODELS}")
 
     def _check_unlocked(self) -> None:
         """Wake the device; behind a lock screen the app would wait, or run on the slow cores."""
@@ -184,7 +184,7 @@ class AppRuns:
 
     def _is_under_way(self, run: _Run) -> bool:
         started = self._phone.size(self._mark(run, "started")) is not None
-        return started and self._phone.shell(f"pidof {PACKAGE}").code == 0
+        return started and self._phone.shell(f"pidof {_PROCESS}").code == 0
 
     def _start(self, run: _Run, label: str) -> None:
         phone = self._phone
@@ -219,7 +219,7 @@ class AppRuns:
             if error:
                 phone.shell(f"rm -f {_RECORDS}/{run.remote_name}.error {self._mark(run, 'started')}")
                 raise DeviceError(f"adb:{phone.serial}: {run.model.name}: {error.splitlines()[0]}")
-            gone = elapsed > _START_S and phone.shell(f"pidof {PACKAGE}").code != 0
+            gone = elapsed > _START_S and phone.shell(f"pidof {_PROCESS}").code != 0
             if gone and not self._record(run):
                 raise DeviceError(
                     f"adb:{phone.serial}: the app ended without a record of {run.model.name}; see: "

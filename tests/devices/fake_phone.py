@@ -48,12 +48,15 @@ echo "Status: ok"
 case "$*" in *--es*) setsid app "$@" >"$STATE/app.log" 2>&1 </dev/null & sleep 0.2 ;; esac""",
     "app": """echo $$ > "$STATE/app.pid"
 while [ $# -gt 0 ]; do
-  case "$2" in model) model=$3 ;; threads) threads=$3 ;; mode) mode=$3 ;; out) out=$3 ;; esac
+  case "$2" in
+  model) model=$3 ;; threads) threads=$3 ;; mode) mode=$3 ;; out) out=$3 ;; minutes) minutes=$3 ;;
+  esac
   shift
 done
 sleep "$(cat "$STATE/seconds")"
 [ -e "$STATE/dies" ] && exit 1
 records="$SDCARD/Android/data/org.ghostedge.demo/files/records"
+[ "$mode" != sustained ] && [ -n "$minutes" ] && { echo "minutes of no mode sustained" > "$records/$out.error"; exit; }
 quick=$([ "$mode" = quick ] && echo --quick)
 made="$MADE/$(sha256sum < "$model" | cut -c1-16)-$mode-$threads"
 [ -e "$made" ] || "$PYTHON" "$SCRIPT" "$model" $quick --threads "$threads" --min-samples 5 --min-seconds 0 \

@@ -354,3 +354,18 @@ def test_adb_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_an_address_that_makes_no_sense(address: str) -> None:
     with pytest.raises(UsageError, match="names no device"):
         AdbDevice(address)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--quick",), "--ez xnnpack true --es mode quick --es out"),
+        (("--xnnpack", "off"), "--ez xnnpack false --es mode valid --es out"),
+        (("--sustained", "10.0"), "--ez xnnpack true --es mode sustained --ei minutes 10 --es out"),
+    ],
+)
+def test_what_the_app_is_told(options: tuple[str, ...], said: str) -> None:
+    runs, _ = app._runs(BenchmarkRequest((TINY / "tiny_fp32.tflite",), threads=(2,), options=options))
+    model = "/sdcard/Android/data/org.ghostedge.demo/files/models/tiny_fp32.tflite"
+    start = "am start -S -W -n org.ghostedge.demo/.BenchmarkActivity"
+    assert [run.command().startswith(f"{start} --es model {model} --ei threads 2 {said}") for run in runs] == [True]
