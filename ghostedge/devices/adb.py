@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import re
 import tempfile
 import threading
@@ -182,11 +183,21 @@ def _only_one(serial: str) -> Iterator[None]:
         yield
         return
     path = Path(tempfile.gettempdir()) / f"ghostedge-adb-{re.sub(r'[^A-Za-z0-9.-]+', '-', serial)}.lock"
-    with open(path, "a") as file:
+    try:
+        # For reading where it exists: a file of another user in /tmp may be locked, but not opened for writing.
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            handle = os.open(path, os.O_RDONLY)
+    except OSError as exc:
+        raise DeviceError(f"adb:{serial}: cannot make the lock {path}: {exc.strerror}") from exc
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             raise DeviceError(
                 f"adb:{serial}: another benchmark is running on this device (it holds {path}); wait for it"
             ) from exc
         yield
+    finally:
+        os.close(handle)
