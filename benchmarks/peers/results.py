@@ -88,7 +88,8 @@ def write(found: Sequence[Row], walls: Sequence[Json], folder: Path) -> list[Pat
         _, _, after = rest.partition(_END)
         if not rest:
             raise SystemExit(f"{readme} has no line {_BEGIN!r}; put it back")
-        atomic_write(readme, f"{before}{_BEGIN}\n{markdown(found, walls)}{_END}{after}")
+        plots = ", ".join(f"[{path.stem}]({path.name})" for path in files if path.suffix == ".svg")
+        atomic_write(readme, f"{before}{_BEGIN}\n{markdown(found, walls)}\nPlots: {plots}.\n{_END}{after}")
         files.append(readme)
     return files
 
@@ -146,8 +147,13 @@ def markdown(found: Sequence[Row], walls: Sequence[Json]) -> str:
         cells += [f"{row.instructions[cpu] / 1e6:.1f}" if cpu in row.instructions else "–" for cpu in cpus]
         lines.append("| " + " | ".join(cells) + " |")
     notes = [
-        "Time: 1 is the fastest peer of the same format and arithmetic (floating point or int8); the median of the "
-        "rounds' ratios, and the range of nine rounds in ten. SNR: of the logits, against PyTorch."
+        "SNR: of the logits, against PyTorch. "
+        + (
+            "Time: 1 is the fastest peer of the same format and arithmetic (floating point or int8); the median of the "
+            "rounds' ratios, and the range of nine rounds in ten."
+            if walls
+            else "Times were not measured: they wait for a run on a quiet machine."
+        )
     ]
     for wall in walls:
         busy = wall["other_cores"] > MAX_OTHER_CORES
