@@ -68,7 +68,7 @@ main=app/src/main
 # Gradle takes the package from app/build.gradle.kts; aapt2 wants it in the manifest.
 sed 's/<manifest /<manifest package="org.ghostedge.demo" /' "$main/AndroidManifest.xml" > "$work/AndroidManifest.xml"
 aapt2 compile --dir "$main/res" -o "$work/res.zip"
-aapt2 link -I "$framework" --manifest "$work/AndroidManifest.xml" -A "$work/assets" -0 tflite --java "$work/gen" \
+aapt2 link -I "$framework" --manifest "$work/AndroidManifest.xml" -A "$work/assets" -0 .tflite --java "$work/gen" \
   --min-sdk-version "$(version minSdk)" --target-sdk-version "$(version targetSdk)" \
   --version-code "$(version appCode)" --version-name "$(version app)" -o "$work/base.apk" "$work/res.zip"
 

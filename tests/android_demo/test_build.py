@@ -92,44 +92,62 @@ def test_badging_of_another_sdk_is_refused(apk: Path, check_apk: ModuleType) -> 
     assert faults == ["its badging lacks sdkVersion:'21'"]
 
 
-LAMBDA = "static Runnable r() { return () -> System.out.println(); }"
-REFERENCE = "static java.util.function.Supplier<String> s(Object o) { return o::toString; }"
-HIDDEN = 'static Object o() { return android.os.ServiceManager.getService("power"); }'
-NEWER = "static int t(android.os.PowerManager m) { return m.getCurrentThermalStatus(); }"
-FIELD = "static String f() { return android.os.Build.SOC_MODEL; }"
-INHERITED = "static class A extends android.app.Activity { boolean x() { return isLaunchedFromBubble(); } }"
+#: Class -> its body and the fault that it is refused for; None: it is allowed.
+PLANTED = {
+    "Lambda": ("static Runnable r() { return () -> System.out.println(); }", "invoke-custom"),
+    "Hidden": (
+        'static Object o() { return android.os.ServiceManager.getService("power"); }',
+        "Hidden uses android.os.ServiceManager.getService/1, which is not public API",
+    ),
+    "Newer": (
+        "static int t(android.os.PowerManager m) { return m.getCurrentThermalStatus(); }",
+        "Newer uses android.os.PowerManager.getCurrentThermalStatus/0 of API 29, minSdk is 26",
+    ),
+    "Constant": (
+        "static String f() { return android.os.Build.SOC_MODEL; }",
+        "Constant uses android.os.Build.SOC_MODEL of API 31, minSdk is 26",
+    ),
+    "Inherited": (
+        "static class A extends android.app.Activity { void own() { } "
+        "int x() { own(); return getTaskId() + getDisplay().getDisplayId(); } }",
+        "Inherited$A uses android.app.Activity.getDisplay/0 of API 30, minSdk is 26",
+    ),
+    "Api29": ("static int t(android.os.PowerManager m) { return m.getCurrentThermalStatus(); }", None),
+    "Api30": (
+        "static String f() { return android.os.Build.SOC_MODEL; }",
+        "Api30 uses android.os.Build.SOC_MODEL of API 31, minSdk is 30",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "fault"),
-    [
-        ("Planted", LAMBDA, "invoke-custom"),
-        ("Planted", REFERENCE, "invoke-custom"),
-        ("Planted", HIDDEN, "ServiceManager.getService/1, which is not public API"),
-        ("Planted", NEWER, "getCurrentThermalStatus/0 of API 29, minSdk is 26"),
-        ("Planted", FIELD, "SOC_MODEL of API 31"),
-        ("Planted", INHERITED, "isLaunchedFromBubble/0 of API 31"),
-        ("Api29", NEWER, None),
-        ("Api29", FIELD, "SOC_MODEL of API 31, minSdk is 29"),
-    ],
-)
-def test_code_that_fails_on_a_phone_is_refused(
-    name: str, body: str, fault: str | None, apk: Path, check_apk: ModuleType, api: Any, tmp_path: Path
-) -> None:
-    source = tmp_path / f"{name}.java"
-    source.write_text(f"package org.ghostedge.demo;\nfinal class {name} {{ {body} }}\n")
-    done = run("javac", "--release", "8", "-Xlint:-options", "-cp", JARS / "android-all.jar", "-d", tmp_path, source)
+def planted_apk(bodies: dict[str, str], folder: Path) -> Path:
+    """An archive with the dex of these classes; the compiler and the dexer have nothing against them."""
+    source, classes = folder / "Planted.java", folder / "classes"
+    text = "".join(f"final class {name} {{ {body} }}\n" for name, body in bodies.items())
+    source.write_text("package org.ghostedge.demo;\n" + text)
+    done = run("javac", "--release", "8", "-Xlint:-options", "-cp", JARS / "android-all.jar", "-d", classes, source)
     assert done.returncode == 0, done.stdout
-    dex, dx = tmp_path / "classes.dex", ("java", "-cp", JARS / "dalvik-dx.jar", "com.android.dx.command.Main")
-    done = run(*dx, "--dex", "--min-sdk-version=26", f"--output={dex}", "org", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout  # the dexer itself says nothing
-    with zipfile.ZipFile(tmp_path / "planted.apk", "w") as planted:
+    dex, dx = folder / "classes.dex", ("java", "-cp", JARS / "dalvik-dx.jar", "com.android.dx.command.Main")
+    done = run(*dx, "--dex", "--min-sdk-version=26", f"--output={dex}", classes)
+    assert done.returncode == 0, done.stdout
+    with zipfile.ZipFile(folder / "planted.apk", "w") as planted:
         planted.write(dex, "classes.dex")
-    faults = list(check_apk.dex_faults(tmp_path / "planted.apk", api, 26))
-    if fault is None:
-        assert faults == []
-    else:
-        assert any(fault in each for each in faults), faults
+    return folder / "planted.apk"
+
+
+def test_code_that_fails_on_a_phone_is_refused(apk: Path, check_apk: ModuleType, api: Any, tmp_path: Path) -> None:
+    planted = planted_apk({name: body for name, (body, _) in PLANTED.items()}, tmp_path)
+    faults = list(check_apk.dex_faults(planted, api, 26))
+    expected = [fault for _, fault in PLANTED.values() if fault is not None]
+    for fault in expected:
+        assert any(fault in each for each in faults), (fault, faults)
+    assert len(faults) == len(expected), faults
+
+
+def test_a_method_reference_is_refused(apk: Path, check_apk: ModuleType, tmp_path: Path) -> None:
+    body = "static java.util.function.Supplier<String> s(Object o) { return o::toString; }"
+    (fault,) = check_apk.dex_faults(planted_apk({"Reference": body}, tmp_path), None, 26)
+    assert "invoke-custom" in fault
 
 
 def test_newer_api_is_used_only_behind_a_check_of_the_version() -> None:
@@ -182,7 +200,7 @@ def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: Modul
     assert "VERSION_1_8" in core
     assert "javac --release 8" in script
     assert 'noCompress += "tflite"' in app
-    assert "-0 tflite" in script
+    assert "-0 .tflite" in script
     assert 'abiFilters += "arm64-v8a"' in app
     assert f'applicationId = "{check_apk.PACKAGE}"' in app
     assert f'namespace = "{check_apk.PACKAGE}"' in app

@@ -235,8 +235,8 @@ public class BenchmarkTest {
 
     @Test
     public void aShortFunctionIsMostlyTimer() throws Exception {
-        device.millis = 0.02;
-        device.clockNs = 2000;
+        device.millis = 2;
+        device.clockNs = 50_000;
         assertEquals("overhead", codes(run("overhead", "valid", null), "invalid_reasons"));
     }
 
