@@ -11,7 +11,7 @@ public interface Pixels {
      *
      * @param y the row
      * @param columns which pixels, {@code count} of them
-     * @param out gets {@code 0xRRGGBB} each; the upper byte is not defined
+     * @param out gets {@code 0xBBGGRR} each, as R G B A lies in memory; the upper byte is not defined
      */
     void row(int y, int[] columns, int count, int[] out);
 }

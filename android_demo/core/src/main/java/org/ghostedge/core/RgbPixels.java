@@ -28,7 +28,7 @@ public final class RgbPixels implements Pixels {
         byte[] source = data;
         for (int i = 0; i < count; i++) {
             int at = start + 3 * columns[i];
-            out[i] = (source[at] & 0xff) << 16 | (source[at + 1] & 0xff) << 8 | (source[at + 2] & 0xff);
+            out[i] = (source[at] & 0xff) | (source[at + 1] & 0xff) << 8 | (source[at + 2] & 0xff) << 16;
         }
     }
 }

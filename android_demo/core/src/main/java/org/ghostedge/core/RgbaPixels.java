@@ -1,6 +1,7 @@
 package org.ghostedge.core;
 
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 
 /** A decoded picture: four bytes a pixel, R G B A, as Android's ARGB_8888 bitmaps lie in memory. */
 public final class RgbaPixels implements Pixels {
@@ -18,7 +19,7 @@ public final class RgbaPixels implements Pixels {
      * @param mirrored whether the stored picture is also mirrored left to right, before it is turned
      */
     public RgbaPixels(ByteBuffer data, int width, int height, int rowBytes, int degrees, boolean mirrored) {
-        this.data = data;
+        this.data = data.duplicate().order(ByteOrder.LITTLE_ENDIAN);
         this.storedWidth = width;
         this.storedHeight = height;
         this.rowBytes = rowBytes;
@@ -38,12 +39,19 @@ public final class RgbaPixels implements Pixels {
 
     @Override
     public void row(int y, int[] columns, int count, int[] out) {
+        ByteBuffer pixels = data;
+        if (degrees == 0 && !mirrored) {
+            int start = y * rowBytes;
+            for (int i = 0; i < count; i++) {
+                out[i] = pixels.getInt(start + 4 * columns[i]);
+            }
+            return;
+        }
         for (int i = 0; i < count; i++) {
             int x = columns[i];
             int column = Rotation.column(degrees, storedWidth, x, y);
             column = mirrored ? storedWidth - 1 - column : column;
-            int at = Rotation.line(degrees, storedHeight, x, y) * rowBytes + 4 * column;
-            out[i] = (data.get(at) & 0xff) << 16 | (data.get(at + 1) & 0xff) << 8 | (data.get(at + 2) & 0xff);
+            out[i] = pixels.getInt(Rotation.line(degrees, storedHeight, x, y) * rowBytes + 4 * column);
         }
     }
 }

@@ -57,19 +57,31 @@ public final class YuvPixels implements Pixels {
 
     @Override
     public void row(int y, int[] columns, int count, int[] out) {
+        // Along a row of the upright picture one stored coordinate stays, and the other one, place, is origin + sign * x.
+        boolean across = !Rotation.swaps(degrees);
+        int column = Rotation.column(degrees, storedWidth, 0, y);
+        int line = Rotation.line(degrees, storedHeight, 0, y);
+        int origin = across ? column : line;
+        int sign = (across ? Rotation.column(degrees, storedWidth, 1, y) : Rotation.line(degrees, storedHeight, 1, y))
+                - origin;
+        int lumaStart = across ? line * lumaStride : column;
+        int lumaStep = across ? 1 : lumaStride;
+        int chromaStart = across ? (line >> 1) * chromaStride : (column >> 1) * chromaStep;
+        int chromaSteps = across ? chromaStep : chromaStride;
+        byte[] lights = luma;
+        byte[] blues = blue;
+        byte[] reds = red;
         for (int i = 0; i < count; i++) {
-            int x = columns[i];
-            int column = Rotation.column(degrees, storedWidth, x, y);
-            int line = Rotation.line(degrees, storedHeight, x, y);
-            int light = luma[line * lumaStride + column] & 0xff;
-            int at = (line >> 1) * chromaStride + (column >> 1) * chromaStep;
-            int u = (blue[at] & 0xff) - 128;
-            int v = (red[at] & 0xff) - 128;
+            int place = origin + sign * columns[i];
+            int light = lights[lumaStart + place * lumaStep] & 0xff;
+            int at = chromaStart + (place >> 1) * chromaSteps;
+            int u = (blues[at] & 0xff) - 128;
+            int v = (reds[at] & 0xff) - 128;
             // JFIF's matrix (ITU-T T.871) in 1/65536: 1.402, -0.344136, -0.714136, 1.772.
             int r = light + (91881 * v + 32768 >> 16);
             int g = light + (-22554 * u - 46802 * v + 32768 >> 16);
             int b = light + (116130 * u + 32768 >> 16);
-            out[i] = clip(r) << 16 | clip(g) << 8 | clip(b);
+            out[i] = clip(r) | clip(g) << 8 | clip(b) << 16;
         }
     }
 

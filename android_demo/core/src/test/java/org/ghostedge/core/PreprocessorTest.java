@@ -21,8 +21,18 @@ public class PreprocessorTest {
             int height = TestData.integer(each, "height");
             InputSpec spec = TestData.spec(
                     TestData.integer(each, "resize"), TestData.integer(each, "rows"), TestData.integer(each, "columns"));
-            byte[] crop = new Preprocessor(spec).crop(new RgbPixels(TestData.picture(width, height), width, height));
-            assertEquals(each.toString(), each.get("sha256"), ModelFile.sha256(ByteBuffer.wrap(crop)));
+            byte[] rgb = TestData.picture(width, height);
+            ByteBuffer rgba = ByteBuffer.allocateDirect(4 * width * height);
+            for (int i = 0; i < width * height; i++) {
+                rgba.put(rgb, 3 * i, 3).put((byte) i);
+            }
+            Pixels[] sources = {
+                new RgbPixels(rgb, width, height), new RgbaPixels(rgba, width, height, 4 * width, 0, false)
+            };
+            for (Pixels source : sources) {
+                byte[] crop = new Preprocessor(spec).crop(source);
+                assertEquals(each.toString(), each.get("sha256"), ModelFile.sha256(ByteBuffer.wrap(crop)));
+            }
         }
     }
 
@@ -97,9 +107,9 @@ public class PreprocessorTest {
                     double light = luma[line * lumaStride + column] & 0xff;
                     double blue = (u[(line / 2) * chromaStride + (column / 2) * step] & 0xff) - 128;
                     double red = (v[(line / 2) * chromaStride + (column / 2) * step] & 0xff) - 128;
-                    near(light + 1.402 * red, out[x] >> 16 & 0xff);
+                    near(light + 1.402 * red, out[x] & 0xff);
                     near(light - 0.344136 * blue - 0.714136 * red, out[x] >> 8 & 0xff);
-                    near(light + 1.772 * blue, out[x] & 0xff);
+                    near(light + 1.772 * blue, out[x] >> 16 & 0xff);
                 }
             }
         }
