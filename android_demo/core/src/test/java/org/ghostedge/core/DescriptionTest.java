@@ -48,6 +48,16 @@ public class DescriptionTest {
     }
 
     @Test
+    public void weightsThatLookLikeAnArchiveAreNone() throws Exception {
+        byte[] whole = TestData.resource("linear_described.tflite");
+        int archive = indexOf(whole, new byte[] {'P', 'K', 3, 4});
+        byte[] bare = Arrays.copyOf(whole, archive + 100);
+        Arrays.fill(bare, archive, bare.length, (byte) 9);
+        System.arraycopy(new byte[] {'P', 'K', 5, 6}, 0, bare, archive + 20, 4);
+        assertFalse(Description.of("bare.tflite", ByteBuffer.wrap(bare), new int[] {1, 224, 224, 3}).known);
+    }
+
+    @Test
     public void everyCutAndEveryDamagedByteIsOneLineOrHarmless() throws Exception {
         byte[] whole = TestData.resource("linear_described.tflite");
         int archive = indexOf(whole, new byte[] {'P', 'K', 3, 4});
