@@ -134,6 +134,7 @@ ALL = [
     "net_fp32.xml",
     "net_int16x8.tflite",
     "net_int8.tflite",
+    "net_int8.xml",
 ]
 
 
@@ -159,7 +160,7 @@ def test_what_must_be_calibrated_is_refused_without_images(
     tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TinyStage, "calibrated", ("int8",))
-    with pytest.raises(UsageError, match="tflite_int8 needs images to calibrate on; give a folder with --calibration"):
+    with pytest.raises(UsageError, match="_int8 needs images to calibrate on; give a folder with --calibration"):
         export(request_)
     assert tiny.built == []
 
@@ -177,7 +178,7 @@ def test_everything_is_made_verified_and_recorded(tiny: type[TinyStage], request
     assert manifest.artifacts["tflite_fp32"].source == "net.onnx"
     assert manifest.artifacts["tflite_fp32"].difference.snr_db > 100
     assert sorted(p.name for p in request_.output.iterdir()) == sorted(
-        [*ALL, "net_fp16.bin", "net_fp32.bin", "manifest.json"]
+        [*ALL, "net_fp16.bin", "net_fp32.bin", "net_int8.bin", "manifest.json"]
     )
 
 
@@ -273,7 +274,7 @@ def test_a_stage_that_fails_does_not_stop_its_sibling(tiny: type[TinyStage], req
         export(request_)
     manifest = Manifest.read(request_.output)
     assert manifest is not None
-    assert sorted(manifest.artifacts) == ["mindir_fp32", "onnx_fp32", "openvino_fp16", "openvino_fp32"]
+    assert sorted(manifest.artifacts) == ["mindir_fp32", "onnx_fp32", "openvino_fp16", "openvino_fp32", "openvino_int8"]
 
 
 def test_nan_logits_never_pass(tiny: type[TinyStage], request_: ExportRequest) -> None:

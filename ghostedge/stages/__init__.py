@@ -17,6 +17,7 @@ STAGES: dict[str, str] = {
 
 #: Target -> the stage that quantises its float32 artifact.
 _QUANTISERS: dict[str, str] = {
+    "openvino": "ghostedge.stages.quantize_openvino:QuantizeOpenVINOStage",
     "tflite": "ghostedge.stages.quantize_tflite:QuantizeTFLiteStage",
 }
 
