@@ -14,7 +14,7 @@ import numpy as np
 from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.layouts import Dataset
-from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.parity import paired_drop_of
@@ -181,13 +181,13 @@ class Search:
         failed, met, count = 0, None, 1
         while met is None and failed < len(groups):
             count = min(count, len(groups))
-            if self._try_with(best, groups[:count]).decision.verdict == "PASS":
+            if self._meets(best, groups[:count]):
                 met = count
             else:
                 failed, count = count, count * 2
         while met is not None and met - failed > 1:
             middle = (failed + met) // 2
-            if self._try_with(best, groups[:middle]).decision.verdict == "PASS":
+            if self._meets(best, groups[:middle]):
                 met = middle
             else:
                 failed = middle
@@ -201,8 +201,17 @@ class Search:
                 room -= group.macs
         return fitting
 
-    def _try_with(self, best: Trial, groups: Sequence[Group]) -> Trial:
-        return self._try({**best.options, "keep_float": [name for group in groups for name in group.operators]})
+    def _meets(self, best: Trial, groups: Sequence[Group]) -> bool:
+        try:
+            options = self._with_floats(best, [name for group in groups for name in group.operators])
+            return self._try(options).decision.verdict == "PASS"
+        except ConvertError:  # e.g. a bias that the scale of an integer input leaves no room for
+            return False
+
+    def _with_floats(self, best: Trial, names: Sequence[str]) -> dict[str, Any]:
+        # An operator that is alone in float between integers may lie outside of XNNPACK; accuracy comes first here.
+        accepted = {"xnnpack": "report"} if self.source.format == "tflite" else {}
+        return {**best.options, **accepted, "keep_float": list(names)}
 
     def _try(self, options: Mapping[str, Any]) -> Trial:
         artifact = self._build(options)
@@ -267,7 +276,7 @@ class Search:
         gains = []
         for names in blocks.values():
             group = Group(tuple(names), sum(self.macs[name] for name in names))
-            left = noise(self._build({**best.options, "keep_float": names}))
+            left = noise(self._build(self._with_floats(best, names)))
             gains.append(((whole - left) / max(1, group.macs), group))
         return [group for _, group in sorted(gains, key=lambda gain: -gain[0])]
 
