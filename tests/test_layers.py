@@ -58,6 +58,7 @@ VENDORS = {
     "torch": {"models.import_weights"},
     "safetensors": {"models"},
     "asyncssh": {"devices.ssh"},
+    "adbutils": {"devices.phone", "devices.adb"},
     "pyarrow": {"evaluation", "data.layouts"},
     "ray": {"evaluation.ray_engine"},
 }

@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare = parser.add_argument_group("what is compared")
     compare.add_argument("--reference", type=Path, metavar="R", help="the reference's ledger (.parquet)")
     compare.add_argument(
-        "--ledger", type=Path, metavar="L", action="append", nargs="+", help="a ledger to judge; several are allowed"
+        "--ledger",
+        type=Path,
+        metavar="L",
+        action="append",
+        nargs="+",
+        help="a ledger to judge (.parquet, or .jsonl of the Android demo); several are allowed",
     )
     compare.add_argument(
         "--max-drop", type=float, default=0.5, metavar="P", help="margin of top-1 accuracy in points (default: 0.5)"
@@ -146,11 +151,12 @@ def _compare(args: argparse.Namespace) -> ParityReport:
 
 
 def _read(path: Path) -> tuple[Ledger, LedgerSource]:
+    from ghostedge.evaluation.jsonl import read_json_lines
     from ghostedge.evaluation.ledger import read_ledger
     from ghostedge.files import sha256_file
     from ghostedge.reports.parity import LedgerSource
 
-    ledger = read_ledger(path)
+    ledger = read_json_lines(path) if path.suffix == ".jsonl" else read_ledger(path)
     name = str(ledger.metadata.model.get("file", path.name))
     return ledger, LedgerSource(name, path.name, sha256_file(path), ledger.metadata)
 

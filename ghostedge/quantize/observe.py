@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
-from ghostedge.lazy import require
 from ghostedge.quantize.ranges import Range
 from ghostedge.tflite.edit import tensor_name
+from ghostedge.tflite.interpreter import inspecting_interpreter
 from ghostedge.tflite.model import tensor_type
 
 __all__ = ["Observation", "observe"]
@@ -54,7 +53,7 @@ def observe(data: bytes, model: Any, batch: Iterable[NDArray[Any]]) -> dict[str,
     graph = model.subgraphs[0]
     made = [int(graph.inputs[0]), *(int(output) for operator in graph.operators for output in operator.outputs)]
     watched = [index for index in made if tensor_type(graph.tensors[index]) == "FLOAT32"]
-    interpreter = interpreter_of(data)
+    interpreter = inspecting_interpreter(data)
     offsets = np.random.default_rng(0)
     samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in watched}
     low, high = dict.fromkeys(watched, np.inf), dict.fromkeys(watched, -np.inf)
@@ -86,18 +85,3 @@ def observe(data: bytes, model: Any, batch: Iterable[NDArray[Any]]) -> dict[str,
         )
         for index in watched
     }
-
-
-def interpreter_of(data: bytes) -> Any:
-    """LiteRT on its own kernels, one thread, every tensor kept for `get_tensor`."""
-    litert = require("ai_edge_litert.interpreter", "tflite")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
-        interpreter = litert.Interpreter(
-            model_content=data,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            num_threads=1,
-        )
-    interpreter.allocate_tensors()
-    return interpreter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ghostedge.tflite.edit import tensor_name
@@ -22,10 +23,11 @@ _SAME_SCALE = {
 }
 
 
-def groups(model: Any) -> list[list[str]]:
+def groups(model: Any, keep_float: Collection[str] = ()) -> list[list[str]]:
     """Names of activations that share one scale and zero point; each activation is in exactly one group.
 
-    A constant is in no group: writing the model gives it the parameters of the others.
+    An operator that stays in float (`keep_float`, by the name of its output) ties nothing together. A constant is in no
+    group: writing the model gives it the parameters of the others.
     """
     graph = model.subgraphs[0]
     computed = {int(i) for i in graph.inputs} | {int(o) for operator in graph.operators for o in operator.outputs}
@@ -37,7 +39,8 @@ def groups(model: Any) -> list[list[str]]:
         return index
 
     for operator in graph.operators:
-        if operator_name(model, operator) in _SAME_SCALE:
+        kept = tensor_name(graph, int(operator.outputs[0])) in keep_float
+        if operator_name(model, operator) in _SAME_SCALE and not kept:
             first, *others = [i for i in (*ints(operator.outputs), *ints(operator.inputs)) if i in computed]
             for other in others:
                 leader[find(other)] = find(first)

@@ -100,24 +100,24 @@ def quantise(
     model = unpack(prepared.data, "the float model")
     if settings.bias_correction and prepared.seen:
         correct_biases(model, prepared.seen)
-    ranges = choose_ranges(model, prepared.seen, precision, settings.estimator, fixed)
+    ranges = choose_ranges(model, prepared.seen, precision, settings, fixed)
     return write(pack(model), precision, ranges, settings.keep_float, settings.int16)
 
 
 def choose_ranges(
-    model: Any, seen: Mapping[str, Observation], precision: str, estimator: str, fixed: Mapping[str, Range]
+    model: Any, seen: Mapping[str, Observation], precision: str, settings: Settings, fixed: Mapping[str, Range]
 ) -> dict[str, Range]:
     """The range of every activation, one for all of a group (`ghostedge.quantize.shared.groups`)."""
     if precision not in _LEVELS:
         return {}
     ranges: dict[str, Range] = {}
-    for names in groups(model):
+    for names in groups(model, settings.keep_float):
         known = [fixed[name] for name in names if name in fixed]
         observed = [seen[name] for name in names if name in seen]
         if not observed:
             continue
         whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
         samples = np.concatenate([o.samples for o in observed])
-        chosen = known[0] if known else estimate(estimator, samples, whole, _LEVELS[precision])
+        chosen = known[0] if known else estimate(settings.estimator, samples, whole, _LEVELS[precision])
         ranges |= dict.fromkeys(names, chosen)
     return ranges

@@ -79,7 +79,7 @@ def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
             rows.append((file.name, file.sha256, comparisons.pop(file.sha256, None), exported))
     rows += [(comparison.source.name, sha256, comparison, None) for sha256, comparison in comparisons.items()]
     columns = list(dict.fromkeys(place for _, sha256, _, _ in rows for place in beside.times(sha256)))
-    of_export = ("Size (MB)", "SNR at export") if beside.manifest is not None else ()
+    of_export = ("Size (MB)", "SNR at export", "XNNPACK parts") if beside.manifest is not None else ()
     header = ("Artifact", "Verdict", *of_export, "Top-1", "Drop, points", *map(_place, columns))
     cells = []
     for number, (name, sha256, comparison, record) in enumerate(rows, start=1):
@@ -134,11 +134,14 @@ def _place(place: tuple[str, int]) -> str:
     return f"{device}, {'1 thread' if threads == 1 else f'{threads} threads'}"
 
 
-def _export_cells(record: ArtifactRecord | None) -> tuple[str, str]:
+def _export_cells(record: ArtifactRecord | None) -> tuple[str, str, str]:
     if record is None:
-        return "–", "–"
+        return "–", "–", "–"
     size = sum(file.size_bytes for file in record.files) / 1e6
-    return f"{size:.1f}", snr_text(record.reference_difference.to_dict()["snr_db"])
+    parts = str(record.runtime.get("delegate_partitions", "–"))
+    if outside := sum(record.runtime.get("operators_outside_delegate", {}).values()):
+        parts += f", {outside} operators outside"
+    return f"{size:.1f}", snr_text(record.reference_difference.to_dict()["snr_db"]), parts
 
 
 def _verdict(comparison: Comparison | None) -> str:

@@ -14,10 +14,8 @@ __all__ = [
     "add_constant",
     "add_tensor",
     "constant",
-    "consumers",
     "drop_metadata",
     "make_operator",
-    "producers",
     "replace_constant",
     "tensor_name",
 ]
@@ -28,21 +26,6 @@ _DTYPES = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8, "UINT8
 def tensor_name(graph: Any, index: int) -> str:
     """The name of a tensor."""
     return text(graph.tensors[index].name)
-
-
-def producers(graph: Any) -> dict[int, Any]:
-    """Tensor -> the operator that makes it."""
-    return {int(output): operator for operator in graph.operators for output in operator.outputs}
-
-
-def consumers(graph: Any) -> dict[int, list[Any]]:
-    """Tensor -> the operators that read it, in execution order."""
-    found: dict[int, list[Any]] = {}
-    for operator in graph.operators:
-        for index in dict.fromkeys(ints(operator.inputs)):
-            if index != -1:
-                found.setdefault(index, []).append(operator)
-    return found
 
 
 def constant(model: Any, graph: Any, index: int) -> NDArray[Any] | None:

@@ -13,11 +13,11 @@ from ghostedge.tflite.edit import (
     add_constant,
     add_tensor,
     constant,
-    consumers,
     make_operator,
     replace_constant,
 )
 from ghostedge.tflite.model import ints, operator_name
+from ghostedge.tflite.wiring import Wiring
 from ghostedge.types import InputSpec
 
 __all__ = ["fold_normalisation", "take_raw", "take_uint8"]
@@ -77,14 +77,16 @@ def fold_normalisation(model: Any, spec: InputSpec) -> None:
     """
     graph = model.subgraphs[0]
     (index,) = ints(graph.inputs)
-    readers = consumers(graph)
-    first, pads = readers[index], [(0, 0), (0, 0)]
-    if len(first) == 1 and operator_name(model, first[0]) == "PAD":
-        widths = constant(model, graph, int(first[0].inputs[1]))
+    wiring = Wiring(model)
+    first, pads = wiring.readers[index], [(0, 0), (0, 0)]
+    pad = None
+    if len(first) == 1 and wiring.kind(first[0]) == "PAD":
+        pad = graph.operators[first[0]]
+        widths = constant(model, graph, int(pad.inputs[1]))
         if widths is not None and not widths[[0, 3]].any():
             pads = [(int(a), int(b)) for a, b in widths[1:3]]
-            first, pad = readers[int(first[0].outputs[0])], first[0]
-    stem = first[0] if len(first) == 1 else None
+            first = wiring.readers[int(pad.outputs[0])]
+    stem = graph.operators[first[0]] if len(first) == 1 else None
     if stem is None or operator_name(model, stem) != "CONV_2D" or stem.builtinOptions.padding != _VALID:
         raise ConvertError(
             "raw input needs a network that begins with one convolution, its padding written as an operator of its own"

@@ -144,10 +144,10 @@ def test_folded_normalisation_pads_with_the_mean_colour(tiny_tflite: dict[str, A
 
 def stem(model: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the first convolution gives."""
-    from ghostedge.quantize.observe import interpreter_of
+    from ghostedge.tflite.interpreter import inspecting_interpreter
     from ghostedge.tflite.model import pack
 
-    interpreter = interpreter_of(pack(model))
+    interpreter = inspecting_interpreter(pack(model))
     graph = model.subgraphs[0]
     interpreter.set_tensor(int(graph.inputs[0]), image)
     interpreter.invoke()
