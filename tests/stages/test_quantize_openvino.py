@@ -97,10 +97,10 @@ def logits(artifact: Artifact, seeds: range = range(100, 120)) -> NDArray[np.flo
         return runtime.run(preprocess_batch(map(picture, seeds), artifact.input))
 
 
-# 256 levels an activation, a few of them lost to outliers, in a net of four layers: 24 dB measured.
+# 256 levels an activation in a net of four layers: 35 dB measured; with the ranges of means (mean_minmax) 24.
 @pytest.mark.parametrize("kind", ["normalised", "raw"])
 def test_int8_gives_nearly_the_float_logits(int8: dict[str, Artifact], float_ir: Artifact, kind: str) -> None:
-    assert compare(logits(float_ir), logits(int8[kind])).snr_db > 20
+    assert compare(logits(float_ir), logits(int8[kind])).snr_db > 30
 
 
 def test_the_file_says_what_it_takes_and_what_it_was_calibrated_on(
