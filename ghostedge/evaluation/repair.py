@@ -36,9 +36,10 @@ REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"estimator": "mse", "bias_correction": True},
     ),
     "openvino": (
-        {"preset": "mixed", "bias_correction": "fast", "estimator": "histogram"},
-        {"preset": "mixed", "bias_correction": "fast", "estimator": "minmax"},
-        {"preset": "mixed", "bias_correction": "fast", "estimator": "mean_minmax"},
+        {"preset": "mixed", "bias_correction": "fast", "estimator": "histogram", "activation_ranges": "tensor"},
+        {"preset": "mixed", "bias_correction": "fast", "estimator": "histogram", "activation_ranges": "channel"},
+        {"preset": "mixed", "bias_correction": "fast", "estimator": "minmax", "activation_ranges": "channel"},
+        {"preset": "mixed", "bias_correction": "fast", "estimator": "mean_minmax", "activation_ranges": "channel"},
     ),
 }
 

@@ -30,6 +30,7 @@ _SATURATION_FIXES = {"all": "ENABLE", "first": "FIRST_LAYER", "none": "DISABLE"}
 _CHOICES: Mapping[str, Iterable[str]] = {
     "preset": ("mixed", "performance"),
     "bias_correction": ("fast", "full", "none"),
+    "activation_ranges": ("channel", "tensor"),
     "estimator": ("histogram", "mean_minmax", "mean_quantile", "minmax"),
     "saturation_fix": _SATURATION_FIXES,
 }
@@ -56,6 +57,7 @@ class QuantizeOpenVINOStage(Stage):
     The recipe's ``[options]``: ``preset`` (``"mixed"``: activations asymmetric, ``"performance"``: symmetric),
     ``bias_correction`` (``"full"``: against what the layers before did, ``"fast"``: each layer alone, ``"none"``),
     ``estimator`` (of activation ranges: ``"minmax"``, ``"mean_minmax"``, ``"mean_quantile"``, ``"histogram"``),
+    ``activation_ranges`` (one for each ``"channel"`` in front of a depthwise convolution, or one a ``"tensor"``),
     ``saturation_fix`` (half the range for the weights of ``"all"`` layers, the ``"first"`` one or ``"none"``),
     ``subset_size`` (calibrate on the first so many images; all when left out), ``keep_float`` (list of operators, by
     the names in the float32 IR).
@@ -127,6 +129,7 @@ class _Settings:
     preset: str = "mixed"
     bias_correction: str = "fast"
     estimator: str = "histogram"
+    activation_ranges: str = "tensor"
     saturation_fix: str = "first"
     subset_size: int = 0
     keep_float: tuple[str, ...] = ()
@@ -211,9 +214,14 @@ def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[A
     if settings.subset_size:
         batch = batch[: settings.subset_size]
     ranges = require("nncf.quantization.range_estimator", "export").RangeEstimatorParametersSet
+    parameters = require("nncf.quantization.advanced_parameters", "export").QuantizationParameters
     advanced = nncf.AdvancedQuantizationParameters(
         overflow_fix=nncf.OverflowFix[_SATURATION_FIXES[settings.saturation_fix]],
         disable_bias_correction=settings.bias_correction == "none",
+        # None: per channel where the CPU plugin can, that is in front of depthwise convolutions.
+        activations_quantization_params=(
+            parameters(per_channel=False) if settings.activation_ranges == "tensor" else None
+        ),
         activations_range_estimator_params=getattr(ranges, settings.estimator.upper()),
     )
     try:

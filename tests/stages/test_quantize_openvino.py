@@ -265,11 +265,10 @@ def test_ghostnet_keeps_its_logits_in_a_quarter_of_the_size(
     assert difference.snr_db >= 25
     assert difference.top1_agreement >= recipe.bounds.min_top1_agreement
 
-    # BatchNorm is folded: of its four vectors a bias remains. An output channel has a float32 bias and scale, one that
-    # feeds a depthwise convolution two ends of a range too: 6% together.
+    # BatchNorm is folded: of its four vectors a bias remains. Bias and scale of an output channel are float32.
     folded = sum(
         int(np.prod(shape))
         for name, shape in oracle_names.items()
         if not name.endswith(("moving_mean", "moving_variance", "gamma"))
     )
-    assert made.files[1].stat().st_size <= 1.07 * folded
+    assert made.files[1].stat().st_size <= 1.05 * folded
