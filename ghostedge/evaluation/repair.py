@@ -36,8 +36,9 @@ REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"estimator": "mse", "bias_correction": True},
     ),
     "openvino": (
-        {"preset": "mixed", "bias_correction": "full", "estimator": "mean_minmax"},
-        {"preset": "mixed", "bias_correction": "full", "estimator": "histogram"},
+        {"preset": "mixed", "bias_correction": "fast", "estimator": "histogram"},
+        {"preset": "mixed", "bias_correction": "fast", "estimator": "minmax"},
+        {"preset": "mixed", "bias_correction": "fast", "estimator": "mean_minmax"},
     ),
 }
 

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,15 @@ from ghostedge.types import Artifact, CalibrationSet, Format, InputSpec, Stage, 
 
 __all__ = ["QuantisedOperator", "QuantizeOpenVINOStage", "quantised_operators"]
 
-_ESTIMATORS = ("histogram", "mean_minmax", "mean_quantile", "minmax")
-_BIAS_CORRECTIONS = ("fast", "full", "none")
-_PRESETS = ("mixed", "performance")
-_SATURATION_FIXES = ("all", "first", "none")
+#: Value of the option saturation_fix -> NNCF's name.
+_SATURATION_FIXES = {"all": "ENABLE", "first": "FIRST_LAYER", "none": "DISABLE"}
+#: Option -> its values.
+_CHOICES: Mapping[str, Iterable[str]] = {
+    "preset": ("mixed", "performance"),
+    "bias_correction": ("fast", "full", "none"),
+    "estimator": ("histogram", "mean_minmax", "mean_quantile", "minmax"),
+    "saturation_fix": _SATURATION_FIXES,
+}
 
 #: The operators with weights, which are their second input.
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
@@ -120,8 +125,8 @@ class _Settings:
     """The options of a recipe, checked; the class above explains them."""
 
     preset: str = "mixed"
-    bias_correction: str = "full"
-    estimator: str = "mean_minmax"
+    bias_correction: str = "fast"
+    estimator: str = "histogram"
     saturation_fix: str = "first"
     subset_size: int = 0
     keep_float: tuple[str, ...] = ()
@@ -144,14 +149,6 @@ class _Settings:
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise UsageError(f"{output.path.name}: keep_float must be a list of operators' names")
         return cls(**{**options, "keep_float": tuple(names)})
-
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "preset": _PRESETS,
-    "bias_correction": _BIAS_CORRECTIONS,
-    "estimator": _ESTIMATORS,
-    "saturation_fix": _SATURATION_FIXES,
-}
 
 
 def _load(ov: Any, path: Path) -> Any:
@@ -214,9 +211,8 @@ def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[A
     if settings.subset_size:
         batch = batch[: settings.subset_size]
     ranges = require("nncf.quantization.range_estimator", "export").RangeEstimatorParametersSet
-    fixes = {"all": "ENABLE", "first": "FIRST_LAYER", "none": "DISABLE"}
     advanced = nncf.AdvancedQuantizationParameters(
-        overflow_fix=nncf.OverflowFix[fixes[settings.saturation_fix]],
+        overflow_fix=nncf.OverflowFix[_SATURATION_FIXES[settings.saturation_fix]],
         disable_bias_correction=settings.bias_correction == "none",
         activations_range_estimator_params=getattr(ranges, settings.estimator.upper()),
     )
