@@ -18,7 +18,7 @@ from ghostedge.tflite.model import tensor_type
 __all__ = ["Observation", "observe"]
 
 #: Values kept of an activation and an image; a few hundred images give the quantiles to 1 in 100,000.
-_SAMPLES = 512
+_SAMPLES = 2048
 
 
 @dataclass(frozen=True)
