@@ -192,9 +192,9 @@ class Ledger(Rows):
         return np.array([error is not None for error in self.errors], dtype=bool)
 
     def correct(self, top: int = 1) -> NDArray[np.bool_]:
-        """bool (n,): the label is among the best `top` (1..5); an image without an answer is not correct."""
+        """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
         hits: NDArray[np.bool_] = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
-        return hits & (self.labels >= 0)
+        return hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
 
 
 def ids_sha256(image_ids: Iterable[str]) -> str:

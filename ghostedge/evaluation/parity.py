@@ -1,7 +1,9 @@
 """Compare two ledgers image by image: accuracies, the paired drop and its verdict, logits, flips and classes.
 
 Everything is paired by `image_id`. An image that a model failed on counts as wrong for that model, never as absent, so
-no failure makes a denominator smaller. A *flip* is an image for which the two models name different best classes.
+no failure makes a denominator smaller. In the pairs the benefit of the doubt is the reference's: an image that only the
+candidate answers is no gain, or else a damaged file on the reference's machine would make up for a loss here. A *flip*
+is an image for which the two models name different best classes.
 """
 
 from __future__ import annotations
@@ -153,7 +155,7 @@ class ClassChange:
         reference_correct: how many the reference gets right.
         candidate_correct: how many the candidate gets right.
         losses: right before, wrong now.
-        gains: wrong before, right now.
+        gains: wrong before, right now; without the images that the reference has no answer for.
         p_value: exact one-sided McNemar test against "losses are no likelier than gains".
         p_adjusted: the same after Holm's correction for all classes that have images.
     """
@@ -283,10 +285,27 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
 
 
-def paired_drop_of(reference: Ledger, candidate: Ledger, top: int = 1) -> PairedDrop:
-    """The paired drop of top-`top` accuracy over the labelled images of two comparable ledgers."""
+def paired_drop_of(
+    reference: Ledger, candidate: Ledger, top: int = 1, *, unknown: NDArray[np.bool_] | None = None
+) -> PairedDrop:
+    """The paired drop of top-`top` accuracy over the labelled images of two comparable ledgers.
+
+    Args:
+        reference: the model before.
+        candidate: the model after.
+        top: 1..5.
+        unknown: bool (n,): images that cannot be gains; None for those that `reference` has no answer for.
+    """
+    losses, gains = _discordant(reference, candidate, top, unknown)
+    return paired_drop(int(losses.sum()), int(gains.sum()), int((reference.labels >= 0).sum()))
+
+
+def _discordant(
+    reference: Ledger, candidate: Ledger, top: int = 1, unknown: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The losses and the gains, each bool (n,)."""
     right, now = reference.correct(top), candidate.correct(top)
-    return paired_drop(int((right & ~now).sum()), int((now & ~right).sum()), int((reference.labels >= 0).sum()))
+    return right & ~now, now & ~right & ~(~_answered(reference) if unknown is None else unknown)
 
 
 def accuracy_of(ledger: Ledger) -> ModelAccuracy:
@@ -394,6 +413,11 @@ def _warnings(reference: Ledger, candidate: Ledger) -> Iterable[str]:
     for name, failed in (("reference", reference.failed), ("candidate", candidate.failed)):
         if count := int(failed.sum()):
             yield f"the {name} has no answer for {count:,} images; they count as wrong"
+    if count := int((~_answered(reference) & candidate.correct()).sum()):
+        yield (
+            f"{count:,} images that the candidate gets right have no answer by the reference: they are in the "
+            "candidate's accuracy but are no gains in the drop; run 'ghostedge reference' again, it tries just these"
+        )
     for name, ledger in (("reference", reference), ("candidate", candidate)):
         if count := int((~_answered(ledger) & ~ledger.failed).sum()):
             yield f"the {name}'s logits hold NaN or infinity for {count:,} images: it overflows"
@@ -568,7 +592,7 @@ def _class_changes(reference: Ledger, candidate: Ledger) -> tuple[ClassChange, .
         return np.bincount(label[mask], minlength=int(label.max()) + 1)
 
     images, before, after = count(np.ones_like(right)), count(right), count(now)
-    losses, gains = count(right & ~now), count(now & ~right)
+    losses, gains = (count(pairs[labelled]) for pairs in _discordant(reference, candidate))
     present = np.flatnonzero(images)
     p = np.array([loss_p_value(int(losses[c]), int(gains[c])) for c in present])
     changes = [
