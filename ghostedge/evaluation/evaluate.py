@@ -44,7 +44,7 @@ from ghostedge.files import PARTIAL_PREFIX, output_error, sha256_file
 from ghostedge.lazy import choose, require
 from ghostedge.manifest import Manifest
 from ghostedge.runtimes import RUNTIMES
-from ghostedge.types import Artifact
+from ghostedge.types import RESIZE_RULES, Artifact
 
 __all__ = ["PART_ROWS", "Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
 
@@ -188,7 +188,7 @@ def subjects_of(
     for artifact in artifacts:
         spec, name = artifact.input, artifact.path.name
         if preprocessing is not None and preprocessing != spec.resize_rule:
-            rule = choose("preprocessing", preprocessing, ("opencv_linear", "pillow_bilinear"))
+            rule = choose("preprocessing", preprocessing, RESIZE_RULES)
             spec = replace(spec, resize_rule=rule)  # type: ignore[arg-type]  # chosen from the field's own values
             name += f".{rule}"
         ledger = output / f"{name}.parquet"
