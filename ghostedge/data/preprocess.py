@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 #: Resized pixels: uint8, or float32 on the scale 0..255 by the rule that does not round.
-Pixels = NDArray[np.uint8] | NDArray[np.float32]
+Pixels = NDArray[np.uint8 | np.float32]
 
 #: Larger images are refused before they are decoded: 3 bytes a pixel of a forged header could take all memory. The
 #: largest phone sensors give 200 million pixels.

@@ -197,8 +197,9 @@ class Ledger(Rows):
 
     def correct(self, top: int = 1) -> NDArray[np.bool_]:
         """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
-        hits: NDArray[np.bool_] = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
-        return hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
+        hits = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
+        right: NDArray[np.bool_] = hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
+        return right
 
 
 def ids_sha256(image_ids: Iterable[str]) -> str:

@@ -341,7 +341,9 @@ def check_comparable(reference: Ledger, candidate: Ledger, *, same_preprocessing
     if ours.classes != theirs.classes:
         problems.append(f"the reference has {ours.classes} classes, the candidate {theirs.classes}")
     if same_preprocessing and (differing := _preprocessing_differences(ours, theirs)):
-        problems.append("the preprocessing differs: " + ", ".join(differing))
+        problems.append(
+            f"the preprocessing differs: {', '.join(differing)} (what that costs: --attribute preprocessing=LEDGER)"
+        )
     if ours.checkpoint_sha256 and theirs.checkpoint_sha256 and ours.checkpoint_sha256 != theirs.checkpoint_sha256:
         problems.append(
             f"the reference was made from the checkpoint {ours.checkpoint_sha256[:12]}..., "
