@@ -21,6 +21,8 @@ from ghostedge.tflite.model import pack, unpack
 
 __all__ = ["Prepared", "Settings", "prepare", "quantise"]
 
+#: The range of small activations, as a multiple of what the calibration images reach.
+_HEADROOM = 1.1
 _LEVELS = {"int8": 256, "int16x8": 65536}
 
 
@@ -35,7 +37,7 @@ class Settings:
         int16: names of the outputs of operators with int16 activations.
     """
 
-    estimator: str = "mse"
+    estimator: str = "lp"
     bias_correction: bool = True
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
@@ -117,7 +119,13 @@ def choose_ranges(
         if not observed:
             continue
         whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
-        samples = np.concatenate([o.samples for o in observed])
-        chosen = known[0] if known else estimate(settings.estimator, samples, whole, _LEVELS[precision])
+        if known:
+            chosen = known[0]
+        elif all(o.complete for o in observed):
+            # Squeezed activations and logits: too few values for a tail to show, and each clipped one costs a channel.
+            chosen = Range(whole.low * _HEADROOM, whole.high * _HEADROOM)
+        else:
+            samples = np.concatenate([o.samples for o in observed])
+            chosen = estimate(settings.estimator, samples, whole, _LEVELS[precision])
         ranges |= dict.fromkeys(names, chosen)
     return ranges
