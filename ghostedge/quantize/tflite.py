@@ -37,7 +37,7 @@ class Settings:
         int16: names of the outputs of operators with int16 activations.
     """
 
-    estimator: str = "lp"
+    estimator: str = "mse"
     bias_correction: bool = True
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
