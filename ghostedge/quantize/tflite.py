@@ -22,7 +22,7 @@ from ghostedge.tflite.model import pack, unpack
 __all__ = ["Prepared", "Settings", "prepare", "quantise"]
 
 #: The range of small activations, as a multiple of what the calibration images reach.
-_HEADROOM = 1.3
+_HEADROOM = 1.1
 #: 65,536 levels leave room for more than any image brings, in all activations.
 _HEADROOM_INT16 = 2.0
 _INT8_LEVELS = 256
