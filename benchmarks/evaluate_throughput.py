@@ -8,7 +8,10 @@ milliseconds, which other load hardly changes: on a machine that is not idle com
 
     python benchmarks/evaluate_throughput.py --artifact a.tflite b.xml --data photos/ --images 500
     python benchmarks/evaluate_throughput.py --artifact a.tflite --data photos/ --threads 1 2  # processes or threads?
-    python benchmarks/evaluate_throughput.py --artifact a.tflite --data photos/ --model-eval C.ckpt
+    python benchmarks/evaluate_throughput.py --artifact a.tflite --data photos/ --model-eval C --timm ghostnetv2_100
+
+The last line measures two other ways to the same accuracy beside ours, each in a process of its own: MindSpore's
+``Model.eval`` and the loop of timm's ``validate.py`` (needs timm and PyTorch).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,9 @@ from ghostedge.data.preprocess import decode, preprocess, resize_and_crop
 from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
 from ghostedge.runtimes import open_runtime
 from ghostedge.types import Artifact, InputSpec
+
+#: Images of one inference of the other contenders; `evaluate` runs one at a time.
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -108,10 +115,6 @@ def void(result: object) -> None:
 
 def evaluation(artifacts: list[Artifact], data: Path, workers: int, threads: int, limit: int | None = None) -> Cost:
     """`ghostedge evaluate`, start included."""
-
-    def processor_time() -> float:
-        return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-
     with tempfile.TemporaryDirectory() as output:
         started, before = time.perf_counter(), processor_time()
         subjects = subjects_of(artifacts, Path(output), threads=threads)
@@ -125,8 +128,24 @@ def steady_evaluation(artifacts: list[Artifact], data: Path, workers: int, threa
     return Cost(long.images - short.images, long.wall_s - short.wall_s, long.cpu_s - short.cpu_s)
 
 
+def in_own_process(target: Callable[..., Cost], *arguments: Any) -> Cost:
+    """`target` in a fresh process, so that no contender meets what another one left: its threads, its memory."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(target, *arguments).result()
+
+
+def processor_time() -> float:
+    """Of this process and of its children, those that have ended and those that run, seconds."""
+    ended = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime of proc(5)
+    return ended + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def model_eval(checkpoint: Path, data: Path, count: int) -> Cost:
-    """MindSpore's own ``Model.eval`` on the CPU: its own data pipeline, batches of 32, compiled before."""
+    """MindSpore's own ``Model.eval`` on the CPU: its own data pipeline on all cores, batches of 32, compiled before."""
     import mindspore as ms
     from mindspore import dataset, nn
     from mindspore.dataset import vision
@@ -143,13 +162,44 @@ def model_eval(checkpoint: Path, data: Path, count: int) -> Cost:
     def images(take: int) -> Any:
         files = dataset.ImageFolderDataset(str(data), shuffle=False, num_parallel_workers=os.cpu_count()).take(take)
         files = files.map(steps, "image", num_parallel_workers=os.cpu_count())
-        return files.map(ms.dataset.transforms.TypeCast(ms.int32), "label").batch(32, drop_remainder=True)
+        return files.map(ms.dataset.transforms.TypeCast(ms.int32), "label").batch(_BATCH, drop_remainder=True)
 
     model = ms.Model(network, nn.CrossEntropyLoss(), metrics={"top1": nn.Top1CategoricalAccuracy()})
-    model.eval(images(32), dataset_sink_mode=False)
-    started, before = time.perf_counter(), time.process_time()
-    model.eval(images(count // 32 * 32), dataset_sink_mode=False)
-    return Cost(count // 32 * 32, time.perf_counter() - started, time.process_time() - before)
+    model.eval(images(_BATCH), dataset_sink_mode=False)
+    count = max(count // _BATCH, 1) * _BATCH
+    started, before = time.perf_counter(), processor_time()
+    model.eval(images(count), dataset_sink_mode=False)
+    return Cost(count, time.perf_counter() - started, processor_time() - before)
+
+
+def timm_loop(model: str, data: Path, count: int) -> Cost:
+    """The loop of timm's ``validate.py``: eager PyTorch on all cores, its own transforms in DataLoader processes.
+
+    The weights are random: they do not change what an inference costs.
+    """
+    import timm
+    import torch
+
+    network = timm.create_model(model, pretrained=False).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    images = timm.data.create_dataset("", root=str(data), transform=transform)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(images, range(count)),
+        batch_size=_BATCH,
+        num_workers=os.cpu_count() or 1,
+        persistent_workers=True,
+    )
+
+    def validate() -> Cost:
+        started, before = time.perf_counter(), processor_time()
+        right = 0
+        with torch.inference_mode():
+            for pictures, labels in loader:
+                right += int((network(pictures).argmax(dim=1) == labels).sum())
+        return Cost(count, time.perf_counter() - started, processor_time() - before)
+
+    validate()  # starts the workers; nothing is read ahead of the pass that is timed
+    return validate()
 
 
 def main() -> None:
@@ -164,7 +214,15 @@ def main() -> None:
         "--threads", type=int, nargs="+", default=[1], help="of one inference; processes are cores/threads"
     )
     parser.add_argument("--model-eval", type=Path, metavar="C", help="also MindSpore's Model.eval of this checkpoint")
+    parser.add_argument(
+        "--timm", metavar="MODEL", help="also timm's validation loop with this model, e.g. ghostnetv2_100"
+    )
+    parser.add_argument(
+        "--peer-images", type=int, default=128, help="images of one round of Model.eval and timm (default: 128)"
+    )
     args = parser.parse_args()
+    if args.images < args.peer_images + _BATCH:
+        parser.error(f"--images {args.images} must be at least {_BATCH} more than --peer-images {args.peer_images}")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
     artifacts = [open_artifact(path, input_spec=spec) for path in args.artifact]
     files = list(list_images(args.data))
@@ -187,6 +245,13 @@ def main() -> None:
             return cost
 
         for _ in range(args.rounds):
+            peers = {}
+            if args.model_eval:
+                peers["Model.eval"] = in_own_process(model_eval, args.model_eval, Path(folder), args.peer_images)
+            if args.timm:
+                peers["timm"] = in_own_process(timm_loop, args.timm, Path(folder), args.peer_images)
+            for name, cost in peers.items():
+                measure(name, cost)
             d = measure("D", in_processes(decode_alone, cores, args.images, files, artifacts[0].input))
             for threads in args.threads:
                 workers = max(cores // threads, 1)
@@ -197,6 +262,9 @@ def main() -> None:
                     e = measure(f"E {name}", steady_evaluation([artifact], photos, workers, threads))
                     note(f"E / ideal {name} (clock)", e.rate * (1 / d.rate + 1 / i.rate))
                     note(f"E / ideal {name} (CPU)", (d.cpu_ms + i.cpu_ms) / e.cpu_ms)
+                    for peer, cost in peers.items():
+                        note(f"E / {peer} {name} (clock)", e.rate / cost.rate)
+                        note(f"E / {peer} {name} (CPU)", cost.cpu_ms / e.cpu_ms)
                     alone.append(i)
                 if len(artifacts) > 1:
                     name = f"all in one pass, {workers} processes x {threads} threads"
@@ -204,8 +272,6 @@ def main() -> None:
                     ideal = 1 / d.rate + sum(1 / i.rate for i in alone)
                     note(f"cost / ideal {name} (clock)", 1 / (e.rate * ideal))
                     note(f"cost / ideal {name} (CPU)", e.cpu_ms / (d.cpu_ms + sum(i.cpu_ms for i in alone)))
-        if args.model_eval:
-            measure("Model.eval", model_eval(args.model_eval, Path(folder), min(args.images, 128)))
     medians = {name: round(statistics.median(values), 3) for name, values in figures.items()}
     print(json.dumps({"images": args.images, "rounds": args.rounds, "cores": cores, "median": medians}, indent=2))
 

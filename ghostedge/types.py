@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import ArtifactError
 
 __all__ = [
+    "RESIZE_RULES",
     "Artifact",
     "CalibrationImage",
     "CalibrationSet",
@@ -27,11 +28,16 @@ __all__ = [
 
 Format = Literal["checkpoint", "mindir", "onnx", "openvino", "tflite"]
 
+ResizeRule = Literal["opencv_linear", "pillow_bilinear", "tensorflow_bilinear"]
+
+#: See `InputSpec.resize_rule`.
+RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
+
 _FIELD_CHOICES: dict[str, tuple[str, ...]] = {
     "layout": ("NCHW", "NHWC"),
     "dtype": ("float32", "uint8"),
     "range": ("normalised", "raw"),
-    "resize_rule": ("opencv_linear", "pillow_bilinear"),
+    "resize_rule": RESIZE_RULES,
     "colour_order": ("RGB", "BGR"),
 }
 
@@ -51,7 +57,8 @@ class InputSpec:
         height: rows of the input, pixels.
         width: columns of the input, pixels.
         resize: the shorter side before the centre crop, pixels.
-        resize_rule: ``"opencv_linear"`` (MindSpore's Resize: no antialiasing) or ``"pillow_bilinear"`` (antialiased).
+        resize_rule: ``"opencv_linear"`` (MindSpore's Resize: no antialiasing), ``"pillow_bilinear"`` (antialiased) or
+            ``"tensorflow_bilinear"`` (``tf.image.resize`` as it is by default: no antialiasing, no rounding).
         mean: per channel R, G, B on the scale 0..1.
         std: per channel R, G, B on the scale 0..1.
         colour_order: the order of the channels in the tensor; `mean` and `std` stay in the order R, G, B.
@@ -63,7 +70,7 @@ class InputSpec:
     height: int = 224
     width: int = 224
     resize: int = 256
-    resize_rule: Literal["opencv_linear", "pillow_bilinear"] = "opencv_linear"
+    resize_rule: ResizeRule = "opencv_linear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     colour_order: Literal["RGB", "BGR"] = "RGB"

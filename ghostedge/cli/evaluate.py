@@ -88,7 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core, divided by --threads)")
     how.add_argument("--threads", type=int, default=1, metavar="N", help="threads of one inference (default: 1)")
-    how.add_argument("--preprocessing", metavar="RULE", help="opencv_linear or pillow_bilinear, not the artifact's own")
+    how.add_argument(
+        "--preprocessing",
+        metavar="RULE",
+        help="resize as opencv_linear, pillow_bilinear or tensorflow_bilinear, not by the artifact's own rule",
+    )
     how.add_argument("--input-spec", type=Path, metavar="F", help="JSON that says what the models' input holds")
     add_engine_arguments(parser)
 

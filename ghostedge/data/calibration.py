@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,8 @@ def choose_calibration(source: Path, count: int = DEFAULT_COUNT, seed: int = 0) 
 
 def calibration_batch(calibration: CalibrationSet, spec: InputSpec) -> NDArray[np.float32] | NDArray[np.uint8]:
     """The images as a model takes them, in their order: ``spec.dtype``, shape ``spec.shape(n)``. Raises: ImageError."""
-    return preprocess_batch((image.encoded for image in calibration.images), spec)
+    batch: NDArray[Any] = preprocess_batch((image.encoded for image in calibration.images), spec)
+    return batch
 
 
 _Source = tuple[Sequence[str], NDArray[np.int32], Callable[[int], bytes]]

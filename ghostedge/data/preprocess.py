@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_PIXELS",
+    "Pixels",
     "decode",
     "normalise",
     "preprocess",
@@ -41,6 +42,9 @@ __all__ = [
     "resized_size",
     "to_spec",
 ]
+
+#: Resized pixels: uint8, or float32 on the scale 0..255 by the rule that does not round.
+Pixels = NDArray[np.uint8 | np.float32]
 
 #: Larger images are refused before they are decoded: 3 bytes a pixel of a forged header could take all memory. The
 #: largest phone sensors give 200 million pixels.
@@ -157,7 +161,7 @@ def resized_size(height: int, width: int, resize: int) -> tuple[int, int]:
     return (resize, scaled) if height < width else (scaled, resize)
 
 
-def resize_and_crop(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+def resize_and_crop(image: NDArray[np.uint8], spec: InputSpec) -> Pixels:
     """Resize the shorter side to ``spec.resize`` and cut out the centre, computing only what is cut out.
 
     The resize is OpenCV's ``INTER_LINEAR`` for uint8. Along one axis of n source and N target pixels, with
@@ -176,12 +180,15 @@ def resize_and_crop(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uin
 
     An exact halving, for which OpenCV averages 2 x 2 pixels, comes out the same by this rule.
 
+    The other rules resize to the same size and cut out the same pixels, so that the filter is all that differs:
+    ``pillow_bilinear`` is Pillow's, ``tensorflow_bilinear`` that of `_tensorflow_resize`.
+
     Args:
         image: uint8 (h, w, 3), RGB.
         spec: `height`, `width`, `resize` and `resize_rule` are used.
 
     Returns:
-        uint8 (spec.height, spec.width, 3), RGB.
+        uint8 (spec.height, spec.width, 3), RGB; under ``tensorflow_bilinear`` float32, 0..255.
 
     Raises:
         ImageError: ``pillow_bilinear`` of an image so elongated that resized it would exceed `MAX_PIXELS`.
@@ -191,6 +198,8 @@ def resize_and_crop(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uin
     top, left = (rows - spec.height) // 2, (columns - spec.width) // 2
     if spec.resize_rule == "pillow_bilinear":
         return _pillow_resize(image, rows, columns)[top : top + spec.height, left : left + spec.width]
+    if spec.resize_rule == "tensorflow_bilinear":
+        return _tensorflow_resize(image, (rows, columns), (top, left), (spec.height, spec.width))
 
     index, fraction = _positions(width, columns, left, spec.width)
     outside = (index < 0) | (index >= width - 1)
@@ -241,11 +250,49 @@ def _pillow_resize(image: NDArray[np.uint8], rows: int, columns: int) -> NDArray
     return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR))
 
 
-def normalise(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+def _tensorflow_resize(
+    image: NDArray[np.uint8], size: tuple[int, int], start: tuple[int, int], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """What ``tf.image.resize(image, size)`` has from `start` on: bilinear, half-pixel centres, no antialiasing.
+
+    The kernel (``ResizeBilinear`` with ``half_pixel_centers``, in TensorFlow's ``core/kernels/image``) works in
+    float32 throughout. With ``scale = float32(n / N)`` target pixel t lies at ``p = (t + 0.5) * scale - 0.5``, between
+    the source pixels floor(p) and ceil(p), each clipped to 0..n-1, at the fraction ``p - floor(p)``; first along the
+    columns, then along the rows, each time ``a + (b - a) * fraction``. Nothing is rounded to whole grey levels.
+
+    Returns:
+        float32 (shape[0], shape[1], 3), 0..255.
+    """
+    taps = []
+    for source, target, first, count in zip(image.shape[:2], size, start, shape, strict=True):
+        scale = np.float32(source) / np.float32(target)
+        half = np.float32(0.5)
+        position = (np.arange(first, first + count, dtype=np.float32) + half) * scale - half
+        floor = np.floor(position)
+        lower, upper = (np.clip(edge.astype(np.intp), 0, source - 1) for edge in (floor, np.ceil(position)))
+        taps.append((lower, upper, position - floor))
+    (above, below, down), (left, right, across) = taps
+
+    def line(rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        chosen = image[rows]
+        first, second = (chosen[:, columns].astype(np.float32) for columns in (left, right))
+        second -= first
+        second *= across[:, None]
+        second += first
+        return second
+
+    upper_line, out = line(above), line(below)
+    out -= upper_line
+    out *= down[:, None, None]
+    out += upper_line
+    return out
+
+
+def normalise(images: Pixels, spec: InputSpec) -> NDArray[np.float32]:
     """``(x - 255 * mean) / (255 * std)`` in float32.
 
     Args:
-        images: uint8 (..., 3), RGB.
+        images: uint8 or float32 (..., 3), RGB, 0..255.
         spec: `mean` and `std` are used.
 
     Returns:
@@ -258,17 +305,18 @@ def normalise(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]
     return out
 
 
-def to_spec(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32] | NDArray[np.uint8]:
+def to_spec(images: Pixels, spec: InputSpec) -> Pixels:
     """Give cropped images the range, colour order, layout and dtype that a model takes.
 
     Args:
-        images: uint8 (n, spec.height, spec.width, 3), RGB, as `resize_and_crop` returns them.
+        images: (n, spec.height, spec.width, 3), RGB, as `resize_and_crop` returns them. For a uint8 input fractions
+            are cut off, as ``tf.cast`` does.
         spec: the model's input.
 
     Returns:
         ``spec.dtype``, shape ``spec.shape(n)``, C-contiguous.
     """
-    out = normalise(images, spec) if spec.range == "normalised" else images.astype(spec.dtype)
+    out: Pixels = normalise(images, spec) if spec.range == "normalised" else images.astype(spec.dtype)
     if spec.colour_order == "BGR":
         out = out[..., ::-1]
     if spec.layout == "NCHW":
@@ -276,7 +324,7 @@ def to_spec(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32] |
     return np.ascontiguousarray(out)
 
 
-def preprocess(source: Path | str | bytes, spec: InputSpec) -> NDArray[np.float32] | NDArray[np.uint8]:
+def preprocess(source: Path | str | bytes, spec: InputSpec) -> Pixels:
     """One image as a batch of one: decode, resize, crop and bring it to `spec`.
 
     Returns:
@@ -288,7 +336,7 @@ def preprocess(source: Path | str | bytes, spec: InputSpec) -> NDArray[np.float3
     return to_spec(resize_and_crop(decode(source), spec)[None], spec)
 
 
-def preprocess_batch(sources: Iterable[Path | str | bytes], spec: InputSpec) -> NDArray[np.float32] | NDArray[np.uint8]:
+def preprocess_batch(sources: Iterable[Path | str | bytes], spec: InputSpec) -> Pixels:
     """At least one image as one batch, in the order given.
 
     Returns:

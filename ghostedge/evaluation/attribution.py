@@ -95,7 +95,11 @@ def attribute(reference: Ledger, stages: Sequence[tuple[str, Ledger]]) -> Attrib
     before = [reference, *(ledger for _, ledger in stages[:-1])]
     for name, previous, (_, ledger) in zip(names, before, stages, strict=True):
         _check_step(name, previous, ledger)
-    drops = [paired_drop_of(previous, ledger) for previous, (_, ledger) in zip(before, stages, strict=True)]
+    # The same images are no gains in any step: or else the drops of the steps would not add up to the whole.
+    drops = [
+        paired_drop_of(previous, ledger, unknown=reference.failed)
+        for previous, (_, ledger) in zip(before, stages, strict=True)
+    ]
     adjusted = holm([loss_p_value(drop.losses, drop.gains) for drop in drops])
     steps = tuple(
         AttributionStep(
@@ -109,7 +113,7 @@ def attribute(reference: Ledger, stages: Sequence[tuple[str, Ledger]]) -> Attrib
         for name, previous, (_, ledger), drop, p in zip(names, before, stages, drops, adjusted, strict=True)
     )
     significant = [step for step in steps if step.p_adjusted < _SIGNIFICANCE]
-    total = paired_drop_of(reference, stages[-1][1])
+    total = paired_drop_of(reference, stages[-1][1], unknown=reference.failed)
     return Attribution(
         reference_top1_percent=100 * int(reference.correct().sum()) / total.images,
         steps=steps,

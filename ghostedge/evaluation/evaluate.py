@@ -45,7 +45,7 @@ from ghostedge.files import PARTIAL_PREFIX, output_error, sha256_file
 from ghostedge.lazy import choose, require
 from ghostedge.manifest import Manifest
 from ghostedge.runtimes import RUNTIMES
-from ghostedge.types import Artifact
+from ghostedge.types import RESIZE_RULES, Artifact
 
 __all__ = ["PART_ROWS", "Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
 
@@ -56,8 +56,10 @@ PART_ROWS = 256
 #: passing them on costs nothing.
 _TASK_IMAGES = 16
 
-#: Bytes of rows that are held while the ledger is put together.
+#: Bytes of rows that are held while the ledger is put together, and what a row takes without whole logits: mostly its
+#: image_id, as text and on the way to Parquet.
 _ASSEMBLY_BYTES = 8 * 2**20
+_ROW_BYTES = 600
 
 
 class Engine(Protocol):
@@ -191,7 +193,7 @@ def subjects_of(
     for artifact in artifacts:
         spec, name = artifact.input, artifact.path.name
         if preprocessing is not None and preprocessing != spec.resize_rule:
-            rule = choose("preprocessing", preprocessing, ("opencv_linear", "pillow_bilinear"))
+            rule = choose("preprocessing", preprocessing, RESIZE_RULES)
             spec = replace(spec, resize_rule=rule)  # type: ignore[arg-type]  # chosen from the field's own values
             name += f".{rule}"
         ledger = output / f"{name}.parquet"
@@ -238,6 +240,7 @@ def evaluate(
         raise UsageError(f"--workers {options.workers}: at least 1 is needed")
     require("pyarrow.parquet", "evaluate")  # a missing package shows now, not when the first part is written
     chosen = spread(dataset.image_ids, options.limit)
+    images = _Images.of(dataset, chosen)
     setups = tuple(subject.setup for subject in subjects)
     calibration = {} if options.allow_calibration_images else calibration_images(s.artifact for s in setups)
     refuse_known(dataset, chosen, calibration)
@@ -251,7 +254,7 @@ def evaluate(
         for number, subject in enumerate(subjects):
             metadata = _metadata(subject, engine.about, number, dataset, chosen)
             labels = labels_for(dataset, metadata.classes, subject.setup.artifact.labels)
-            run = _Run(subject, metadata, dataset, chosen, labels, options)
+            run = _Run(subject, metadata, images, labels, options, dataset.notes)
             locks.enter_context(run.locked())
             runs.append(run)
         if any((run.labels != runs[0].labels).any() for run in runs):
@@ -293,6 +296,30 @@ def _checkpoint_of(artifact: Artifact, sha256: str) -> str | None:
     return str(manifest.source["sha256"]) if sha256 in made else None
 
 
+@dataclass(frozen=True)
+class _Images:
+    """The images to evaluate in the order of the ledgers; all subjects share it.
+
+    Attributes:
+        ids: str (n,), sorted.
+        order: intp (n,): their indices in the data set.
+        rank: int32 (images of the data set,): place in `ids`, -1 for images that are not evaluated.
+    """
+
+    ids: NDArray[np.str_]
+    order: NDArray[np.intp]
+    rank: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, dataset: Dataset, chosen: NDArray[np.intp]) -> _Images:
+        order = chosen[np.argsort(dataset.image_ids[chosen], kind="stable")]
+        rank = np.full(len(dataset.image_ids), -1, np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        # An id of ImageNet takes 112 bytes: where the data set has them in this order already, they are not copied.
+        all_in_order = len(order) == len(rank) and (order == np.arange(len(order))).all()
+        return cls(dataset.image_ids if all_in_order else dataset.image_ids[order], order, rank)
+
+
 class _Run:
     """The state of one subject: which images are done, the parts, the rows that wait for the next part."""
 
@@ -300,24 +327,21 @@ class _Run:
         self,
         subject: Subject,
         metadata: LedgerMetadata,
-        dataset: Dataset,
-        chosen: NDArray[np.intp],
+        images: _Images,
         labels: NDArray[np.int32],
         options: Options,
+        notes: tuple[str, ...],
     ) -> None:
         self.subject = subject
         self.metadata = metadata
         self.labels = labels
         self.options = options
-        self.notes = dataset.notes
+        self.notes = notes
         # Rows are addressed by their place in the ledger: the rank of the image_id.
-        order = chosen[np.argsort(dataset.image_ids[chosen], kind="stable")]
-        self.ids = dataset.image_ids[order]
-        self.sorted_labels = labels[order]
-        self.rank = np.full(len(dataset.image_ids), -1, np.int64)
-        self.rank[order] = np.arange(len(order))
-        self.part_of = np.full(len(order), -1, np.int32)
-        self.row_of = np.zeros(len(order), np.int32)
+        self.ids, self.rank = images.ids, images.rank
+        self.sorted_labels = labels[images.order]
+        self.part_of = np.full(len(self.ids), -1, np.int32)
+        self.row_of = np.zeros(len(self.ids), np.int32)
         self.parts: list[Path] = []
         self.failures: dict[int, str] = {}  # rank -> reason
         self.waiting: list[Rows] = []
@@ -453,7 +477,7 @@ class _Run:
 
     def _pieces(self, counts: collections.Counter[str]) -> Iterator[Rows]:
         """The ledger's rows in order, a bounded number at a time."""
-        width = 150 + (2 * self.metadata.classes if self.options.keep_logits else 0)
+        width = _ROW_BYTES + (2 * self.metadata.classes if self.options.keep_logits else 0)
         step = max(_ASSEMBLY_BYTES // width, 1)
         for start in range(0, len(self.ids), step):
             ranks = np.arange(start, min(start + step, len(self.ids)))

@@ -1,15 +1,19 @@
 """Compare two ledgers image by image: accuracies, the paired drop and its verdict, logits, flips and classes.
 
 Everything is paired by `image_id`. An image that a model failed on counts as wrong for that model, never as absent, so
-no failure makes a denominator smaller. A *flip* is an image for which the two models name different best classes.
+no failure makes a denominator smaller. In the pairs the benefit of the doubt is the reference's: an image that only the
+candidate answers is no gain, or else a damaged file on the reference's machine would make up for a loss here. A *flip*
+is an image for which the two models name different best classes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,8 +54,8 @@ __all__ = [
 #: Below this a probability that is one minus a sum of float32 probabilities is rounding.
 _SMALLEST_REST = 1e-6
 
-#: Rows of whole logits that are compared at a time: 4,096 x 1,000 float32 values are 16 MB.
-_CHUNK = 4096
+#: Rows of whole logits that are compared at a time: 256 x 1,000 float32 values are 1 MB, which stays in the cache.
+_CHUNK = 256
 
 _CONFIDENCE_BINS = 10
 
@@ -153,7 +157,7 @@ class ClassChange:
         reference_correct: how many the reference gets right.
         candidate_correct: how many the candidate gets right.
         losses: right before, wrong now.
-        gains: wrong before, right now.
+        gains: wrong before, right now; without the images that the reference has no answer for.
         p_value: exact one-sided McNemar test against "losses are no likelier than gains".
         p_adjusted: the same after Holm's correction for all classes that have images.
     """
@@ -283,10 +287,27 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
 
 
-def paired_drop_of(reference: Ledger, candidate: Ledger, top: int = 1) -> PairedDrop:
-    """The paired drop of top-`top` accuracy over the labelled images of two comparable ledgers."""
+def paired_drop_of(
+    reference: Ledger, candidate: Ledger, top: int = 1, *, unknown: NDArray[np.bool_] | None = None
+) -> PairedDrop:
+    """The paired drop of top-`top` accuracy over the labelled images of two comparable ledgers.
+
+    Args:
+        reference: the model before.
+        candidate: the model after.
+        top: 1..5.
+        unknown: bool (n,): images that cannot be gains; None for those that `reference` has no answer for.
+    """
+    losses, gains = _discordant(reference, candidate, top, unknown)
+    return paired_drop(int(losses.sum()), int(gains.sum()), int((reference.labels >= 0).sum()))
+
+
+def _discordant(
+    reference: Ledger, candidate: Ledger, top: int = 1, unknown: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The losses and the gains, each bool (n,)."""
     right, now = reference.correct(top), candidate.correct(top)
-    return paired_drop(int((right & ~now).sum()), int((now & ~right).sum()), int((reference.labels >= 0).sum()))
+    return right & ~now, now & ~right & ~(~_answered(reference) if unknown is None else unknown)
 
 
 def accuracy_of(ledger: Ledger) -> ModelAccuracy:
@@ -320,7 +341,9 @@ def check_comparable(reference: Ledger, candidate: Ledger, *, same_preprocessing
     if ours.classes != theirs.classes:
         problems.append(f"the reference has {ours.classes} classes, the candidate {theirs.classes}")
     if same_preprocessing and (differing := _preprocessing_differences(ours, theirs)):
-        problems.append("the preprocessing differs: " + ", ".join(differing))
+        problems.append(
+            f"the preprocessing differs: {', '.join(differing)} (what that costs: --attribute preprocessing=LEDGER)"
+        )
     if ours.checkpoint_sha256 and theirs.checkpoint_sha256 and ours.checkpoint_sha256 != theirs.checkpoint_sha256:
         problems.append(
             f"the reference was made from the checkpoint {ours.checkpoint_sha256[:12]}..., "
@@ -394,6 +417,11 @@ def _warnings(reference: Ledger, candidate: Ledger) -> Iterable[str]:
     for name, failed in (("reference", reference.failed), ("candidate", candidate.failed)):
         if count := int(failed.sum()):
             yield f"the {name} has no answer for {count:,} images; they count as wrong"
+    if count := int((~_answered(reference) & candidate.correct()).sum()):
+        yield (
+            f"{count:,} images that the candidate gets right have no answer by the reference: they are in the "
+            "candidate's accuracy but are no gains in the drop; run 'ghostedge reference' again, it tries just these"
+        )
     for name, ledger in (("reference", reference), ("candidate", candidate)):
         if count := int((~_answered(ledger) & ~ledger.failed).sum()):
             yield f"the {name}'s logits hold NaN or infinity for {count:,} images: it overflows"
@@ -457,29 +485,33 @@ def _shared_logits(reference: Ledger, candidate: Ledger, answered: NDArray[np.bo
 def _whole_logits(
     reference: NDArray[np.float16], candidate: NDArray[np.float16], answered: NDArray[np.bool_]
 ) -> LogitDifference:
-    signal = noise = max_abs = divergence = 0.0
     rows = np.flatnonzero(answered)
-    compared = 0
-    for start in range(0, len(rows), _CHUNK):
+
+    def compare_rows(start: int) -> tuple[int, float, float, float, float]:
+        """Rows compared, energy of the reference, energy and maximum of the difference, sum of the divergences."""
         chunk = rows[start : start + _CHUNK]
         a, b = (x[chunk].astype(np.float32) for x in (reference, candidate))
         finite = np.isfinite(a.sum(axis=1) + b.sum(axis=1))  # a logit beyond 65,504 is infinite in float16
         a, b = (a, b) if finite.all() else (a[finite], b[finite])
-        compared += len(a)
         difference = b - a
-        signal += float(np.square(a).sum(dtype=np.float64))
-        noise += float(np.square(difference).sum(dtype=np.float64))
-        max_abs = max(max_abs, float(np.abs(difference).max(initial=0.0)))
         # KL(p || q) = sum p (a - b) + log sum exp b - log sum exp a, and difference is b - a.
         log_a, weights = _log_sum_exp(a)
         log_b, _ = _log_sum_exp(b)
-        divergence += float((log_b - log_a - (weights * difference).sum(axis=1)).sum(dtype=np.float64))
+        divergence = float((log_b - log_a - (weights * difference).sum(axis=1)).sum(dtype=np.float64))
+        largest = float(np.abs(difference).max(initial=0.0))
+        signal, noise = (float(np.square(x, out=x).sum(dtype=np.float64)) for x in (a, difference))
+        return len(a), signal, noise, largest, divergence
+
+    # NumPy leaves Python's lock while it computes; the sums are taken in the order of the rows, whoever is first.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(compare_rows, range(0, len(rows), _CHUNK)))
+    counts, signals, noises, maxima, divergences = zip(*parts, strict=True)
     return _difference(
         "all_float16",
-        (signal, noise),
-        max_abs,
-        compared * reference.shape[1],
-        divergence / max(compared, 1),
+        (sum(signals), sum(noises)),
+        max(maxima),
+        sum(counts) * reference.shape[1],
+        sum(divergences) / max(sum(counts), 1),
         kl_is_lower_bound=False,
     )
 
@@ -487,10 +519,12 @@ def _whole_logits(
 def _log_sum_exp(logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Log of the sum of exponentials, shape (n,), and the softmax probabilities, shape (n, classes)."""
     peak = logits.max(axis=1, keepdims=True)
-    weights = np.exp(logits - peak)
+    weights = logits - peak
+    np.exp(weights, out=weights)
     total = weights.sum(axis=1, keepdims=True)
     log_total: NDArray[np.float32] = (peak + np.log(total))[:, 0]
-    return log_total, weights / total
+    weights /= total
+    return log_total, weights
 
 
 def _answered(ledger: Ledger) -> NDArray[np.bool_]:
@@ -568,7 +602,7 @@ def _class_changes(reference: Ledger, candidate: Ledger) -> tuple[ClassChange, .
         return np.bincount(label[mask], minlength=int(label.max()) + 1)
 
     images, before, after = count(np.ones_like(right)), count(right), count(now)
-    losses, gains = count(right & ~now), count(now & ~right)
+    losses, gains = (count(pairs[labelled]) for pairs in _discordant(reference, candidate))
     present = np.flatnonzero(images)
     p = np.array([loss_p_value(int(losses[c]), int(gains[c])) for c in present])
     changes = [

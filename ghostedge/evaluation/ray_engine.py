@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
@@ -29,6 +31,9 @@ _RETRIES = 5
 
 #: After so many seconds the number of tasks in flight follows a cluster that grew or shrank.
 _RESIZE_S = 5.0
+
+#: How long the head of a cluster may take to say that it is there. Half of it is Ray's own start.
+_ANSWER_S = 30.0
 
 _workers: dict[str, Worker] = {}
 
@@ -131,16 +136,32 @@ class RayEngine:
 
 
 def _connect(ray: ModuleType, address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
         # Ray itself tries for minutes and then reports in many lines.
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except (OSError, ValueError) as exc:
-            raise UsageError(
-                f"no Ray cluster answers at '{address}' ({exc}); --address is host:port of its head"
-            ) from exc
+        _check_answer(address)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
         raise UsageError(f"cannot join the Ray cluster at '{address}': {first_line(exc)}") from exc
+
+
+def _check_answer(address: str) -> None:
+    """Check that a Ray head answers at `address`. Raises: UsageError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+        if not address.startswith("ray://"):  # Ray's client protocol, which has a time limit of its own
+            # What accepts a connection may be something else. The question is asked in a process that can be ended.
+            command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, stdin=subprocess.DEVNULL)
+            if done.returncode:
+                raise ValueError(
+                    ([line for line in done.stderr.splitlines() if line.strip()] or ["it is not well"])[-1]
+                )
+    except subprocess.TimeoutExpired as exc:
+        raise UsageError(
+            f"what listens at '{address}' does not answer as a Ray cluster within {_ANSWER_S:g} s; "
+            "--address is host:port of its head (6379 unless it was started with another port)"
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"no Ray cluster answers at '{address}' ({exc}); --address is host:port of its head") from exc

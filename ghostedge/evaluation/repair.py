@@ -31,15 +31,16 @@ __all__ = ["REMEDIES", "Group", "Repair", "Search", "Trial"]
 #: Target -> settings to try before any operator is kept in float: they cost neither size nor speed.
 REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "tflite": (
-        {"estimator": "minmax", "bias_correction": True},
-        {"estimator": "percentile", "bias_correction": True},
         {"estimator": "mse", "bias_correction": True},
+        {"estimator": "lp", "bias_correction": True},
+        {"estimator": "percentile", "bias_correction": True},
+        {"estimator": "minmax", "bias_correction": True},
     ),
     "openvino": (
-        {"preset": "mixed", "bias_correction": "fast", "estimator": "histogram", "activation_ranges": "tensor"},
-        {"preset": "mixed", "bias_correction": "fast", "estimator": "histogram", "activation_ranges": "channel"},
-        {"preset": "mixed", "bias_correction": "fast", "estimator": "minmax", "activation_ranges": "channel"},
-        {"preset": "mixed", "bias_correction": "fast", "estimator": "mean_minmax", "activation_ranges": "channel"},
+        {"bias_correction": "fast", "estimator": "histogram"},
+        {"bias_correction": "fast", "estimator": "histogram", "activation_ranges": "channel"},
+        {"bias_correction": "fast", "estimator": "minmax", "activation_ranges": "channel"},
+        {"bias_correction": "none", "estimator": "histogram"},
     ),
 }
 

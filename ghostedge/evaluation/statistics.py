@@ -230,7 +230,7 @@ def _moments_under(
     root = np.sqrt(np.maximum(b * b + 8 * images * gains * drop * (1 - drop), 0))
     gain_rate = np.maximum((root - b) / (4 * images), np.maximum(0, -drop))
     discordance = 2 * gain_rate + drop
-    variance = np.maximum(discordance - drop * drop, np.finfo(np.float64).tiny)
+    variance = np.maximum(discordance - drop * drop, 1e-30)  # not so small that its power below is zero
     third_moment = drop - 3 * drop * discordance + 2 * drop**3
     # Laud's variance of the mean is variance / (n - 1); the third moment of the mean is third_moment / n^2.
     skewness = third_moment / images**2 / (variance / np.maximum(images - 1, 1)) ** 1.5

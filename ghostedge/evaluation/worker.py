@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.data.layouts import Dataset
-from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
+from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.ledger import Rows, rows_of_logits
 from ghostedge.evaluation.overlap import refuse_same
@@ -185,7 +185,7 @@ class Worker:
             )
         return Result(task, tuple(rows), tuple(failures))
 
-    def _crop(self, index: int, geometries: set[_Geometry]) -> dict[_Geometry, NDArray[np.uint8]] | str:
+    def _crop(self, index: int, geometries: set[_Geometry]) -> dict[_Geometry, Pixels] | str:
         """The image in every geometry, or why it cannot be read."""
         try:
             encoded = self._job.dataset.read(int(index))
@@ -195,9 +195,7 @@ class Worker:
         except ImageError as exc:
             return str(exc)
 
-    def _logits(
-        self, number: int, images: list[dict[_Geometry, NDArray[np.uint8]]], prepared: _Prepared
-    ) -> NDArray[np.float32]:
+    def _logits(self, number: int, images: list[dict[_Geometry, Pixels]], prepared: _Prepared) -> NDArray[np.float32]:
         """float32 (n, classes) of n >= 0 decoded images; batches for models with the same input are made once."""
         model = self._job.models[number]
         logits = np.empty((len(images), self.about.classes[number]), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,12 @@ from ghostedge.errors import ConvertError
 from ghostedge.quantize.ranges import Range
 from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.interpreter import inspecting_interpreter
-from ghostedge.tflite.model import tensor_type
+from ghostedge.tflite.model import ints, tensor_type
 
 __all__ = ["Observation", "observe"]
 
 #: Values kept of an activation and an image; a few hundred images give the quantiles to 1 in 100,000.
-_SAMPLES = 512
+_SAMPLES = 2048
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Observation:
     Attributes:
         whole: the least and the greatest value.
         samples: float32 (n,): values spread evenly over positions and channels, of every image.
+        complete: `samples` are all values of every image: the activation is small, so their number is too.
         channel_mean: float64 (channels,): the mean over images and positions, channels last.
     """
 
     whole: Range
     samples: NDArray[np.float32]
+    complete: bool
     channel_mean: NDArray[np.float64]
 
 
@@ -81,7 +84,10 @@ def observe(data: bytes, model: Any, batch: Iterable[NDArray[Any]]) -> dict[str,
         raise ConvertError("there is no calibration image")
     return {
         tensor_name(graph, index): Observation(
-            Range.of(low[index], high[index]), np.concatenate(samples[index]), total[index] / count
+            whole=Range.of(low[index], high[index]),
+            samples=(kept := np.concatenate(samples[index])),
+            complete=kept.size == count * math.prod(ints(graph.tensors[index].shape)),
+            channel_mean=total[index] / count,
         )
         for index in watched
     }

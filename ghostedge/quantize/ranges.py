@@ -13,7 +13,7 @@ from ghostedge.lazy import choose
 __all__ = ["ESTIMATORS", "Range", "estimate"]
 
 _BINS = 2048
-#: Shares of the whole range that `mse` tries for either end.
+#: Shares of the whole range that `mse` and `lp` try for either end.
 _SHARES = np.linspace(0.25, 1.0, 31)
 
 
@@ -44,21 +44,30 @@ def percentile(samples: NDArray[np.float32], whole: Range, levels: int) -> Range
 def mse(samples: NDArray[np.float32], whole: Range, levels: int) -> Range:
     """The range with the least mean squared error, rounding and clipping together.
 
-    Nagel et al., A White Paper on Neural Network Quantization, 2021, section 3.1.1: what is clipped costs its squared
-    distance, what is not costs step**2 / 12.
+    Nagel et al., A White Paper on Neural Network Quantization, 2021, section 3.1.1.
     """
+    return _least_error(samples, whole, levels, 2.0)
+
+
+def lp(samples: NDArray[np.float32], whole: Range, levels: int) -> Range:
+    """Like `mse` with the power 2.4, which clips less (L_p ranges: Nahshan et al., Loss Aware Quantization, 2021)."""
+    return _least_error(samples, whole, levels, 2.4)
+
+
+def _least_error(samples: NDArray[np.float32], whole: Range, levels: int, power: float) -> Range:
+    """What is clipped costs its distance to `power`, what is not the mean of that over half a step to either side."""
     if whole.high <= whole.low:
         return whole
     counts, edges = np.histogram(samples, _BINS, (whole.low, whole.high))
     values = (edges[:-1] + edges[1:]) / 2
-    lows = whole.low * _SHARES[:, None] if whole.low < 0 else np.zeros((1, 1))
-    highs = whole.high * _SHARES[:, None] if whole.high > 0 else np.zeros((1, 1))
-    below = (np.clip(lows - values, 0, None) ** 2) @ counts  # (number of lows,)
-    above = (np.clip(values - highs, 0, None) ** 2) @ counts
-    step = (highs.ravel()[None, :] - lows.ravel()[:, None]) / (levels - 1)
-    error = below[:, None] + above[None, :] + step**2 / 12 * counts.sum()
+    lows = whole.low * _SHARES if whole.low < 0 else np.zeros(1)
+    highs = whole.high * _SHARES if whole.high > 0 else np.zeros(1)
+    below = (np.clip(lows[:, None] - values, 0, None) ** power) @ counts
+    above = (np.clip(values - highs[:, None], 0, None) ** power) @ counts
+    step = (highs[None, :] - lows[:, None]) / (levels - 1)
+    error = below[:, None] + above[None, :] + (step / 2) ** power / (power + 1) * counts.sum()
     i, j = np.unravel_index(int(error.argmin()), error.shape)
-    return Range.of(lows.ravel()[i], highs.ravel()[j])
+    return Range.of(lows[i], highs[j])
 
 
 #: Name -> (samples float32 (n,), the whole range seen, number of integer levels) -> the range to use.
@@ -66,6 +75,7 @@ ESTIMATORS: Mapping[str, Callable[[NDArray[np.float32], Range, int], Range]] = {
     "minmax": minmax,
     "percentile": percentile,
     "mse": mse,
+    "lp": lp,
 }
 
 

@@ -21,7 +21,11 @@ from ghostedge.tflite.model import pack, unpack
 
 __all__ = ["Prepared", "Settings", "prepare", "quantise"]
 
-_LEVELS = {"int8": 256, "int16x8": 65536}
+#: The range of small activations, as a multiple of what the calibration images reach.
+_HEADROOM = 1.1
+#: 65,536 levels leave room for more than any image brings, in all activations.
+_HEADROOM_INT16 = 2.0
+_INT8_LEVELS = 256
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def choose_ranges(
     model: Any, seen: Mapping[str, Observation], precision: str, settings: Settings, fixed: Mapping[str, Range]
 ) -> dict[str, Range]:
     """The range of every activation, one for all of a group (`ghostedge.quantize.shared.groups`)."""
-    if precision not in _LEVELS:
+    if precision == "dynamic":
         return {}
     ranges: dict[str, Range] = {}
     for names in groups(model, settings.keep_float):
@@ -117,7 +121,15 @@ def choose_ranges(
         if not observed:
             continue
         whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
-        samples = np.concatenate([o.samples for o in observed])
-        chosen = known[0] if known else estimate(settings.estimator, samples, whole, _LEVELS[precision])
+        if known:
+            chosen = known[0]
+        elif precision == "int16x8":
+            chosen = Range(whole.low * _HEADROOM_INT16, whole.high * _HEADROOM_INT16)
+        elif all(o.complete for o in observed):
+            # Squeezed activations and logits: too few values for a tail to show, and each clipped one costs a channel.
+            chosen = Range(whole.low * _HEADROOM, whole.high * _HEADROOM)
+        else:
+            samples = np.concatenate([o.samples for o in observed])
+            chosen = estimate(settings.estimator, samples, whole, _INT8_LEVELS)
         ranges |= dict.fromkeys(names, chosen)
     return ranges

@@ -140,7 +140,7 @@ def _export_cells(record: ArtifactRecord | None) -> tuple[str, str, str]:
     size = sum(file.size_bytes for file in record.files) / 1e6
     parts = str(record.runtime.get("delegate_partitions", "–"))
     if outside := sum(record.runtime.get("operators_outside_delegate", {}).values()):
-        parts += f", {outside} operators outside"
+        parts += f", {outside} outside"
     return f"{size:.1f}", snr_text(record.reference_difference.to_dict()["snr_db"]), parts
 
 

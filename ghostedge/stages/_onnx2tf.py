@@ -23,12 +23,13 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from ghostedge.lazy import require
+from ghostedge.stages.rewrites import apply_rewrites
 
 __all__ = ["Reply", "Request", "rewrite"]
 
@@ -48,10 +49,12 @@ class Request:
     Attributes:
         onnx: the model; one input, float32 (batch, channels, height, width).
         outputs: precision (``"fp32"``, ``"fp16"``) -> the .tflite file to write.
+        rewrites: precision -> the names of the rewrites to make, keys of `ghostedge.stages.rewrites.REWRITES`.
     """
 
     onnx: str
     outputs: Mapping[str, str]
+    rewrites: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -210,12 +213,27 @@ def _order_dependent(graph: Any) -> tuple[str, ...]:
 def _convert(request: Request) -> Reply:
     numpy = require("numpy", "export")
     onnx = require("onnx", "export")
+    numpy.save(_TEST_IMAGE, numpy.random.default_rng(0).random((1, 128, 128, 3), dtype=numpy.float32))
+    # Precisions that are made of the same graph are made of one conversion.
+    reply, traced = Reply(), dict[tuple[str, ...], tuple[Any, Any]]()
+    for precision, path in request.outputs.items():
+        names = tuple(request.rewrites[precision])
+        if names not in traced:
+            model, order_dependent = rewrite(onnx.load(request.onnx))
+            model = apply_rewrites(model, names)
+            reply = Reply(
+                input=model.graph.input[0].name, output=model.graph.output[0].name, order_dependent=order_dependent
+            )
+            traced[names] = _trace(model)
+        _, function = traced[names]
+        Path(path).write_bytes(_to_tflite(function, precision))
+    return reply
+
+
+def _trace(model: Any) -> tuple[Any, Any]:
+    """(network, function) in TensorFlow of what `rewrite` has made; the function lives as long as both."""
     onnx2tf = require("onnx2tf", "export")
     tf = require("tensorflow", "export")
-
-    model, order_dependent = rewrite(onnx.load(request.onnx))
-    name, output = model.graph.input[0].name, model.graph.output[0].name
-    numpy.save(_TEST_IMAGE, numpy.random.default_rng(0).random((1, 128, 128, 3), dtype=numpy.float32))
     # `rewrite` has done what the simplifier would; our converter has named the nodes. Without disable_model_save,
     # onnx2tf writes a SavedModel and both TFLite files, tracing the network four times instead of once.
     network = onnx2tf.convert(
@@ -226,16 +244,19 @@ def _convert(request: Request) -> Reply:
         disable_model_save=True,
         non_verbose=True,
     )
-    signature = [tf.TensorSpec(network.inputs[0].shape, tf.float32, name=name)]
-    traced = tf.function(network, input_signature=signature, autograph=False).get_concrete_function()
-    for precision, path in request.outputs.items():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if precision == "fp16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        Path(path).write_bytes(converter.convert())
-    return Reply(input=name, output=output, order_dependent=order_dependent)
+    signature = [tf.TensorSpec(network.inputs[0].shape, tf.float32, name=model.graph.input[0].name)]
+    return network, tf.function(network, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _to_tflite(traced: Any, precision: str) -> bytes:
+    tf = require("tensorflow", "export")
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision == "fp16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    data: bytes = converter.convert()
+    return data
 
 
 def _one_line(exc: BaseException) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from ghostedge.description import Description
-from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError
+from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, UsageError
 from ghostedge.files import atomic_path, output_error
 from ghostedge.lazy import choose
 from ghostedge.stages import _onnx2tf
+from ghostedge.stages.rewrites import DEFAULT_REWRITES, REWRITES
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
@@ -29,6 +30,7 @@ from ghostedge.types import Artifact, Format, StageOutput
 __all__ = ["TFLiteStage", "check_input", "finish"]
 
 _WORKER = "ghostedge.stages._onnx2tf"
+_OPTIONS = ("xnnpack", "rewrites")
 _XNNPACK = ("report", "require")
 
 
@@ -45,8 +47,12 @@ class TFLiteStage:
     - no TRANSPOSE moves a feature map, unless the ONNX itself depends on the order of one (a Flatten of 7 x 7 pixels).
     - it carries the standard metadata (`ghostedge.tflite.metadata`), and the same ONNX gives the same bytes.
 
-    The recipe's ``[options]``: ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is
-    not wholly on XNNPACK or that holds layout transposes; ``ghostedge inspect`` shows both.
+    The recipe's ``[options]``:
+
+    - ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is not wholly on XNNPACK or that
+      holds layout transposes; ``ghostedge inspect`` shows both.
+    - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.stages.rewrites` are made; by default those that int8
+      gains from too.
     """
 
     source: Format = "onnx"
@@ -91,7 +97,8 @@ class TFLiteStage:
         try:
             worker = self._worker = self._worker or _Worker()
             raw = {output.precision: worker.directory / f"{output.precision}.tflite" for output in outputs}
-            reply = worker.convert(source.path, raw)
+            rewrites = {output.precision: _rewrites(output) for output in outputs}
+            reply = worker.convert(source.path, raw, rewrites)
             return tuple(self._finish(source, output, raw[output.precision], reply) for output in outputs)
         finally:
             self.close()
@@ -106,9 +113,10 @@ class TFLiteStage:
 def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
     """Raise ConvertError or UsageError for an output that this stage cannot make."""
     choose("precision", output.precision, stage.precisions)
-    for option, value in output.options.items():
-        choose("option of target tflite", option, ["xnnpack"])
-        choose("value of option xnnpack", str(value), _XNNPACK)
+    for option in output.options:
+        choose("option of target tflite", option, _OPTIONS)
+    choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), _XNNPACK)
+    _rewrites(output)
     check_input(output, source)
 
 
@@ -120,6 +128,14 @@ def check_input(output: StageOutput, source: Artifact) -> None:
             f"cannot make {output.path.name}: its input must be that of {source.path.name} in NHWC layout, "
             f"normalised float32 or raw uint8 ({source.input}), not {output.input}"
         )
+
+
+def _rewrites(output: StageOutput) -> tuple[str, ...]:
+    """The rewrites that a recipe asks for. Raises: UsageError for what is not a list of their names."""
+    names = output.options.get("rewrites", DEFAULT_REWRITES)
+    if not isinstance(names, list | tuple):
+        raise UsageError(f"option rewrites must be a list of names, not {names!r}; available: {', '.join(REWRITES)}")
+    return tuple(choose("rewrite", str(name), REWRITES) for name in names)
 
 
 def finish(
@@ -187,12 +203,14 @@ class _Worker:
         except OSError as exc:
             raise output_error(Path(tempfile.gettempdir()), exc) from exc
 
-    def convert(self, onnx: Path, outputs: Mapping[str, Path]) -> _onnx2tf.Reply:
+    def convert(
+        self, onnx: Path, outputs: Mapping[str, Path], rewrites: Mapping[str, tuple[str, ...]]
+    ) -> _onnx2tf.Reply:
         """Send the request and wait for the reply. Raises: ConvertError."""
         assert self._process.stdin
         assert self._process.stdout
         paths = {precision: str(path) for precision, path in outputs.items()}
-        request = _onnx2tf.Request(str(onnx.absolute()), paths)
+        request = _onnx2tf.Request(str(onnx.absolute()), paths, rewrites)
         with contextlib.suppress(BrokenPipeError):  # it has ended early; the reply below says why
             self._process.stdin.write(json.dumps(dataclasses.asdict(request)) + "\n")
             self._process.stdin.flush()

@@ -2,59 +2,74 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from ghostedge.data.imagenet import imagenet_synsets
+from ghostedge.data.imagenet import imagenet_labels, imagenet_synsets
 from ghostedge.data.layouts import NO_LABELS, Dataset, labels_for, open_dataset, spread
 from ghostedge.errors import DatasetError, ImageError
+from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
+from ghostedge.types import Artifact, InputSpec
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-#: File name -> (synset, label). Labels are places in the alphabetical order of ImageNet's 1,000 synsets.
+#: In the alphabetical order that labels count in.
 SYNSETS = imagenet_synsets()
-IMAGES = {
-    f"ILSVRC2012_val_{number:08d}.JPEG": (SYNSETS[label], label)
+
+
+class Picture(NamedTuple):
+    """A labelled image as it is encoded."""
+
+    label: int
+    data: bytes
+
+    @property
+    def synset(self) -> str:
+        """The class folder."""
+        return SYNSETS[self.label]
+
+
+#: File name -> picture, numbered from 1. Layouts do not look into the bytes.
+Pictures = Mapping[str, Picture]
+IMAGES: Pictures = {
+    f"ILSVRC2012_val_{number:08d}.JPEG": Picture(label, f"bytes of {number}".encode() * 100)
     for number, label in [(1, 65), (2, 970), (3, 0), (4, 65), (5, 999), (6, 2), (7, 65)]
 }
 
 
-def content(name: str) -> bytes:
-    """Stands for the encoded image; layouts do not look into it."""
-    return f"bytes of {name}".encode() * 100
+def val_txt(names: Iterable[str] = IMAGES, images: Pictures = IMAGES) -> str:
+    return "".join(f"{name} {images[name].label}\n" for name in names)
 
 
-def val_txt(names: list[str] | None = None) -> str:
-    return "".join(f"{name} {IMAGES[name][1]}\n" for name in names or IMAGES)
-
-
-def class_folders(root: Path) -> Path:
+def class_folders(root: Path, images: Pictures = IMAGES) -> Path:
     for synset in SYNSETS:
         (root / "val" / synset).mkdir(parents=True)
-    for name, (synset, _) in IMAGES.items():
-        (root / "val" / synset / name).write_bytes(content(name))
+    for name, picture in images.items():
+        (root / "val" / picture.synset / name).write_bytes(picture.data)
     return root / "val"
 
 
-def flat_with_val_txt(root: Path) -> Path:
+def flat_with_val_txt(root: Path, images: Pictures = IMAGES) -> Path:
     folder = root / "images"
     folder.mkdir()
-    for name in IMAGES:
-        (folder / name).write_bytes(content(name))
-    (folder / "val.txt").write_text(val_txt())
+    for name, picture in images.items():
+        (folder / name).write_bytes(picture.data)
+    (folder / "val.txt").write_text(val_txt(images, images))
     return folder
 
 
-def flat_with_csv(root: Path) -> Path:
-    folder = flat_with_val_txt(root)
+def flat_with_csv(root: Path, images: Pictures = IMAGES) -> Path:
+    folder = flat_with_val_txt(root, images)
     (folder / "val.txt").unlink()
-    rows = [f"{name},{synset},{label}" for name, (synset, label) in IMAGES.items()]
+    rows = [f"{name},{picture.synset},{picture.label}" for name, picture in images.items()]
     (folder / "labels.csv").write_text("\n".join(["file,synset,index", *rows]))
     return folder
 
@@ -65,45 +80,45 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def tar_with_val_txt(root: Path) -> Path:
+def tar_with_val_txt(root: Path, images: Pictures = IMAGES) -> Path:
     with tarfile.open(root / "ILSVRC2012_img_val.tar", "w") as tar:
-        for name in reversed(IMAGES):
-            add(tar, name, content(name))
-    (root / "val.txt").write_text(val_txt())
+        for name in sorted(images, reverse=True):
+            add(tar, name, images[name].data)
+    (root / "val.txt").write_text(val_txt(images, images))
     return root / "ILSVRC2012_img_val.tar"
 
 
-def tar_of_class_folders(root: Path) -> Path:
+def tar_of_class_folders(root: Path, images: Pictures = IMAGES) -> Path:
     with tarfile.open(root / "val.tar", "w") as tar:
-        for name, (synset, _) in IMAGES.items():
-            add(tar, f"./val/{synset}/{name}", content(name))
+        for name, picture in images.items():
+            add(tar, f"./val/{picture.synset}/{name}", picture.data)
     return root / "val.tar"
 
 
-def shards(root: Path, of: int = 2) -> Path:
+def shards(root: Path, images: Pictures = IMAGES, of: int = 2) -> Path:
     """As Hugging Face has them: shuffled, several row groups a file, file names with the synset behind."""
     folder = root / "data"
     folder.mkdir()
-    names = sorted(IMAGES, key=lambda name: name[::-1])
+    names = sorted(images, key=lambda name: name[::-1])
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     for shard in range(2):
         chosen = names[shard::2]
         table = pa.table(
             {
                 "image": pa.array(
-                    [{"bytes": content(n), "path": n.replace(".", f"_{IMAGES[n][0]}.")} for n in chosen], kind
+                    [{"bytes": images[n].data, "path": n.replace(".", f"_{images[n].synset}.")} for n in chosen], kind
                 ),
-                "label": pa.array([IMAGES[n][1] for n in chosen], pa.int64()),
+                "label": pa.array([images[n].label for n in chosen], pa.int64()),
             }
         )
         parquet.write_table(table, folder / f"validation-{shard:05d}-of-{of:05d}.parquet", row_group_size=2)
     return root
 
 
-def flat_with_devkit(root: Path) -> Path:
+def flat_with_devkit(root: Path, images: Pictures = IMAGES) -> Path:
     """The development kit as it is downloaded. Its own numbers run against the alphabet here."""
     scipy_io = pytest.importorskip("scipy.io")
-    folder = flat_with_val_txt(root)
+    folder = flat_with_val_txt(root, images)
     (folder / "val.txt").unlink()
     number = {synset: 1000 - index for index, synset in enumerate(SYNSETS)}
     synsets = np.zeros(1001, dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("num_children", "O")])
@@ -112,14 +127,14 @@ def flat_with_devkit(root: Path) -> Path:
     synsets[1000] = (1001.0, "n00000001", 2.0)  # an inner node of WordNet
     meta = io.BytesIO()
     scipy_io.savemat(meta, {"synsets": synsets})
-    truth = "".join(f"{number[synset]}\n" for synset, _ in IMAGES.values())
+    truth = "".join(f"{number[picture.synset]}\n" for picture in images.values())
     with tarfile.open(root / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
         add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
         add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth.encode())
     return folder
 
 
-LAYOUTS: dict[Callable[[Path], Path], str] = {
+LAYOUTS: dict[Callable[..., Path], str] = {
     class_folders: "class folders",
     flat_with_val_txt: "flat folder",
     flat_with_csv: "flat folder",
@@ -136,10 +151,32 @@ def rows(dataset: Dataset) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
-def test_every_layout_gives_the_same_images_labels_and_ids(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
+def test_every_layout_gives_the_same_images_labels_and_ids(tmp_path: Path, layout: Callable[..., Path]) -> None:
     dataset = open_dataset(layout(tmp_path))
     assert dataset.layout == LAYOUTS[layout]
-    assert rows(dataset) == {name: (label, content(name)) for name, (_, label) in IMAGES.items()}
+    assert rows(dataset) == {name: tuple(picture) for name, picture in IMAGES.items()}
+
+
+@pytest.mark.parametrize("limit", [None, 10])
+def test_every_layout_of_real_photos_gives_the_same_ledger(tmp_path: Path, photo_dir: Path, limit: int | None) -> None:
+    """The bytes of the ledgers are equal: ids, labels, answers and what the metadata says about the data set."""
+    rows = [line.split(",") for line in (photo_dir / "labels.csv").read_text().splitlines()[1:]]
+    images = {
+        f"ILSVRC2012_val_{number:08d}.JPEG": Picture(int(index), (photo_dir / file).read_bytes())
+        for number, (file, _, index) in enumerate(rows, 1)
+    }
+    (tmp_path / "model.onnx").write_text("what the answers are drawn from")
+    artifact = Artifact(tmp_path / "model.onnx", "onnx", InputSpec(), imagenet_labels())
+    ledgers = {}
+    for layout in LAYOUTS:
+        root = tmp_path / layout.__name__
+        root.mkdir()
+        subjects = subjects_of([artifact], root / "out", runtime="ghostedge.runtimes.fake:FakeRuntime")
+        options = Options(limit=limit, workers=1, keep_logits=True)
+        (evaluation,) = evaluate(subjects, open_dataset(layout(root, images)), options)
+        ledgers[layout.__name__] = evaluation.ledger.read_bytes()
+        assert evaluation.images == (limit or 66)
+    assert len(set(ledgers.values())) == 1, {name: hashlib.sha256(data).hexdigest() for name, data in ledgers.items()}
 
 
 def test_a_development_kit_without_its_mat_file_points_to_val_txt(tmp_path: Path) -> None:

@@ -286,6 +286,54 @@ def test_pillow_rule_is_pillow_s_and_not_mindspore_s() -> None:
     assert difference.max() > 0
 
 
+@pytest.fixture(scope="module")
+def tensorflow() -> Any:
+    return pytest.importorskip("tensorflow")
+
+
+#: Sizes that shrink, grow, do both nearly not at all, and have more columns or rows than the other.
+SIZES = [(300, 480), (480, 300), (256, 256), (257, 255), (31, 47), (5, 400), (1000, 1500), (1, 1)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_tensorflow_rule_is_tensorflows_to_the_bit(size: tuple[int, int], tensorflow: Any) -> None:
+    image = picture(7, *size)
+    rows, columns = resized_size(*size, 256)
+    top, left = (rows - 224) // 2, (columns - 224) // 2
+    whole = tensorflow.image.resize(image, (rows, columns)).numpy()
+    found = resize_and_crop(image, InputSpec(resize_rule="tensorflow_bilinear"))
+    assert found.dtype == np.float32
+    assert np.array_equal(found, whole[top : top + 224, left : left + 224])
+
+
+def test_tensorflow_rule_on_photos_is_that_of_a_tensorflow_user(photos: list[Path], tensorflow: Any) -> None:
+    spec = InputSpec(layout="NHWC", resize_rule="tensorflow_bilinear")
+    mean, std = (np.array([255 * v for v in values], np.float32) for values in (spec.mean, spec.std))
+    for photo in photos[:8]:
+        image = decode(photo)
+        rows, columns = resized_size(*image.shape[:2], 256)
+        top, left = (rows - 224) // 2, (columns - 224) // 2
+        resized = tensorflow.image.resize(image, (rows, columns))
+        cropped = tensorflow.image.crop_to_bounding_box(resized, top, left, 224, 224)
+        expected = ((cropped - mean) / std).numpy()[None]
+        np.testing.assert_allclose(preprocess(photo, spec), expected, rtol=0, atol=1e-6)  # its division is not exact
+
+
+def test_tensorflow_rule_is_neither_of_the_others() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (900, 1500, 3), dtype=np.uint8)
+    found = resize_and_crop(image, InputSpec(resize_rule="tensorflow_bilinear"))
+    # OpenCV's rule has the same taps with weights in 1/2048, and rounds: 0.5 grey levels and a little.
+    assert 0.1 < np.abs(found - resize_and_crop(image, InputSpec())).max() < 0.8
+    assert np.abs(found - resize_and_crop(image, InputSpec(resize_rule="pillow_bilinear"))).max() > 50
+
+
+def test_tensorflow_rule_into_a_uint8_input_is_cast_as_tensorflow_casts(tensorflow: Any) -> None:
+    image = picture(7, 300, 480)
+    spec = InputSpec(layout="NHWC", dtype="uint8", range="raw", resize_rule="tensorflow_bilinear")
+    cast = tensorflow.cast(tensorflow.image.resize(image, (256, 409)), tensorflow.uint8).numpy()
+    assert np.array_equal(to_spec(resize_and_crop(image, spec)[None], spec)[0], cast[16:240, 92:316])
+
+
 # --- Normalize, layouts -----------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,24 @@ def test_the_steps_add_up_and_the_worst_is_charged(chain: tuple[Ledger, Stages])
     assert result.charged == "activations"
 
 
+def test_the_steps_add_up_where_images_have_no_answer(make_ledger: Any, paired_logits: Any) -> None:
+    """The reference failed on 20 images and the middle step on others; what comes after answers all."""
+    labels, reference, candidate = paired_logits(losses=10)
+    no_reference: list[str | None] = ["unreadable"] * 20 + [None] * 1980
+    no_middle: list[str | None] = [None] * 1980 + ["overflow"] * 20
+    no_middle[15:40] = ["overflow"] * 25
+    last = lose(candidate, labels, 7)
+    result = attribute(
+        make_ledger(reference, labels, file="m.ckpt", errors=no_reference),
+        [
+            ("float", make_ledger(candidate, labels, file="fp16.tflite", errors=no_middle)),
+            ("weights", make_ledger(last, labels, file="int8.tflite")),
+        ],
+    )
+    assert sum(step.drop.drop_points for step in result.steps) == pytest.approx(result.total.drop_points)
+    assert (result.total.losses, result.total.gains) == (7, 0)
+
+
 def test_chance_is_not_charged(chain: tuple[Ledger, Stages]) -> None:
     reference, stages = chain
     # Ten losses and four gains: p = 0.09.

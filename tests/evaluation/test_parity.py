@@ -87,6 +87,31 @@ def test_a_failed_image_is_wrong_not_absent(make_ledger: Any, paired_logits: Any
     assert any("no answer for 2 images" in warning for warning in result.warnings)
 
 
+def test_images_that_the_reference_failed_on_do_not_make_up_for_losses(make_ledger: Any, paired_logits: Any) -> None:
+    """30 of 2,000 images lost; the reference's machine could not read 40 others, which the candidate gets right."""
+    labels, reference, candidate = paired_logits(losses=30)
+    errors: list[str | None] = [None] * 100 + ["truncated JPEG"] * 40 + [None] * 1860
+    honest = compare_ledgers(make_ledger(reference, labels, file="m.ckpt"), make_ledger(candidate, labels))
+    result = compare_ledgers(
+        make_ledger(reference, labels, file="m.ckpt", errors=errors), make_ledger(candidate, labels)
+    )
+    assert (honest.verdict, result.verdict) == ("FAIL", "FAIL")
+    assert (result.drop.losses, result.drop.gains, result.drop.images) == (30, 0, 2000)
+    assert sum(change.gains for change in result.classes) == 0
+    assert result.reference.top1.count == honest.reference.top1.count - 40
+    assert any("40 images that the candidate gets right have no answer by the reference" in w for w in result.warnings)
+
+
+def test_an_answer_that_is_not_a_number_is_not_right(make_ledger: Any, paired_logits: Any) -> None:
+    labels, reference, candidate = paired_logits(images=100)
+    candidate[:] = np.nan
+    labels[:] = 0  # what sorting NaN names first
+    with np.errstate(all="ignore"):
+        broken = make_ledger(candidate, labels)
+    assert broken.top5_class[0, 0] == 0
+    assert compare_ledgers(make_ledger(reference, labels, file="m.ckpt"), broken).candidate.top1.count == 0
+
+
 def test_an_overflowing_model_is_named(make_ledger: Any, paired_logits: Any) -> None:
     labels, reference, candidate = paired_logits(images=100)
     candidate[:7] = np.inf

@@ -39,6 +39,17 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
+def test_an_address_where_something_else_listens_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and says nothing, as a firewall or another service may."""
+    from ghostedge.evaluation import ray_engine
+
+    monkeypatch.setattr(ray_engine, "_ANSWER_S", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UsageError, match=rf"listens at '{address}' does not answer as a Ray cluster within 2 s"):
+            ray_engine._check_answer(address)
+
+
 def images(folder: Path, count: int) -> Path:
     folder.mkdir()
     for number in range(count):

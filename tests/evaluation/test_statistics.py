@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -238,3 +240,11 @@ def test_the_ends_of_the_confidence_scale_have_a_bin() -> None:
     result = calibration(np.array([0.0, 1.0]), np.array([False, True]))
     assert result.error_percent == 0.0
     assert (result.bins[0].images, result.bins[-1].images) == (1, 1)
+
+
+def test_a_model_that_loses_every_image_has_bounds_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drop = paired_drop(80, 0, 80)
+    assert 90 < drop.lower_points <= 100
+    assert drop.upper_points <= 100

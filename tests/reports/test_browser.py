@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,29 @@ def test_dark_is_dark(document: str, tmp_path: Path) -> None:
     brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (light, dark)]
     assert brightness[0] > 3 * 230
     assert brightness[1] < 3 * 40
+
+
+def test_pictures_for_the_readme(document: str, tmp_path: Path) -> None:
+    """The script as it is run by hand: the top of the report, and one section."""
+    (tmp_path / "parity.html").write_text(document, encoding="utf-8")
+    script = Path(__file__).with_name("screenshot.py")
+    pictures = []
+    for more in ([], ["--section", "attribution"]):
+        arguments = [str(tmp_path / "parity.html"), str(tmp_path / "parity.png"), "--height", "500", *more]
+        subprocess.run([sys.executable, str(script), *arguments], check=True, timeout=120, capture_output=True)
+        with Image.open(tmp_path / "parity.png") as picture:
+            assert picture.size == (2 * 980, 2 * 500)
+            pictures.append(np.asarray(picture.convert("L")).astype(int))
+    assert all((pixels < 80).mean() > 0.005 for pixels in pictures), "a picture is blank"
+    assert (np.abs(pictures[0] - pictures[1]) > 50).mean() > 0.02, "the section's picture shows the top"
+
+
+def test_a_picture_of_a_section_that_is_not_there_names_those_that_are(document: str, tmp_path: Path) -> None:
+    (tmp_path / "parity.html").write_text(document, encoding="utf-8")
+    command = [sys.executable, str(Path(__file__).with_name("screenshot.py")), str(tmp_path / "parity.html")]
+    done = subprocess.run([*command, str(tmp_path / "x.png"), "--section", "waterfall"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "has no section 'waterfall'; it has attribution, artifact-0" in done.stderr
 
 
 def test_the_checks_see_a_console_message_and_a_plot_that_is_not_drawn(tmp_path: Path) -> None:
