@@ -233,15 +233,15 @@ class Search:
         return trial
 
     def _build(self, options: Mapping[str, Any]) -> Artifact:
-        digest = hashlib.sha256((self.key + json.dumps(options, sort_keys=True)).encode()).hexdigest()[:12]
+        everything = {**self.base, **options}
+        described = json.dumps([everything, self.spec.to_dict()], sort_keys=True)
+        digest = hashlib.sha256((self.key + described).encode()).hexdigest()[:12]
         suffix = self.source.path.suffix
         path = self.folder / f"{self.precision}-{digest}{suffix}"
         artifact = Artifact(path, self.source.format, self.spec, self.source.labels, self.precision)
         if all(file.is_file() for file in artifact.files):  # whole: stages write beside, then rename
             return artifact
-        output = StageOutput(
-            path, self.precision, self.spec, self.source.labels, {**self.base, **options}, self.calibration
-        )
+        output = StageOutput(path, self.precision, self.spec, self.source.labels, everything, self.calibration)
         (built,) = self.stage.build(self.source, (output,))
         return built
 

@@ -101,6 +101,11 @@ def test_the_fewest_operators_stay_in_float(
     report = json.loads((tmp_path / "repair.json").read_text())
     assert report["trials"][report["chosen"]] == repair.chosen.to_dict()
 
+    # Other options are another trial, though all that is searched is the same.
+    other = search(fragile, calibration, tuning, tmp_path, 15, max_float_macs=0)
+    other.base = {**REPORT, "bias_correction": False}
+    assert other._build({"estimator": "mse"}).path != looking._build({"estimator": "mse"}).path
+
     # What was tried is not tried again: a killed search goes on from its artifacts and ledgers.
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tflite")}
     again = search(fragile, calibration, tuning, tmp_path, 15, max_float_macs=60).run()
