@@ -209,14 +209,16 @@ def linear_logits() -> Callable[[NDArray[Any]], NDArray[Any]]:
 
 @pytest.fixture(scope="session")
 def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    """Precision (``"fp32"``, ``"fp16"``) -> what `TFLiteStage` makes of `tiny_onnx`; labels ``class 0`` to ``4``."""
+    """``"fp32"``, ``"fp16"`` -> what `TFLiteStage` makes of `tiny_onnx` without rewrites; labels ``class 0``, ...."""
     from ghostedge.stages.tflite import TFLiteStage
 
     folder = tmp_path_factory.mktemp("tiny_tflite")
     spec = InputSpec(height=32, width=32, resize=36)
     labels = tuple(f"class {index}" for index in range(5))
     outputs = tuple(
-        StageOutput(folder / f"tiny_{precision}.tflite", precision, replace(spec, layout="NHWC"), labels)
+        StageOutput(
+            folder / f"tiny_{precision}.tflite", precision, replace(spec, layout="NHWC"), labels, {"rewrites": []}
+        )
         for precision in ("fp32", "fp16")
     )
     built = TFLiteStage().build(Artifact(tiny_onnx, "onnx", spec, labels), outputs)

@@ -230,7 +230,7 @@ def add_reference(output: Path, answers: dict[str, int]) -> dict[str, Any]:
     command = ["reference", "--checkpoint", output / CHECKPOINT, "--data", output / "validation"]
     command += ["--output", output / REFERENCE]
     # A process of its own: MindSpore and PyTorch each bring their thread pools.
-    if subprocess.run([sys.executable, "-m", "ghostedge", *map(str, command)], stdout=sys.stderr).returncode:
+    if subprocess.run([sys.executable, "-m", "ghostedge", *map(str, command)], stdout=2).returncode:
         raise SystemExit("publish: ghostedge reference failed, see above")
     ledger = read_ledger(output / REFERENCE)
     theirs = dict(zip(ledger.image_ids.tolist(), ledger.top5_class[:, 0].tolist(), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ghostedge.artifact import read_description
 from ghostedge.data.layouts import Dataset
-from ghostedge.errors import DatasetError, ImageError
+from ghostedge.errors import ArtifactError, DatasetError, ImageError
 from ghostedge.types import Artifact
 
 __all__ = ["calibration_images", "refuse_known", "refuse_same"]
@@ -22,7 +23,9 @@ def calibration_images(artifacts: Iterable[Artifact]) -> dict[str, tuple[str, st
     """SHA-256 -> (image id, artifact's file name) of all that the artifacts were calibrated on, as their files say."""
     found = {}
     for artifact in artifacts:
-        description = read_description(artifact.path)
+        description = None
+        with contextlib.suppress(ArtifactError):  # loading it will say what is wrong with the file
+            description = read_description(artifact.path)
         for image_id, digest in ({} if description is None else description.calibration).items():
             found[digest] = (image_id, artifact.path.name)
     return found

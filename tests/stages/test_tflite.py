@@ -86,7 +86,7 @@ def test_the_same_onnx_gives_the_same_bytes_and_leaves_nothing_else(
     tiny_tflite: dict[str, Artifact], tiny_onnx: Path, tmp_path: Path, temporary: Path
 ) -> None:
     first = tiny_tflite["fp32"]
-    output = StageOutput(tmp_path / first.path.name, "fp32", NHWC, first.labels)
+    output = StageOutput(tmp_path / first.path.name, "fp32", NHWC, first.labels, {"rewrites": []})
     stage = TFLiteStage()
     stage.prepare()  # with or without it
     (again,) = stage.build(Artifact(tiny_onnx, "onnx", NCHW), (output,))

@@ -82,10 +82,11 @@ def test_the_schedules_end_at_the_size_and_difficulty_of_use() -> None:
     assert sides[-1] == 224
     assert train.difficulty_at(0) == 0
     assert train.difficulty_at(0.9) == pictures.DIFFICULTY
-    rates = [train.learning_rate_at(progress, peak=1.0) for progress in np.linspace(0, 1, 101)]
+    rates = [train.learning_rate_at(progress, peak=1.0) for progress in np.linspace(0, 2, 201)]
     assert max(rates) == pytest.approx(1.0)
     assert rates.index(max(rates)) == 3
-    assert rates[-1] == pytest.approx(0.01)
+    assert rates[99] == pytest.approx(0.01, abs=0.001)
+    assert (rates[100], rates[200]) == pytest.approx((train.FINISH_SHARE, 0.01 * train.FINISH_SHARE))
 
 
 def test_missing_artwork_stops_the_run_before_it_starts(tmp_path: Path) -> None:
