@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 
 help:
 	@echo "make install   everything into $(VENV)"
-	@echo "make demo      the whole way on a checkpoint and photos that come with the project"
+	@echo "make demo      the whole way on a trained checkpoint and images that come with the project"
 	@echo "make test      ruff, mypy and every test"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make test-arm64 [ARTIFACTS='A.tflite ...']"

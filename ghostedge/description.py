@@ -1,9 +1,10 @@
-"""The JSON that travels inside every artifact: its InputSpec, its labels and its precision."""
+"""The JSON that travels inside every artifact: its InputSpec, labels, precision and calibration images."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ghostedge.errors import ArtifactError
@@ -25,24 +26,26 @@ class Description:
         input: what its input tensor holds.
         labels: class names in the order of the logits; empty when unknown.
         precision: the recipe's precision, e.g. ``"fp16"``.
+        calibration: of a quantised artifact: id -> SHA-256 of the images it was calibrated on, so that they can be told
+            from those it is evaluated on.
     """
 
     input: InputSpec
     labels: tuple[str, ...] = ()
     precision: str = "fp32"
+    calibration: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys, so that equal descriptions are equal bytes."""
-        return json.dumps(
-            {
-                "schema_version": _SCHEMA_VERSION,
-                "input": self.input.to_dict(),
-                "labels": list(self.labels),
-                "precision": self.precision,
-            },
-            sort_keys=True,
-            ensure_ascii=False,
-        )
+        data: dict[str, Any] = {
+            "schema_version": _SCHEMA_VERSION,
+            "input": self.input.to_dict(),
+            "labels": list(self.labels),
+            "precision": self.precision,
+        }
+        if self.calibration:
+            data["calibration"] = dict(self.calibration)
+        return json.dumps(data, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Description:
@@ -55,6 +58,7 @@ class Description:
                     f"the embedded description has schema version {version}, this ghostedge reads {_SCHEMA_VERSION}; "
                     "update ghostedge or export the artifact again"
                 )
-            return cls(InputSpec.from_dict(data["input"]), tuple(data["labels"]), data["precision"])
+            calibration = dict(data.get("calibration", {}))
+            return cls(InputSpec.from_dict(data["input"]), tuple(data["labels"]), data["precision"], calibration)
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise ArtifactError(f"the embedded description is damaged ({exc}); export the artifact again") from exc

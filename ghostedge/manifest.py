@@ -59,6 +59,7 @@ class ArtifactRecord:
         difference: to the model it was made from.
         reference_difference: to the first model of the export, that is MindSpore's own run.
         bounds: what `difference` was held to, by name.
+        calibration: of a quantised artifact: the images it was calibrated on, as `CalibrationSet.to_dict` gives them.
     """
 
     recipe: str
@@ -77,6 +78,7 @@ class ArtifactRecord:
     difference: Difference
     reference_difference: Difference
     bounds: Mapping[str, float]
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def intact(self, folder: Path) -> bool:
         """Whether every file is in `folder` with the recorded bytes."""
@@ -93,6 +95,7 @@ class ArtifactRecord:
             "difference": self.difference.to_dict(),
             "reference_difference": self.reference_difference.to_dict(),
             "bounds": dict(self.bounds),
+            "calibration": dict(self.calibration),
         }
 
     @classmethod

@@ -25,16 +25,18 @@ from numpy.typing import NDArray
 import ghostedge
 from ghostedge.artifact import open_artifact
 from ghostedge.compare import Difference, compare
+from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, UsageError
 from ghostedge.files import output_error, sha256_file
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
+from ghostedge.quantize.sanity import check_batch, check_logits
 from ghostedge.recipe import Recipe, recipes
 from ghostedge.runtimes import open_runtime
-from ghostedge.stages import make_stage
-from ghostedge.types import Artifact, InputSpec, Stage, StageOutput
+from ghostedge.stages import QUANTISED, make_stage
+from ghostedge.types import Artifact, CalibrationSet, InputSpec, Stage, StageOutput
 
-__all__ = ["Event", "ExportRequest", "export", "plan"]
+__all__ = ["Event", "ExportRequest", "export", "needs_calibration", "plan"]
 
 _SUFFIXES = {"mindir": ".mindir", "onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 _STAGING = ".staging"
@@ -75,6 +77,7 @@ class ExportRequest:
         source_info: what was recognised in the source, for the manifest.
         force: build even what is there and unchanged.
         threads: threads of the runtimes that verify.
+        calibration: the images that quantised artifacts are calibrated on.
     """
 
     source: Artifact
@@ -85,6 +88,7 @@ class ExportRequest:
     source_info: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    calibration: CalibrationSet | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ class Step:
 def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
     """The steps that make `wanted`, sources before what is made from them.
 
-    A stage reads the float32 artifact of its source format; its recipe is added where it was not asked for.
+    A stage reads the float32 artifact of its source format, a quantising one that of its own; the recipe of what is
+    read is added where it was not asked for.
 
     Raises:
         UsageError: nothing was asked for, or it cannot be made from `source_format`.
@@ -107,39 +112,52 @@ def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
     if not wanted:
         raise UsageError("no recipe was asked for")
     bundled = recipes()
-    by_target: dict[str, dict[str, Recipe]] = {}
-    depth: dict[str, int] = {}
-    stages: dict[str, Stage] = {}
+    by_stage: dict[tuple[str, bool], dict[str, Recipe]] = {}
+    depth: dict[tuple[str, bool], int] = {}
+    stages: dict[tuple[str, bool], Stage] = {}
 
     def add(recipe: Recipe) -> None:
         if recipe.target == source_format:
             raise UsageError(f"the source is {source_format} already; --target must be something made from it")
-        stage = stages.setdefault(recipe.target, make_stage(recipe.target))
+        key = (recipe.target, recipe.precision in QUANTISED)
+        if key not in stages:
+            stages[key] = make_stage(recipe.target, recipe.precision)
+        stage = stages[key]
         if recipe.precision not in stage.precisions:
             raise UsageError(
                 f"recipe {recipe.name}: target {recipe.target} has no precision '{recipe.precision}'; "
                 f"available: {', '.join(stage.precisions)}"
             )
         if stage.source == source_format:
-            depth[recipe.target] = 0
+            depth[key] = 0
         else:
             if stage.source not in _SUFFIXES:
                 raise UsageError(f"{recipe.target} cannot be made from a {source_format}")
-            if not any(r.precision == "fp32" for r in by_target.get(stage.source, {}).values()):
+            if not any(map(_is_source, by_stage.get((stage.source, False), {}).values())):
                 add(bundled[f"{stage.source}_fp32"])
-            depth[recipe.target] = depth[stage.source] + 1
-        by_target.setdefault(recipe.target, {})[recipe.name] = recipe
+            depth[key] = depth[stage.source, False] + 1
+        by_stage.setdefault(key, {})[recipe.name] = recipe
 
     for recipe in wanted:
         add(recipe)
     steps = []
-    for target in sorted(by_target, key=lambda target: depth[target]):
-        stage = stages[target]
+    for key in sorted(by_stage, key=lambda key: depth[key]):
+        stage = stages[key]
         source = None
         if stage.source != source_format:
-            source = next(r.name for r in by_target[stage.source].values() if r.precision == "fp32")
-        steps.append(Step(stage, tuple(by_target[target].values()), source))
+            source = next(r.name for r in by_stage[stage.source, False].values() if _is_source(r))
+        steps.append(Step(stage, tuple(by_stage[key].values()), source))
     return tuple(steps)
+
+
+def needs_calibration(recipe: Recipe) -> bool:
+    """Whether a recipe's artifact can be made only with calibration images."""
+    return recipe.precision in make_stage(recipe.target, recipe.precision).calibrated
+
+
+def _is_source(recipe: Recipe) -> bool:
+    """Whether other artifacts are made from this recipe's: float32, input as the network itself takes it."""
+    return recipe.precision == "fp32" and recipe.input.get("range", "normalised") == "normalised"
 
 
 def export(request: ExportRequest, on_event: Callable[[Event], None] = lambda event: None) -> Manifest:
@@ -179,9 +197,15 @@ class _Export:
         steps = plan(self.request.recipes, self.request.source.format)
         if not self.request.images:
             raise UsageError("there is no image to verify the artifacts on; give a folder with --images")
+        for step in steps:
+            for recipe in step.recipes:
+                if self.request.calibration is None and recipe.precision in step.stage.calibrated:
+                    raise UsageError(f"{recipe.name} needs images to calibrate on; give a folder with --calibration")
         self._batches(self.request.source.input)  # a damaged image shows before the work, not after it
         with _locked(self.request.output) as staging:
             self.manifest = self._open_manifest()
+            if any(self._calibration(step, recipe) for step in steps for recipe in step.recipes):
+                self._check_calibration()
             waiting = self._build_all(steps, staging)
             for step in waiting:
                 for recipe in step.recipes:
@@ -219,10 +243,17 @@ class _Export:
     def _submit(self, pool: ThreadPoolExecutor, step: Step, staging: Path) -> Future[Any]:
         for recipe in step.recipes:
             self.on_event(Event("start", recipe.name, f"making {self._path(recipe).name}"))
-        outputs = tuple(self._output(recipe, staging) for recipe in step.recipes)
+        outputs = tuple(self._output(step, recipe, staging) for recipe in step.recipes)
         return pool.submit(step.stage.build, self.models[step.source], outputs)
 
     # -- what is there already ---------------------------------------------------------------------
+
+    def _check_calibration(self) -> None:
+        assert self.request.calibration is not None
+        spec = self.request.source.input
+        notes = check_batch(calibration_batch(self.request.calibration, spec), spec)
+        for note in (*self.request.calibration.notes, *notes):
+            self._warn(note)
 
     def _open_manifest(self) -> Manifest:
         request = self.request
@@ -281,6 +312,7 @@ class _Export:
         return tuple(missing)
 
     def _build_key(self, step: Step, recipe: Recipe) -> str:
+        calibration = self._calibration(step, recipe)
         return _digest(
             {
                 "source": self.hashes[step.source],
@@ -288,6 +320,7 @@ class _Export:
                 "input": self._input(recipe).to_dict(),
                 "labels": self.request.source.labels,
                 "packages": _versions(step.stage),
+                "calibration": None if calibration is None else calibration.to_dict(),
             }
         )
 
@@ -309,6 +342,8 @@ class _Export:
     def _path(self, recipe: Recipe) -> Path:
         single = recipe.target in ("mindir", "onnx") and recipe.precision == "fp32"
         stem = self.request.name if single else f"{self.request.name}_{recipe.precision}"
+        if self._input(recipe).range == "raw":
+            stem += "_raw"
         return self.request.output / f"{stem}{_SUFFIXES[recipe.target]}"
 
     def _artifact(self, recipe: Recipe, path: Path) -> Artifact:
@@ -320,13 +355,17 @@ class _Export:
             precision=recipe.precision,
         )
 
-    def _output(self, recipe: Recipe, staging: Path) -> StageOutput:
+    def _calibration(self, step: Step, recipe: Recipe) -> CalibrationSet | None:
+        return self.request.calibration if recipe.precision in step.stage.calibrated else None
+
+    def _output(self, step: Step, recipe: Recipe, staging: Path) -> StageOutput:
         return StageOutput(
             path=staging / self._path(recipe).name,
             precision=recipe.precision,
             input=self._input(recipe),
             labels=self.request.source.labels,
             options=recipe.options,
+            calibration=self._calibration(step, recipe),
         )
 
     # -- after a build -------------------------------------------------------------------------------------
@@ -359,6 +398,8 @@ class _Export:
                 )
             logits, info = self._run(staged)
             difference = compare(source, logits)
+            if recipe.precision in QUANTISED:
+                check_logits(source, logits, staged.path.name)
             _hold_to(recipe, difference, self.models[step.source].path.name, staged.path.name)
         except ParityError as exc:
             kept = self._move(staged, self.request.output / _REJECTED)
@@ -382,6 +423,7 @@ class _Export:
             difference=difference,
             reference_difference=compare(self._logits_of(None), logits),
             bounds=vars(recipe.bounds),
+            calibration={} if (calibration := self._calibration(step, recipe)) is None else calibration.to_dict(),
         )
         self.models[recipe.name] = artifact
         self.hashes[recipe.name] = record.files[0].sha256

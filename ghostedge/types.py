@@ -16,6 +16,8 @@ from ghostedge.errors import ArtifactError
 
 __all__ = [
     "Artifact",
+    "CalibrationImage",
+    "CalibrationSet",
     "Format",
     "InputSpec",
     "Runtime",
@@ -135,6 +137,51 @@ class Artifact:
         return (self.path,)
 
 
+@dataclass(frozen=True)
+class CalibrationImage:
+    """One image on which activation ranges are measured.
+
+    Attributes:
+        image_id: its id in the data set, as `ghostedge.data.layouts` gives it.
+        sha256: of its encoded bytes, hexadecimal.
+        encoded: its bytes as they are in the data set (JPEG or PNG).
+    """
+
+    image_id: str
+    sha256: str
+    encoded: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """The images on which a quantiser measures activation ranges, and how they were chosen.
+
+    Attributes:
+        source: the name of the folder, tar or list they come from.
+        images: in the order of their choice.
+        seed: of the choice.
+        available: how many images there were to choose from.
+        notes: what a reader of the results should know, one line each.
+    """
+
+    source: str
+    images: tuple[CalibrationImage, ...]
+    seed: int
+    available: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for the manifest; without the images' bytes."""
+        return {
+            "source": self.source,
+            "seed": self.seed,
+            "available": self.available,
+            "count": len(self.images),
+            "notes": list(self.notes),
+            "images": [{"id": image.image_id, "sha256": image.sha256} for image in self.images],
+        }
+
+
 class Runtime(Protocol):
     """One loaded model. Loading happens in the constructor, so that timing `run` times inference alone.
 
@@ -189,6 +236,7 @@ class StageOutput:
         input: the input the artifact shall have; it is embedded in the file.
         labels: class names to embed.
         options: the recipe's ``[options]`` table, for this stage alone.
+        calibration: the images to measure activation ranges on; only for precisions in `Stage.calibrated`.
     """
 
     path: Path
@@ -196,21 +244,24 @@ class StageOutput:
     input: InputSpec
     labels: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    calibration: CalibrationSet | None = None
 
 
 class Stage(Protocol):
-    """One arrow between two model formats.
+    """One arrow between two models: from one format to another, or from float to quantised.
 
     Attributes:
         source: the format it reads.
         target: the format it writes.
         precisions: the precisions it can write.
+        calibrated: those of them that need calibration images.
         packages: distributions whose versions decide what comes out (they are part of the manifest).
     """
 
     source: Format
     target: Format
     precisions: tuple[str, ...]
+    calibrated: tuple[str, ...] = ()
     packages: tuple[str, ...]
 
     def prepare(self) -> None:

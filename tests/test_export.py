@@ -187,7 +187,7 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
     def run(fault: Fault | None = None, **fields: Any) -> Manifest:
         class Stage:
-            source, target, precisions, packages = "mindir", "onnx", ("fp32",), ("onnx",)
+            source, target, precisions, calibrated, packages = "mindir", "onnx", ("fp32",), (), ("onnx",)
 
             def prepare(self) -> None: ...
 
@@ -203,7 +203,7 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
                 onnx.save(model, outputs[0].path)
                 return (open_artifact(outputs[0].path),)
 
-        monkeypatch.setattr(pipeline, "make_stage", lambda target: Stage())
+        monkeypatch.setattr(pipeline, "make_stage", lambda *_: Stage())
         monkeypatch.setattr(pipeline, "open_runtime", runtime)
         recipe = recipes()["onnx_fp32"]
         recipe = dataclasses.replace(recipe, input={**recipe.input, **fields})

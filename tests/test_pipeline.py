@@ -30,6 +30,7 @@ from ghostedge.errors import (
 from ghostedge.manifest import Manifest
 from ghostedge.pipeline import Event, ExportRequest, export, plan
 from ghostedge.recipe import recipes
+from ghostedge.stages import QUANTISED
 from ghostedge.types import Artifact, InputSpec, StageOutput
 
 WEIGHTS = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
@@ -65,6 +66,7 @@ class TinyStage:
     source: str
     target: str
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    calibrated: ClassVar[tuple[str, ...]] = ()
     packages: tuple[str, ...] = ("numpy",)
     built: ClassVar[list[str]] = []
     faults: ClassVar[dict[str, Callable[[NDArray[Any]], NDArray[Any]]]] = {}
@@ -91,7 +93,11 @@ class TinyStage:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
     sources = {"mindir": "checkpoint", "onnx": "mindir", "openvino": "onnx", "tflite": "onnx"}
-    monkeypatch.setattr(pipeline, "make_stage", lambda target: TinyStage(sources[target], target))
+
+    def make_stage(target: str, precision: str) -> TinyStage:
+        return TinyStage(target, target, QUANTISED) if precision in QUANTISED else TinyStage(sources[target], target)
+
+    monkeypatch.setattr(pipeline, "make_stage", make_stage)
     monkeypatch.setattr(pipeline, "open_runtime", TinyRuntime)
     monkeypatch.setattr(pipeline, "open_artifact", lambda path: tiny_described[path.name])
     monkeypatch.setattr(TinyStage, "built", [])
@@ -118,7 +124,18 @@ def request_(tmp_path: Path) -> ExportRequest:
     )
 
 
-ALL = ["net.mindir", "net.onnx", "net_fp16.tflite", "net_fp16.xml", "net_fp32.tflite", "net_fp32.xml"]
+ALL = [
+    "net.mindir",
+    "net.onnx",
+    "net_dynamic.tflite",
+    "net_fp16.tflite",
+    "net_fp16.xml",
+    "net_fp32.tflite",
+    "net_fp32.xml",
+    "net_int16x8.tflite",
+    "net_int8.tflite",
+    "net_int8.xml",
+]
 
 
 def test_sources_come_before_what_is_made_from_them(tiny: type[TinyStage]) -> None:
@@ -126,6 +143,26 @@ def test_sources_come_before_what_is_made_from_them(tiny: type[TinyStage]) -> No
     assert [step.stage.target for step in steps] == ["mindir", "onnx", "tflite"]
     assert [step.source for step in steps] == [None, "mindir_fp32", "onnx_fp32"]
     assert [step.stage.target for step in plan((recipes()["onnx_fp32"],), "mindir")] == ["onnx"]
+
+
+def test_a_quantised_artifact_is_made_from_the_float_one_with_normalised_input(tiny: type[TinyStage]) -> None:
+    fp32_raw = dataclasses.replace(
+        recipes()["tflite_fp32"], name="tflite_fp32_raw", input={"layout": "NHWC", "range": "raw", "dtype": "uint8"}
+    )
+    steps = plan((fp32_raw, recipes()["tflite_int8"]), "onnx")
+    assert [(step.source, [recipe.name for recipe in step.recipes]) for step in steps] == [
+        (None, ["tflite_fp32_raw", "tflite_fp32"]),
+        ("tflite_fp32", ["tflite_int8"]),
+    ]
+
+
+def test_what_must_be_calibrated_is_refused_without_images(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TinyStage, "calibrated", ("int8",))
+    with pytest.raises(UsageError, match="_int8 needs images to calibrate on; give a folder with --calibration"):
+        export(request_)
+    assert tiny.built == []
 
 
 def test_a_mindir_is_not_made_from_a_mindir(tiny: type[TinyStage]) -> None:
@@ -141,7 +178,7 @@ def test_everything_is_made_verified_and_recorded(tiny: type[TinyStage], request
     assert manifest.artifacts["tflite_fp32"].source == "net.onnx"
     assert manifest.artifacts["tflite_fp32"].difference.snr_db > 100
     assert sorted(p.name for p in request_.output.iterdir()) == sorted(
-        [*ALL, "net_fp16.bin", "net_fp32.bin", "manifest.json"]
+        [*ALL, "net_fp16.bin", "net_fp32.bin", "net_int8.bin", "manifest.json"]
     )
 
 
@@ -237,7 +274,7 @@ def test_a_stage_that_fails_does_not_stop_its_sibling(tiny: type[TinyStage], req
         export(request_)
     manifest = Manifest.read(request_.output)
     assert manifest is not None
-    assert sorted(manifest.artifacts) == ["mindir_fp32", "onnx_fp32", "openvino_fp16", "openvino_fp32"]
+    assert sorted(manifest.artifacts) == ["mindir_fp32", "onnx_fp32", "openvino_fp16", "openvino_fp32", "openvino_int8"]
 
 
 def test_nan_logits_never_pass(tiny: type[TinyStage], request_: ExportRequest) -> None:

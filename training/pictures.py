@@ -3,7 +3,8 @@
     python training/pictures.py --split validation --count 2000 --output DIR
 
 writes ``DIR/<class folder>/<split>_<index>.jpg`` (ImageNet's class-folder layout), ``DIR/labels.txt`` and
-``DIR/pictures.json`` (seed, split, versions). Killed, it continues; the same seed and versions give the same bytes.
+``DIR/pictures.json`` (seed, split, difficulty, versions). Killed, it continues; the same values of these give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ cv2.setNumThreads(1)  # one picture is too small to share
 
 #: Each split draws from a random stream of its own: SeedSequence([seed, SPLITS[split], index]).
 SPLITS = {"train": 0, "calibration": 1, "validation": 2}
-#: How hard the saved pictures are, and the training pictures in the end; see `compose`.
+#: How hard the training pictures are in the end, and the saved ones unless told otherwise; see `compose`.
 DIFFICULTY = 0.6
 #: Change it with every change of what a seed draws.
 VERSION = 1
@@ -247,7 +248,7 @@ def saved_subject(art: artwork.Artwork, split: str, index: int) -> tuple[int, in
     return label, styles[(index // len(art.classes) + label) % len(styles)]
 
 
-def saved_picture(art: artwork.Artwork, seed: int, split: str, index: int) -> Picture:
+def saved_picture(art: artwork.Artwork, seed: int, split: str, index: int, difficulty: float = DIFFICULTY) -> Picture:
     """Picture `index` of a split that is saved as JPEG: shorter side 330 to 400 pixels, longer side up to 500."""
     rng = stream(seed, split, index)
     short = int(rng.integers(330, 401))
@@ -255,7 +256,7 @@ def saved_picture(art: artwork.Artwork, seed: int, split: str, index: int) -> Pi
     height, width = (short, long) if rng.random() < 0.7 else (long, short)
     label, style = saved_subject(art, split, index)
     # The network sees 224 of 256 parts of the shorter side (Resize 256, CenterCrop 224).
-    return compose(rng, art, label, style, height, width, crop=short * 224 / 256)
+    return compose(rng, art, label, style, height, width, crop=short * 224 / 256, difficulty=difficulty)
 
 
 def jpeg_bytes(picture: Picture, quality: int) -> bytes:
@@ -285,14 +286,27 @@ def versions() -> dict[str, str]:
 
 
 def write_split(
-    art: artwork.Artwork, output: Path, split: str, count: int, seed: int, quality: int, progress: bool = False
+    art: artwork.Artwork,
+    output: Path,
+    split: str,
+    count: int,
+    seed: int,
+    quality: int,
+    difficulty: float = DIFFICULTY,
+    progress: bool = False,
 ) -> None:
     """Save `count` pictures of `split` in class folders under `output`; those already there are kept.
 
     Raises:
-        artwork.ArtworkError: `output` holds pictures of another seed, split, quality or version.
+        artwork.ArtworkError: `output` holds pictures of another seed, split, quality, difficulty or version.
     """
-    description: dict[str, Any] = {"split": split, "seed": seed, "quality": quality, "versions": versions()}
+    description: dict[str, Any] = {
+        "split": split,
+        "seed": seed,
+        "quality": quality,
+        "difficulty": difficulty,
+        "versions": versions(),
+    }
     record = output / "pictures.json"
     if record.exists():
         before = json.loads(record.read_text())
@@ -311,7 +325,7 @@ def write_split(
             continue
         path.parent.mkdir(exist_ok=True)
         partial = path.with_name(f".partial-{path.name}")
-        partial.write_bytes(jpeg_bytes(saved_picture(art, seed, split, index), quality))
+        partial.write_bytes(jpeg_bytes(saved_picture(art, seed, split, index, difficulty), quality))
         partial.replace(path)  # so a picture is there whole or not at all, and a killed run continues
         if progress and (index + 1) % 200 == 0:
             print(f"{split}: {index + 1} of {count}", file=sys.stderr)
@@ -325,11 +339,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quality", type=int, default=60, help="JPEG quality (%(default)s)")
+    parser.add_argument("--difficulty", type=float, default=DIFFICULTY, help="0, plain, to 1 (%(default)s)")
     parser.add_argument("--cache", type=Path, default=artwork.CACHE)
     args = parser.parse_args(argv)
     try:
         art = artwork.load_artwork(args.cache)
-        write_split(art, args.output, args.split, args.count, args.seed, args.quality, progress=True)
+        write_split(art, args.output, args.split, args.count, args.seed, args.quality, args.difficulty, progress=True)
     except artwork.ArtworkError as exc:
         print(f"pictures: {exc}", file=sys.stderr)
         return 1

@@ -1,14 +1,15 @@
-"""``ghostedge benchmark``: time artifacts on this machine and on devices reached by ssh."""
+"""``ghostedge benchmark``: time artifacts on this machine and on devices reached by ssh or adb."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HELP = "time artifacts on this machine, a Raspberry Pi or any device with an ssh server"
+HELP = "time artifacts on this machine, a Raspberry Pi, a phone or any device with an ssh server"
 
 EPILOG = """\
 examples:
@@ -16,11 +17,14 @@ examples:
   ghostedge benchmark --artifact build/*.tflite --device ssh:pi@raspberrypi --threads 1,2,4
   ghostedge benchmark --artifact build/model_fp32.tflite --device local --device ssh:pi@pi4 --device ssh:pi@pi5:2222
   ghostedge benchmark --artifact build/model_fp32.tflite --device ssh:pi@pi5 --sustained 30 --report latency.html
+  ghostedge benchmark --artifact build/*.tflite --device adb:R58M12ABCDE --threads 1,2,4
+  ghostedge benchmark --records latency/ --accuracy parity.json --report latency.html
 
-The device needs Python 3.9 or newer, NumPy and one runtime; --python names another Python there than python3, such as
-that of a virtual environment. A valid result takes at least 60 s a run; --quick gives a first look that is marked as
-one. A lost connection is made again; when it stays lost, the same command continues later. Records are JSON, one a run,
-in a folder of OUTPUT for each device. A phone: Termux, in it proot-distro, in it Debian with openssh-server.
+A phone (adb:SERIAL, as `adb devices` lists it) needs the demo app of android_demo/; unplugged it measures on. Any other
+device needs Python 3.9 or newer, NumPy and one runtime; --python names another Python there than python3, such as that
+of a virtual environment. A valid result takes at least 60 s a run; --quick gives a first look that is marked as one. A
+lost connection is made again; when it stays lost, the same command continues later. Records are JSON, one a run, in a
+folder of OUTPUT for each device.
 """
 
 
@@ -28,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     what = parser.add_argument_group("what to time")
     what.add_argument(
-        "--artifact", action="extend", nargs="+", type=Path, required=True, metavar="A", help=".tflite, .xml or .onnx"
+        "--artifact", action="extend", nargs="+", type=Path, default=[], metavar="A", help=".tflite, .xml or .onnx"
     )
     what.add_argument("--threads", type=_threads, default=(1,), metavar="N,N", help="one run each (default: 1)")
     what.add_argument("--xnnpack", choices=("on", "off", "both"), default="on", help="for .tflite (default: on)")
@@ -40,38 +44,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--sustained", type=float, metavar="MIN", help="go on for so many minutes and record the curve")
     how.add_argument("--resume", action="store_true", help="leave out runs whose record is already in OUTPUT (local)")
     how.add_argument("--output", type=Path, default=Path("latency"), metavar="DIR", help="folder (default: latency)")
-    how.add_argument("--report", type=Path, metavar="HTML", help="write the records as a page too")
+    page = parser.add_argument_group("report")
+    page.add_argument("--report", type=Path, metavar="HTML", help="write the records as a page too")
+    page.add_argument(
+        "--accuracy",
+        action="extend",
+        nargs="+",
+        type=Path,
+        metavar="F",
+        help="draw accuracy against latency: parity reports (.json) or ledgers (.parquet) of these artifacts",
+    )
+    page.add_argument(
+        "--records",
+        action="extend",
+        nargs="+",
+        type=Path,
+        metavar="R",
+        help="records of earlier runs, files or folders, for the page; without --artifact nothing is measured",
+    )
     where = parser.add_argument_group("where")
     where.add_argument(
-        "--device", action="append", metavar="D", help="local or ssh:USER@HOST[:PORT]; repeat for several"
+        "--device", action="append", metavar="D", help="local, ssh:USER@HOST[:PORT] or adb:SERIAL; repeat for several"
     )
-    where.add_argument("--python", metavar="P", help="the Python on the ssh devices (default: python3)")
-    where.add_argument("--identity", type=Path, metavar="KEY", help="private key (default: as ssh would choose)")
-    where.add_argument("--known-hosts", type=Path, metavar="F", help="default: ~/.ssh/known_hosts")
+    where.add_argument("--python", metavar="P", help="the Python there (ssh: python3; adb: none, but the demo app)")
+    where.add_argument("--identity", type=Path, metavar="KEY", help="ssh: private key (default: as ssh would choose)")
+    where.add_argument("--known-hosts", type=Path, metavar="F", help="ssh: default ~/.ssh/known_hosts")
+    where.add_argument("--fixed-performance", action="store_true", help="adb: at fixed clocks (Android 11 or newer)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0, or 1 when a device or a run failed; the records of the others are kept."""
-    from ghostedge.devices import BenchmarkRequest, open_device
-    from ghostedge.devices import run as benchmark
     from ghostedge.devices.base import read_record
     from ghostedge.errors import UsageError
+    from ghostedge.reports.accuracy import read_accuracies
     from ghostedge.reports.latency import write_latency_report
     from ghostedge.reports.write import check_report_path
 
+    if not args.artifact and not args.records:
+        raise UsageError("give --artifact to measure, or --records with --report for a page of earlier runs")
+    for option in ("accuracy", "records"):
+        if getattr(args, option) and not args.report:
+            raise UsageError(f"--{option} is for the page; give --report latency.html too")
     if args.report:
         check_report_path(args.report)  # before anything is measured
-    request = BenchmarkRequest(tuple(args.artifact), args.threads, args.image, tuple(_options(args)))
-    names = list(dict.fromkeys(args.device or ["local"]))
-    remote = {"python": args.python, "identity": args.identity, "known_hosts": args.known_hosts}
-    if names == ["local"] and (given := [f"--{key.replace('_', '-')}" for key, value in remote.items() if value]):
-        raise UsageError(f"{', '.join(given)}: only for --device ssh:USER@HOST")
-    devices = [open_device(name, **({} if name.partition(":")[0] == "local" else remote)) for name in names]
-    results = benchmark(devices, request, args.output, _silent if args.quiet else _show)
-    records = [(result.device, path, read_record(path)) for result in results for path in result.files]
-    errors = [(result.device, result.error) for result in results if result.error]
+    accuracies = read_accuracies(args.accuracy or ())
+    records = [(path.parent.name, path, read_record(path)) for path in _record_files(args.records or ())]
+    errors: list[tuple[str, str]] = []
+    if args.artifact:
+        measured, errors = _measure(args)
+        new = {path.resolve() for _, path in measured}
+        records = [entry for entry in records if entry[1].resolve() not in new]
+        records += [(device, path, read_record(path)) for device, path in measured]
     if args.report and records:
-        write_latency_report([(device, record) for device, _, record in records], args.report)
+        write_latency_report([(device, record) for device, _, record in records], args.report, accuracies)
     if args.json:
         found = [{"device": device, "file": str(path), **_summary(record)} for device, path, record in records]
         print(
@@ -84,6 +109,32 @@ def run(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
+def _measure(args: argparse.Namespace) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
+    """Measure on every device. Returns: (device, record's file) and (device, error)."""
+    from ghostedge.devices import BenchmarkRequest, open_device
+    from ghostedge.devices import run as benchmark
+
+    request = BenchmarkRequest(tuple(args.artifact), args.threads, args.image, tuple(_options(args)))
+    names = list(dict.fromkeys(args.device or ["local"]))
+    devices = [open_device(name, **options) for name, options in _device_options(args, names)]
+    results = benchmark(devices, request, args.output, _silent if args.quiet else _show)
+    files = [(result.device, path) for result in results for path in result.files]
+    return files, [(result.device, result.error) for result in results if result.error]
+
+
+def _record_files(paths: Sequence[Path]) -> list[Path]:
+    """The records that are named, and those in the folders that are; a folder of records has its device's name."""
+    from ghostedge.errors import UsageError
+
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(file for file in path.rglob("*.json") if not file.name.startswith(".")) if path.is_dir() else []
+        if not inside and not path.is_file():
+            raise UsageError(f"--records {path}: there is no record")
+        found += inside or [path]
+    return list(dict.fromkeys(found))
+
+
 def _threads(text: str) -> tuple[int, ...]:
     try:
         counts = tuple(sorted({int(part) for part in text.split(",")}))
@@ -92,6 +143,26 @@ def _threads(text: str) -> tuple[int, ...]:
     if not counts or counts[0] < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of thread counts such as 1,2,4")
     return counts
+
+
+#: Options of the command line -> the kinds of devices that take them.
+_TAKEN_BY = {"python": ("ssh", "adb"), "identity": ("ssh",), "known_hosts": ("ssh",), "fixed_performance": ("adb",)}
+
+
+def _device_options(args: argparse.Namespace, names: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Each device with the options that its kind takes. Raises: UsageError for one that none of them takes."""
+    from ghostedge.errors import UsageError
+
+    given = {key: value for key in _TAKEN_BY if (value := getattr(args, key))}
+    kinds = [name.partition(":")[0] for name in names]
+    for key in given:
+        if not set(kinds) & set(_TAKEN_BY[key]):
+            where = " or ".join({"ssh": "ssh:USER@HOST", "adb": "adb:SERIAL"}[kind] for kind in _TAKEN_BY[key])
+            raise UsageError(f"--{key.replace('_', '-')}: only for --device {where}")
+    return [
+        (name, {key: value for key, value in given.items() if kind in _TAKEN_BY[key]})
+        for name, kind in zip(names, kinds, strict=True)
+    ]
 
 
 def _options(args: argparse.Namespace) -> list[str]:

@@ -39,6 +39,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--limit", type=int, metavar="N", help="N images spread evenly over all (default: all)")
     data.add_argument(
+        "--allow-calibration-images",
+        action="store_true",
+        help="evaluate a quantised artifact on images that it was calibrated on as well",
+    )
+    data.add_argument(
         "--on-error",
         choices=("fail", "skip"),
         default="fail",
@@ -106,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
         workers=max((os.cpu_count() or 1) // args.threads, 1) if args.workers is None else args.workers,
         keep_logits=args.logits,
         on_error=args.on_error,
+        allow_calibration_images=args.allow_calibration_images,
         engine=engine_of(args),
     )
     names = [artifact.path.name for artifact in artifacts]

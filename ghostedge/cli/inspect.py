@@ -1,4 +1,4 @@
-"""``ghostedge inspect``: what model files hold, as a table or JSON."""
+"""``ghostedge inspect``: what model files hold, or what quantisation did to one, as a table or JSON."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ if TYPE_CHECKING:
 
     from ghostedge.description import Description
     from ghostedge.inspection import ModelSummary, Port
+    from ghostedge.quantize.explain import Explanation, LayerError
 
-HELP = "show what model files hold: operators, parameters, multiply-adds, inputs, quantisation, XNNPACK coverage"
+HELP = "show what model files hold (operators, parameters, inputs, quantisation), or what quantisation cost each layer"
 
 EPILOG = """\
 examples:
   ghostedge inspect build/ghostnetv2_1x.onnx
   ghostedge inspect build/*.tflite
   ghostedge inspect --json model.xml | jq '.models[0].macs'
+  ghostedge inspect build/ghostnetv2_1x_int8.tflite --against build/ghostnetv2_1x_fp32.tflite --report explain.html
 
 Files of any origin are read: .mindir, .onnx, .xml (OpenVINO IR) and .tflite. Nothing of the model is run, except that
 LiteRT loads a TFLite model, in a process of its own, to see how much of it XNNPACK takes.
+
+With --against, both models are run on the same images and compared layer by layer, worst first. A layer's *own* SQNR
+is that of its output against the float layer run on the quantised model's own inputs: noise of earlier layers cancels.
+The *accumulated* SQNR is that against the float model. 'Drop' is what the layer takes from the SQNR that reached it.
 """
 
 _SCHEMA_VERSION = 1
@@ -34,12 +40,23 @@ _FORMATS = {"mindir": "MindIR", "onnx": "ONNX", "openvino": "OpenVINO IR", "tfli
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     parser.add_argument("artifacts", nargs="+", type=Path, metavar="A", help=".mindir, .onnx, .xml or .tflite file")
+    explain = parser.add_argument_group("what quantisation cost (one quantised .tflite)")
+    explain.add_argument("--against", type=Path, metavar="FLOAT", help="the float .tflite that it was made from")
+    explain.add_argument("--images", type=Path, metavar="DIR", help="photos to run (default: eight of the package's)")
+    explain.add_argument("--report", type=Path, metavar="F.html", help="write every layer and a plot to a page")
+    explain.add_argument("--layers", type=int, default=15, metavar="N", help="how many layers to print (default: 15)")
+    explain.add_argument("--input-spec", type=Path, metavar="F", help="JSON that says what the models' input holds")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised, before anything is printed."""
+    from ghostedge.errors import UsageError
     from ghostedge.inspection import inspect
 
+    if args.against is not None:
+        return _explain(args)
+    if given := [f"--{name}" for name in ("images", "report", "input_spec") if getattr(args, name) is not None]:
+        raise UsageError(f"{given[0].replace('_', '-')} goes with --against, which names the float model")
     summaries = [inspect(path) for path in args.artifacts]
     if args.json:
         document = {"schema_version": _SCHEMA_VERSION, "models": [summary.to_dict() for summary in summaries]}
@@ -47,6 +64,79 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n\n".join(table(summary) for summary in summaries))
     return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from ghostedge.artifact import load_input_spec
+    from ghostedge.data.images import list_images
+    from ghostedge.errors import UsageError
+    from ghostedge.evaluation.explanation import explain_artifact
+    from ghostedge.reports.explanation import write_explanation
+    from ghostedge.reports.write import check_report_path
+
+    if len(args.artifacts) != 1:
+        raise UsageError(f"--against explains one quantised model; {len(args.artifacts)} are named")
+    if args.layers < 1:
+        raise UsageError(f"--layers is {args.layers}; it must be at least 1")
+    if args.report is not None:
+        check_report_path(args.report)
+    explanation = explain_artifact(
+        args.artifacts[0],
+        args.against,
+        () if args.images is None else list_images(args.images),
+        None if args.input_spec is None else load_input_spec(args.input_spec),
+    )
+    if args.report is not None:
+        write_explanation(explanation, args.report)
+    if args.json:
+        document = {"schema_version": _SCHEMA_VERSION, "explanation": explanation.to_dict()}
+        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print(explanation_table(explanation, args.layers))
+    return 0
+
+
+def explanation_table(explanation: Explanation, most: int) -> str:
+    """An explanation for people: the stages, then the `most` worst layers."""
+    title = f"{explanation.quantised} against {explanation.against}, {explanation.images} images"
+    stages = [f"  {name:<24} {difference}" for name, difference in explanation.stages()]
+    header = ("Layer", "Kind", "Own dB", "Accum. dB", "Drop", "Cosine", "Step", "Zero", "Saturated", "Cause")
+    layers = [layer for layer in explanation.layers if layer.own_sqnr_db is not None]
+    rows = [header, *(_layer(layer) for layer in layers[:most])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(w) if i in (0, 1, 9) else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    rest = len(layers) - most
+    notes = [f"{rest} more layers; --report or --json has all"] if rest > 0 else []
+    if explanation.unmatched:
+        notes.append(
+            f"{len(explanation.unmatched)} float activations without a partner are part of the layer after them"
+        )
+    return "\n".join([title, *stages, "", *lines, *notes])
+
+
+def _layer(layer: LayerError) -> tuple[str, ...]:
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1f}"
+
+    return (
+        layer.place,
+        layer.kind,
+        number(layer.own_sqnr_db),
+        number(layer.sqnr_db),
+        number(layer.drop_db),
+        f"{layer.cosine:.4f}",
+        layer.dtype if layer.scale is None else f"{layer.scale:.3g}",
+        "-" if layer.zero_point is None else str(layer.zero_point),
+        f"{layer.saturated:.2%}",
+        layer.cause,
+    )
 
 
 def table(summary: ModelSummary) -> str:

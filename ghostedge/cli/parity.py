@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ghostedge.evaluation.ledger import Ledger
     from ghostedge.evaluation.statistics import Verdict
+    from ghostedge.reports.beside import Beside
     from ghostedge.reports.parity import LedgerSource, ParityReport
 
 HELP = "judge ledgers against the reference's, image by image: PASS, FAIL or INCONCLUSIVE"
@@ -22,6 +23,7 @@ examples:
   ghostedge parity --reference ref.parquet --ledger int8.parquet --report parity.html
   ghostedge parity --reference ref.parquet --ledger fp16.parquet --ledger int8.parquet --max-drop 1 --json
   ghostedge parity --reference ref.parquet --ledger int8.parquet --report parity.html --data imagenet/val
+  ghostedge parity --reference ref.parquet --ledger ledgers/*.parquet --report all.html --export build --latency latency
   ghostedge parity --reference ref.parquet --ledger int8.parquet --report parity.html \\
       --attribute float=fp32.parquet --attribute weights=dynamic.parquet --attribute activations=int8.parquet
   ghostedge parity --plan --max-drop 0.5 --discordance 2
@@ -45,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare = parser.add_argument_group("what is compared")
     compare.add_argument("--reference", type=Path, metavar="R", help="the reference's ledger (.parquet)")
     compare.add_argument(
-        "--ledger", type=Path, metavar="L", action="append", nargs="+", help="a ledger to judge; several are allowed"
+        "--ledger",
+        type=Path,
+        metavar="L",
+        action="append",
+        nargs="+",
+        help="a ledger to judge (.parquet, or .jsonl of the Android demo); several are allowed",
     )
     compare.add_argument(
         "--max-drop", type=float, default=0.5, metavar="P", help="margin of top-1 accuracy in points (default: 0.5)"
@@ -61,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report", type=Path, metavar="F.html", help="HTML report; Markdown and JSON are put beside it"
     )
     report.add_argument("--data", type=Path, metavar="D", help="the images, to show flips as pictures")
+    report.add_argument(
+        "--export", type=Path, metavar="DIR", help="--output of export: show sizes and differences at export too"
+    )
+    report.add_argument("--latency", type=Path, metavar="DIR", help="--output of benchmark: show latencies too")
     report.add_argument(
         "--labels", type=Path, metavar="F", help="class names, one a line (default for 1,000: ImageNet)"
     )
@@ -86,13 +97,19 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args)
     if args.reference is None or not args.ledger:
         raise UsageError("give --reference and at least one --ledger, or --plan; see 'ghostedge parity --help'")
+    beside = None
     if args.report is not None:
+        from ghostedge.reports.beside import read_beside
         from ghostedge.reports.write import check_report_path
 
         check_report_path(args.report)
+        if args.export is not None or args.latency is not None:
+            beside = read_beside(args.export, args.latency)
+    elif given := [f"--{name}" for name in ("export", "latency") if getattr(args, name) is not None]:
+        raise UsageError(f"{' and '.join(given)}: they are shown in the report; add --report F.html")
     report = _compare(args)
     if args.report is not None:
-        _write(args, report)
+        _write(args, report, beside)
     if args.json:
         print(report.to_json(), end="")
     else:
@@ -134,11 +151,12 @@ def _compare(args: argparse.Namespace) -> ParityReport:
 
 
 def _read(path: Path) -> tuple[Ledger, LedgerSource]:
+    from ghostedge.evaluation.jsonl import read_json_lines
     from ghostedge.evaluation.ledger import read_ledger
     from ghostedge.files import sha256_file
     from ghostedge.reports.parity import LedgerSource
 
-    ledger = read_ledger(path)
+    ledger = read_json_lines(path) if path.suffix == ".jsonl" else read_ledger(path)
     name = str(ledger.metadata.model.get("file", path.name))
     return ledger, LedgerSource(name, path.name, sha256_file(path), ledger.metadata)
 
@@ -171,7 +189,7 @@ def _step(text: str) -> tuple[str, Path]:
     return choose("attribution step", name, STEPS), Path(path)
 
 
-def _write(args: argparse.Namespace, report: ParityReport) -> None:
+def _write(args: argparse.Namespace, report: ParityReport, beside: Beside | None) -> None:
     from ghostedge.reports.write import write_report
 
     pictures = {}
@@ -185,7 +203,9 @@ def _write(args: argparse.Namespace, report: ParityReport) -> None:
         pictures = thumbnails(open_dataset(args.data, NO_LABELS), wanted)
         if wanted and not pictures:
             print(f"ghostedge: {args.data} has none of the {len(set(wanted))} images to show", file=sys.stderr)
-    paths = write_report(report, args.report, class_names=_class_names(args, report), thumbnails=pictures)
+    paths = write_report(
+        report, args.report, class_names=_class_names(args, report), thumbnails=pictures, beside=beside
+    )
     _progress(args, "wrote " + ", ".join(map(str, paths)))
 
 

@@ -2,18 +2,19 @@
 
 In the folder ``files``:
 
-====================  ======================================================================================
+===================== ======================================================================================
 file                  what it is
-====================  ======================================================================================
+===================== ======================================================================================
 ``artwork_1x.ckpt``   the checkpoint: official names, gates upsampled bilinearly with aligned corners
 ``labels.txt``        its class names, one a line, in the order of the logits
 ``validation/``       JPEGs in class folders
 ``calibration/``      JPEGs in class folders, for quantisation; no image is in both
+``reference.parquet`` MindSpore's own answers on ``validation/``: the reference ledger of ``ghostedge parity``
 ``training.json``     how the checkpoint was trained and what it reaches on ``validation/``
 ``training.jsonl``    the training log, a line every 20 steps
 ``ATTRIBUTION.md``    whose artwork the images are composed of, and under which licences
 ``SHA256SUMS``        the hash of every file above, as ``sha256sum`` writes it
-====================  ======================================================================================
+===================== ======================================================================================
 
 The recipe in the folder ``training`` of the repository makes all of them.
 """
@@ -28,7 +29,16 @@ from ghostedge.data.imagenet import load_labels
 from ghostedge.errors import DatasetError
 from ghostedge.files import sha256_file
 
-__all__ = ["FILES", "demo_checkpoint", "demo_images", "demo_labels", "demo_record", "verify_demo_files"]
+__all__ = [
+    "FILES",
+    "demo_checkpoint",
+    "demo_images",
+    "demo_labels",
+    "demo_labels_file",
+    "demo_record",
+    "demo_reference",
+    "verify_demo_files",
+]
 
 #: Where the demo's files are.
 FILES = Path(__file__).resolve().parent / "files"
@@ -36,12 +46,13 @@ FILES = Path(__file__).resolve().parent / "files"
 _SUMS = "SHA256SUMS"
 
 
+_WAY_OUT = "install ghostedge again, or make it as training/README.md says"
+
+
 def _file(name: str) -> Path:
     path = FILES / name
     if not path.exists():
-        raise DatasetError(
-            f"the demo file {path} is missing; install ghostedge again, or make it as training/README.md says"
-        )
+        raise DatasetError(f"the demo file {path} is missing; {_WAY_OUT}")
     return path
 
 
@@ -55,9 +66,19 @@ def demo_images(split: Literal["validation", "calibration"]) -> Path:
     return _file(split)
 
 
+def demo_labels_file() -> Path:
+    """The file of `demo_labels`, one name a line. Raises: DatasetError where it is missing."""
+    return _file("labels.txt")
+
+
 def demo_labels() -> tuple[str, ...]:
     """The 200 class names in the order of the logits, alphabetical like the class folders. Raises: DatasetError."""
-    return load_labels(_file("labels.txt"))
+    return load_labels(demo_labels_file())
+
+
+def demo_reference() -> Path:
+    """MindSpore's ledger of the validation images, for `evaluation.ledger.read_ledger`. Raises: DatasetError."""
+    return _file("reference.parquet")
 
 
 def demo_record() -> dict[str, Any]:
@@ -66,11 +87,11 @@ def demo_record() -> dict[str, Any]:
     return record
 
 
-def verify_demo_files(folder: Path = FILES) -> int:
+def verify_demo_files(folder: Path | None = None) -> int:
     """Compare every demo file with its recorded hash.
 
     Args:
-        folder: where the files are; the installed ones unless given.
+        folder: where the files are; the installed ones where None.
 
     Returns:
         How many files were compared.
@@ -78,10 +99,13 @@ def verify_demo_files(folder: Path = FILES) -> int:
     Raises:
         DatasetError: files are missing, were changed, or do not belong there; the message names the first of them.
     """
+    folder = FILES if folder is None else folder
     try:
         lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as exc:
+        raise DatasetError(f"the demo file {folder / _SUMS} is missing; {_WAY_OUT}") from exc
     except OSError as exc:
-        raise DatasetError(f"cannot read {folder / _SUMS}: {exc.strerror}; install ghostedge again") from exc
+        raise DatasetError(f"cannot read {folder / _SUMS}: {exc.strerror}; {_WAY_OUT}") from exc
     expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     missing = [name for name in expected if not (folder / name).is_file()]
     changed = [name for name in expected if name not in missing and sha256_file(folder / name) != expected[name]]
@@ -95,5 +119,5 @@ def verify_demo_files(folder: Path = FILES) -> int:
     ):
         if names:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            raise DatasetError(f"the demo file {folder / names[0]} {what}{more}; install ghostedge again")
+            raise DatasetError(f"the demo file {folder / names[0]} {what}{more}; {_WAY_OUT}")
     return len(expected)

@@ -1,4 +1,4 @@
-"""The places where a model is timed: this machine, or one that is reached by ssh."""
+"""The places where a model is timed: this machine, or one that is reached by ssh or adb."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ __all__ = ["DEVICES", "BenchmarkRequest", "Device", "DeviceResult", "device_fold
 DEVICES: dict[str, str] = {
     "local": "ghostedge.devices.local:LocalDevice",
     "ssh": "ghostedge.devices.ssh:SshDevice",
+    "adb": "ghostedge.devices.adb:AdbDevice",
 }
 
 
 def open_device(name: str, **options: object) -> Device:
-    """The device that ``"local"`` or ``"ssh:USER@HOST[:PORT]"`` names; nothing is connected yet.
+    """The device that ``"local"``, ``"ssh:USER@HOST[:PORT]"`` or ``"adb:SERIAL"`` names; nothing is connected yet.
 
     Args:
         name: as on the command line.
-        options: for ssh: `python`, `identity`, `known_hosts`; see `SshDevice`.
+        options: for ssh `python`, `identity`, `known_hosts`, for adb `python`, `fixed_performance`; see the classes.
 
     Raises:
         UsageError: an unknown kind of device, or an address that makes no sense.

@@ -5,14 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ghostedge.errors import ArtifactError, DeviceError, GhostedgeError
+from ghostedge.files import atomic_path
 
-__all__ = ["SCHEMA", "SCRIPT", "BenchmarkRequest", "Device", "DeviceResult", "device_folder", "read_record", "run"]
+__all__ = [
+    "SCHEMA",
+    "SCRIPT",
+    "BenchmarkRequest",
+    "Device",
+    "DeviceResult",
+    "device_folder",
+    "fetch_record",
+    "read_record",
+    "run",
+]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "_benchmarks" / "edge_benchmark.py"  # the wheel carries it here
@@ -69,7 +80,7 @@ class Device(Protocol):
     """A machine that runs edge_benchmark.py.
 
     Attributes:
-        name: as on the command line, e.g. ``"ssh:pi@raspberrypi"``.
+        name: as on the command line, e.g. ``"ssh:pi@raspberrypi"`` or ``"adb:R58M12ABCDE"``.
     """
 
     name: str
@@ -124,6 +135,30 @@ def read_record(path: Path) -> dict[str, Any]:
     if version != _SCHEMA_VERSION:
         raise DeviceError(f"{path} has schema version {version}, this ghostedge reads {_SCHEMA_VERSION}")
     return record
+
+
+def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Sequence[Mapping[str, str]] = ()) -> Path:
+    """Write a record that came from a device, whole, if it is of a model that was sent.
+
+    Args:
+        content: the file's bytes as they came.
+        path: where to.
+        sha256s: of the models that were sent.
+        notes: warnings to add, each with ``code`` and ``text``: what the device itself does not know.
+
+    Raises:
+        DeviceError: it is damaged, or of another model.
+        OutputError: it cannot be written.
+    """
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+        record = read_record(partial)
+        if record["artifact"]["sha256"] not in sha256s:
+            raise DeviceError(f"{path.name} is of another model than the one sent; measure again")
+        if notes:
+            record["warnings"] = [*record["warnings"], *map(dict, notes)]
+            partial.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
+    return path
 
 
 def run(

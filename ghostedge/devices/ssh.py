@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
-import shlex
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ghostedge.devices.base import SCRIPT, BenchmarkRequest, read_record
+from ghostedge.devices.base import BenchmarkRequest, fetch_record
+from ghostedge.devices.job import Job, Log
 from ghostedge.devices.local import last_error
 from ghostedge.errors import DeviceError, UsageError
-from ghostedge.files import atomic_path, sha256_file
+from ghostedge.files import atomic_write
 from ghostedge.lazy import require
 
 __all__ = ["SshDevice"]
@@ -75,12 +74,12 @@ class SshDevice:
         self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
     ) -> tuple[Path, ...]:
         """See `Device.benchmark`."""
-        job, log = _Job(request, self._python, self._folder), _Log(progress)
+        job, log = Job(request, self._python, self._folder), Log(progress)
         give_up_s: float | None = None  # None until the device answered once: a wrong address is not tried again
         while True:
             try:
                 async with self._connected() as connection:
-                    give_up_s = time.monotonic() + self._reconnect_s
+                    give_up_s = math.inf
                     code, files = await self._go_on(connection, job, log, output, progress)
                 break
             except asyncio.CancelledError:
@@ -89,6 +88,7 @@ class SshDevice:
             except self._lost() as exc:
                 if give_up_s is None:
                     raise
+                give_up_s = min(give_up_s, time.monotonic() + self._reconnect_s)  # from the loss on
                 if time.monotonic() > give_up_s:
                     raise DeviceError(
                         f"{self.name}: the connection is lost; what was started goes on there, and the same command "
@@ -103,7 +103,7 @@ class SshDevice:
         return files
 
     async def _go_on(
-        self, connection: Any, job: _Job, log: _Log, output: Path, progress: Callable[[str], None]
+        self, connection: Any, job: Job, log: Log, output: Path, progress: Callable[[str], None]
     ) -> tuple[int, tuple[Path, ...]]:
         """All steps, each of which finds what is done already: the script's exit code and the records."""
         async with connection.start_sftp_client() as sftp:
@@ -195,7 +195,7 @@ class SshDevice:
 
     # -- the job ------------------------------------------------------------------------------------------------------
 
-    async def _prepare(self, connection: Any, sftp: Any, job: _Job, progress: Callable[[str], None]) -> None:
+    async def _prepare(self, connection: Any, sftp: Any, job: Job, progress: Callable[[str], None]) -> None:
         """Carry what is not there yet; what came over a connection that was lost is kept."""
         found = await self._run(connection, f"{job.python} -c 'import sys; print(*sys.version_info[:2])'")
         if found.exit_status != 0:
@@ -253,7 +253,7 @@ class SshDevice:
                     await target.write(block)
         await sftp.posix_rename(partial, remote)
 
-    async def _start(self, connection: Any, sftp: Any, job: _Job) -> None:
+    async def _start(self, connection: Any, sftp: Any, job: Job) -> None:
         """Start the script, detached, unless it runs or has finished."""
         if await self._size(sftp, f"{job.folder}/exit_code") is not None:
             return
@@ -268,13 +268,13 @@ class SshDevice:
             "$s nohup sh run.sh >/dev/null 2>&1 </dev/null & sleep 0.2",
         )
 
-    async def _is_running(self, connection: Any, job: _Job) -> bool:
+    async def _is_running(self, connection: Any, job: Job) -> bool:
         # A process id may be another program's after the device was started anew.
         check = 'kill -0 "$p" && { [ ! -r "/proc/$p/cmdline" ] || grep -q run.sh "/proc/$p/cmdline"; }'
         done = await self._run(connection, f'p="$(cat {job.folder}/pid)" && {check}')
         return bool(done.exit_status == 0)
 
-    async def _follow(self, connection: Any, sftp: Any, job: _Job, log: _Log) -> int:
+    async def _follow(self, connection: Any, sftp: Any, job: Job, log: Log) -> int:
         """Wait for the end, showing what the script says. Over sftp: nothing is started on the device for it."""
         log.begin()
         heard, pause_s = time.monotonic(), _FIRST_POLL_S
@@ -302,7 +302,7 @@ class SshDevice:
             return b""
         return content
 
-    async def _fetch(self, sftp: Any, job: _Job, output: Path) -> tuple[Path, ...]:
+    async def _fetch(self, sftp: Any, job: Job, output: Path) -> tuple[Path, ...]:
         """Bring every record here, whole, and see that it is of a model that was sent."""
         files = []
         try:
@@ -314,17 +314,13 @@ class SshDevice:
                 continue
             path = output / name
             content = await self._read(sftp, f"{job.folder}/records/{name}")
-            with atomic_path(path) as partial:
-                partial.write_bytes(content)
-                if path.suffix == ".json":
-                    record = read_record(partial)
-                    if record["artifact"]["sha256"] not in job.sha256s:
-                        raise DeviceError(f"{self.name}: {name} is of another model than the one sent; measure again")
             if path.suffix == ".json":
-                files.append(path)
+                files.append(fetch_record(content, path, job.sha256s))
+            else:
+                atomic_write(path, content)
         return tuple(files)
 
-    async def _stop(self, job: _Job) -> None:
+    async def _stop(self, job: Job) -> None:
         """End the script on the device; its finished records stay there and the next call goes on."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CONNECT_S), self._connected() as connection:
@@ -333,68 +329,6 @@ class SshDevice:
 
 class _UnreachableError(DeviceError):
     """The device does not answer: before the first connection an error, later worth another try."""
-
-
-class _Job:
-    """The files of one request and where they go on the device."""
-
-    def __init__(self, request: BenchmarkRequest, python: str, folder: str) -> None:
-        self.python = python
-        sha256s = {file: sha256_file(file) for file in (SCRIPT, *request.files())}
-        self.sha256s = {sha256s[file] for file in request.artifacts}
-        digest = hashlib.sha256()
-        digest.update(json.dumps([python, request.threads, request.options]).encode())
-        for sha256 in sha256s.values():
-            digest.update(sha256.encode())
-        self.folder = f"{folder}/{digest.hexdigest()[:16]}"
-        # Weights lie beside their .xml under their own names; two models may have one name, so each has a folder.
-        places = {SCRIPT: SCRIPT.name}
-        for file in request.artifacts:
-            places[file] = f"files/{sha256s[file][:12]}/{file.name}"
-            if file.suffix == ".xml":
-                weights = file.with_suffix(".bin")
-                places[weights] = f"files/{sha256s[file][:12]}/{weights.name}"
-        if request.image:
-            places[request.image] = f"files/{sha256s[request.image][:12]}/{request.image.name}"
-        self.files = {file: f"{self.folder}/{place}" for file, place in places.items()}
-        image = places[request.image] if request.image else None
-        self._arguments = request.arguments([places[path] for path in request.artifacts], image, "records")
-
-    def runner(self) -> str:
-        """A shell script that runs the benchmark and leaves its exit code when it is through."""
-        resume = [] if "--resume" in self._arguments else ["--resume"]
-        command = shlex.join([SCRIPT.name, *self._arguments, *resume])
-        return (
-            "echo $$ > pid\n"
-            f"{self.python} {command} > table.txt 2> log.txt\n"
-            "echo $? > exit_code.partial && mv exit_code.partial exit_code\n"
-        )
-
-
-class _Log:
-    """The lines of the script's log that have come; each is shown once, over however many connections."""
-
-    def __init__(self, progress: Callable[[str], None]) -> None:
-        self.lines: list[str] = []
-        self.offset = 0
-        self._progress = progress
-        self._seen: set[str] = set()
-        self._rest = b""
-
-    def begin(self) -> None:
-        """Read from the first byte: after a lost connection or a restart of the device."""
-        self.lines, self.offset, self._rest = [], 0, b""
-
-    def feed(self, data: bytes) -> bool:
-        """Take what came after `offset`; whether there was anything."""
-        self.offset += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in (raw.decode(errors="replace").rstrip() for raw in lines):
-            self.lines.append(line)
-            if line.startswith("[") and line not in self._seen:
-                self._seen.add(line)
-                self._progress(line)
-        return bool(data)
 
 
 def _split_port(place: str) -> tuple[str, int | None]:

@@ -39,6 +39,7 @@ from ghostedge.evaluation.ledger import (
     write_rows,
 )
 from ghostedge.evaluation.local import LocalEngine
+from ghostedge.evaluation.overlap import calibration_images, refuse_known
 from ghostedge.evaluation.worker import About, Failure, Job, ModelSetup, Result, Task
 from ghostedge.files import PARTIAL_PREFIX, output_error, sha256_file
 from ghostedge.lazy import choose, require
@@ -105,6 +106,7 @@ class Options:
         keep_logits: keep whole logits (float16) in the ledger.
         on_error: ``"fail"``: name the images that cannot be read and make no ledger; ``"skip"``: give them a row with
             the reason, which counts as a wrong answer.
+        allow_calibration_images: evaluate an artifact on images that it was calibrated on as well.
         engine: makes the engine from a job; None for worker processes on this machine.
     """
 
@@ -113,6 +115,7 @@ class Options:
     decode_threads: int = 1
     keep_logits: bool = False
     on_error: Literal["fail", "skip"] = "fail"
+    allow_calibration_images: bool = False
     engine: Callable[[Job], Engine] | None = None
 
 
@@ -226,7 +229,7 @@ def evaluate(
 
     Raises:
         DatasetError: images cannot be read and ``on_error`` is ``"fail"`` (the other rows are kept for the next run);
-            labels that the models do not have.
+            labels that the models do not have; images that an artifact was calibrated on.
         GhostedgeError: a model cannot be loaded or run, or a worker was lost.
         OutputError: a part or a ledger cannot be written; what was written before stays.
         MissingExtraError: pyarrow or a runtime is not installed.
@@ -235,7 +238,10 @@ def evaluate(
         raise UsageError(f"--workers {options.workers}: at least 1 is needed")
     require("pyarrow.parquet", "evaluate")  # a missing package shows now, not when the first part is written
     chosen = spread(dataset.image_ids, options.limit)
-    job = Job(dataset, tuple(subject.setup for subject in subjects), options.keep_logits, options.decode_threads)
+    setups = tuple(subject.setup for subject in subjects)
+    calibration = {} if options.allow_calibration_images else calibration_images(s.artifact for s in setups)
+    refuse_known(dataset, chosen, calibration)
+    job = Job(dataset, setups, options.keep_logits, options.decode_threads, calibration)
     largest = max(subject.setup.batch for subject in subjects)
     size = largest * -(-_TASK_IMAGES // largest)
     workers = min(options.workers, -(-len(chosen) // size))

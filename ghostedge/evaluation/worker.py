@@ -22,6 +22,7 @@ from ghostedge.data.layouts import Dataset
 from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.ledger import Rows, rows_of_logits
+from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
 from ghostedge.types import Artifact, InputSpec, Runtime
 
@@ -58,12 +59,14 @@ class Job:
         models: what to run.
         keep_logits: whether rows carry whole logits.
         decode_threads: how many images are decoded at a time.
+        calibration: images that must not be among those evaluated, see `ghostedge.evaluation.overlap`.
     """
 
     dataset: Dataset
     models: tuple[ModelSetup, ...]
     keep_logits: bool = False
     decode_threads: int = 1
+    calibration: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,9 @@ class Worker:
     def _crop(self, index: int, geometries: set[_Geometry]) -> dict[_Geometry, NDArray[np.uint8]] | str:
         """The image in every geometry, or why it cannot be read."""
         try:
-            image = decode(self._job.dataset.read(int(index)))
+            encoded = self._job.dataset.read(int(index))
+            refuse_same(str(self._job.dataset.image_ids[index]), encoded, self._job.calibration)
+            image = decode(encoded)
             return {geometry: resize_and_crop(image, self._geometries[geometry]) for geometry in geometries}
         except ImageError as exc:
             return str(exc)

@@ -11,7 +11,7 @@ from ghostedge.inspection.summary import ModelSummary, Port, Weights
 from ghostedge.lazy import resolve
 from ghostedge.types import Format
 
-__all__ = ["ModelSummary", "Port", "Weights", "inspect"]
+__all__ = ["ModelSummary", "Port", "Weights", "inspect", "operator_macs"]
 
 #: Format -> the function that reads it.
 _READERS: dict[Format | None, str] = {
@@ -41,3 +41,23 @@ def inspect(path: Path) -> ModelSummary:
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror or exc}") from exc
     return dataclasses.replace(summary, description=description)
+
+
+#: Format -> the function that counts its operators' multiply-accumulates.
+_MACS: dict[Format | None, str] = {
+    "openvino": "ghostedge.inspection.openvino:openvino_macs",
+    "tflite": "ghostedge.inspection.tflite:tflite_macs",
+}
+
+
+def operator_macs(path: Path) -> dict[str, int]:
+    """Multiply-accumulates an image of each operator with weights: by its name (OpenVINO IR), by its output's (TFLite).
+
+    Raises:
+        ArtifactError: damaged, or a format whose operators have no names to go by.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind not in _MACS:
+        raise ArtifactError(f"{path}: operators are counted one by one in OpenVINO IR and TFLite only")
+    counted: dict[str, int] = resolve(_MACS[kind])(path)
+    return counted

@@ -38,6 +38,16 @@ def inspect_openvino(path: Path) -> ModelSummary:
         raise ArtifactError(f"{path} is damaged ({type(exc).__name__}: {exc}); export it again") from exc
 
 
+def openvino_macs(path: Path) -> dict[str, int]:
+    """See `ghostedge.inspection.operator_macs`."""
+    try:
+        layers = ET.parse(path).getroot().findall("./layers/layer")
+        counted = {layer.attrib["name"]: _macs(layer) for layer in layers}
+    except (ET.ParseError, KeyError, ValueError, IndexError) as exc:
+        raise ArtifactError(f"{path} is not OpenVINO IR, or not a whole one ({exc}); export it again") from exc
+    return {name: count for name, count in counted.items() if count}
+
+
 def _summary(path: Path, root: ET.Element, weights: Path) -> ModelSummary:
     layers = root.findall("./layers/layer")
     size = weights.stat().st_size

@@ -45,6 +45,14 @@ def inspect_tflite(path: Path) -> ModelSummary:
     )
 
 
+def tflite_macs(path: Path) -> dict[str, int]:
+    """See `ghostedge.inspection.operator_macs`."""
+    model = unpack(path.read_bytes(), str(path))
+    graph = model.subgraphs[0]
+    counted = {text(graph.tensors[o.outputs[0]].name): _macs(model, graph, o) for o in graph.operators}
+    return {name: count for name, count in counted.items() if count}
+
+
 def _port(tensor: Any) -> Port:
     shape = ints(tensor.shapeSignature) or ints(tensor.shape)
     quantisation = tensor.quantization

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
+from ghostedge.evaluation.statistics import Proportion
 from ghostedge.files import atomic_write
-from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
-from ghostedge.reports.page import Markup, element, figure, join, page, table
+from ghostedge.reports.latency_plots import (
+    Curve,
+    LatencyRow,
+    TradeOff,
+    curve_plot,
+    front,
+    latency_plot,
+    trade_off_plot,
+)
+from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
 from ghostedge.reports.plots import responsive
-from ghostedge.reports.write import check_report_path
 
-__all__ = ["latency_html", "write_latency_report"]
+__all__ = ["device_section", "latency_html", "write_latency_report"]
 
 Record = Mapping[str, Any]
 
@@ -32,22 +43,25 @@ _HEADER = (
 _NUMERIC = range(2, 9)
 
 
-def write_latency_report(records: Sequence[tuple[str, Record]], path: Path) -> Path:
+def write_latency_report(
+    records: Sequence[tuple[str, Record]], path: Path, accuracies: Mapping[str, Proportion] | None = None
+) -> Path:
     """Write the page, whole or not at all.
 
     Args:
         records: the device as it was named, and a latency record of it.
         path: the HTML file.
+        accuracies: top-1 accuracy by the model's sha256 (`ghostedge.reports.accuracy.read_accuracies`).
 
     Raises:
         UsageError: `path` does not end in ``.html``.
         OutputError: it cannot be written.
     """
-    atomic_write(check_report_path(path), latency_html(records))
+    atomic_write(check_report_path(path), latency_html(records, accuracies or {}))
     return path
 
 
-def latency_html(records: Sequence[tuple[str, Record]]) -> str:
+def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[str, Proportion] | None = None) -> str:
     """The whole page; devices in the order of their first record, records in theirs."""
     devices = list(dict.fromkeys(device for device, _ in records))
     valid = sum(bool(record["valid"]) for _, record in records)
@@ -63,13 +77,20 @@ def latency_html(records: Sequence[tuple[str, Record]]) -> str:
             element("p", lead, class_="lead"),
         ]
     )
-    sections = [_device(name, [record for device, record in records if device == name]) for name in devices]
+    sections = [
+        device_section(name, [record for device, record in records if device == name], accuracies or {})
+        for name in devices
+    ]
     return page("Latency report", join([top, *sections]))
 
 
-def _device(name: str, records: Sequence[Record]) -> Markup:
+def device_section(
+    name: str, records: Sequence[Record], accuracies: Mapping[str, Proportion] = MappingProxyType({})
+) -> Markup:
+    """Everything about one device, under the heading `name`: its facts, every run, the plots, what spoils a number."""
+    short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
     rows = [
-        LatencyRow(_label(record), latency["p50"], latency["p90"], latency["p99"], record["valid"])
+        LatencyRow(_label(record, short), latency["p50"], latency["p90"], latency["p99"], record["valid"])
         for record in records
         for latency in [record["latency_ms"]]
     ]
@@ -81,10 +102,68 @@ def _device(name: str, records: Sequence[Record]) -> Markup:
         _facts(records[0]),
         table(_HEADER, [_row(record) for record in records], caption="Every run", numeric=_NUMERIC),
         figure(drawing, legend),
+        *_trade_off(records, accuracies),
         *(_notes(record) for record in records),
         *(_split(record) for record in records if record["split_ms"]),
         *_sustained(records),
     )
+
+
+def _trade_off(records: Sequence[Record], accuracies: Mapping[str, Proportion]) -> list[Markup]:
+    """Accuracy against latency of the models whose accuracy is known: each with its fastest setting."""
+    if not accuracies:
+        return []
+    fastest: dict[str, Record] = {}
+    for record in records:
+        sha256 = record["artifact"]["sha256"] if record["artifact"] else ""
+        best = fastest.get(sha256)
+        if sha256 in accuracies and (best is None or _rank(record) < _rank(best)):
+            fastest[sha256] = record
+    heading = element("h3", "Accuracy against latency")
+    unknown = sorted(
+        {
+            record["artifact"]["file"]
+            for record in records
+            if record["artifact"] and record["artifact"]["sha256"] not in accuracies
+        }
+    )
+    left_out = [element("p", f"No accuracy was given of: {', '.join(unknown)}.", class_="note")] if unknown else []
+    if not fastest:
+        return [heading, *left_out]
+    short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
+    points = [
+        TradeOff(_label(r, short), r["latency_ms"]["p50"], a.percent, a.low_percent, a.high_percent, r["valid"])
+        for sha256, r in sorted(fastest.items(), key=lambda item: item[1]["latency_ms"]["p50"])
+        for a in [accuracies[sha256]]
+    ]
+    unbeaten = front(points)
+    rows = [
+        [
+            f"{number}. {point.label}",
+            f"{point.p50_ms:.2f}",
+            f"{point.percent:.2f}",
+            f"{point.low_percent:.2f}–{point.high_percent:.2f}",
+            "yes" if point in unbeaten else "no: another one is as fast and more accurate, or as accurate and faster",
+        ]
+        for number, point in enumerate(points, start=1)
+    ]
+    images = next(iter(accuracies.values())).images
+    head = ("Model, at its fastest setting", "p50 (ms)", "Top-1 (%)", "95% interval", "On the front")
+    return [
+        heading,
+        figure(
+            responsive(partial(trade_off_plot, points)),
+            f"Up is more accurate ({images:,} images; bars: 95% intervals), left is faster. Dashed: the best that can "
+            "be had at each latency. Hollow: the latency is not valid.",
+        ),
+        table(head, rows, caption="Accuracy and latency", numeric=(1, 2, 3)),
+        *left_out,
+    ]
+
+
+def _rank(record: Record) -> tuple[bool, float]:
+    """Valid numbers before others, then by the median."""
+    return not record["valid"], record["latency_ms"]["p50"]
 
 
 def _facts(record: Record) -> Markup:
@@ -106,9 +185,22 @@ def _facts(record: Record) -> Markup:
     return element("dl", *(part for term, text in facts if text for part in (element("dt", term), element("dd", text))))
 
 
-def _label(record: Record) -> str:
+def _short_names(files: Sequence[str]) -> dict[str, str]:
+    """File name -> what tells it apart from the others: a plot has no room for what all of them share."""
+    names = sorted(set(files))
+    if len(names) < 2:
+        return {}
+    parts = [re.split(r"(?<=[_-])", PurePosixPath(name).stem) for name in names]
+    same = takewhile(lambda column: len(set(column)) == 1, zip(*(each[:-1] for each in parts), strict=False))
+    cut = sum(len(column[0]) for column in same)
+    suffixes = {PurePosixPath(name).suffix for name in names}
+    return {name: (PurePosixPath(name).stem if len(suffixes) == 1 else name)[cut:] for name in names}
+
+
+def _label(record: Record, short: Mapping[str, str] | None = None) -> str:
     settings, artifact = record["settings"], record["artifact"]
     name = artifact["file"] if artifact else "null"
+    name = (short or {}).get(name, name)
     threads = "1 thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
     return f"{name}, {threads}" + (", no XNNPACK" if settings["xnnpack"] is False else "")
 

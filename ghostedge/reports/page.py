@@ -6,9 +6,12 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from pathlib import Path
 from string import Template
 
-__all__ = ["Markup", "breakable", "element", "figure", "join", "page", "table"]
+from ghostedge.errors import UsageError
+
+__all__ = ["Markup", "breakable", "check_report_path", "element", "figure", "join", "page", "table"]
 
 
 class Markup(str):
@@ -95,6 +98,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str,
 def figure(drawing: Markup, caption: str) -> Markup:
     """A plot with its caption."""
     return element("figure", drawing, element("figcaption", caption))
+
+
+def check_report_path(path: Path) -> Path:
+    """`path` itself. Raises: UsageError where it does not end in ``.html``: a file beside it could replace it."""
+    if path.suffix not in (".html", ".htm"):
+        raise UsageError(f"--report {path} does not end in .html; the Markdown and the JSON are written beside it")
+    return path
 
 
 def page(title: str, body: Markup) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ghostedge.evaluation.attribution import STEPS, Attribution
 from ghostedge.evaluation.parity import ParityResult
 from ghostedge.evaluation.statistics import Calibration
+from ghostedge.reports.beside import Beside, artifacts_section, latency_sections
 from ghostedge.reports.page import Markup, breakable, element, figure, join, page, table
 from ghostedge.reports.parity import Comparison, LedgerSource, ParityReport, explain, headline
 from ghostedge.reports.plots import (
@@ -48,21 +49,31 @@ _KINDS = {"loss": "loss", "gain": "gain", "other": "both wrong"}
 _BASES = {"top5_float32": "best five classes", "all_float16": "all classes (float16)"}
 
 
-def parity_html(report: ParityReport, class_names: Sequence[str], thumbnails: Mapping[str, str]) -> str:
+def parity_html(
+    report: ParityReport,
+    class_names: Sequence[str],
+    thumbnails: Mapping[str, str],
+    beside: Beside | None = None,
+) -> str:
     """The whole page.
 
     Args:
         report: what to show.
         class_names: in the order of the logits; empty where unknown.
         thumbnails: image id -> ``data:`` address of a small picture.
+        beside: size, difference at export and latency of the artifacts, to be shown too; None for none.
     """
-    sections = [_top(report)]
+    sections = [_top(report, beside)]
+    if beside is not None:
+        sections.append(artifacts_section(report, beside))
     if report.attribution is not None:
         sections.append(_attribution(report.attribution, report.reference.name))
     sections += [
         _artifact(comparison, report.reference.name, place, class_names, thumbnails)
         for place, comparison in enumerate(report.comparisons)
     ]
+    if beside is not None:
+        sections += latency_sections(beside)
     sections += [_method(report), _appendix(report)]
     return page(f"Parity: {headline(report)}", join(sections))
 
@@ -82,7 +93,7 @@ def _small(main: str, below: str) -> Markup:
 # -- The answer ---------------------------------------------------------------------------------------------
 
 
-def _top(report: ParityReport) -> Markup:
+def _top(report: ParityReport, beside: Beside | None) -> Markup:
     first = report.comparisons[0].result
     runtime = report.reference.metadata.runtime
     found = [comparison.result.verdict for comparison in report.comparisons]
@@ -105,6 +116,10 @@ def _top(report: ParityReport) -> Markup:
     links = [(f"artifact-{i}", comparison.source.name) for i, comparison in enumerate(report.comparisons)]
     if report.attribution is not None:
         links.insert(0, ("attribution", "Where the drop comes from"))
+    if beside is not None:
+        links.insert(0, ("artifacts", "Every artifact"))
+    if beside is not None and beside.latencies:
+        links.append(("latency", "Latency"))
     links += [("method", "How to read this"), ("provenance", "Provenance")]
     return join(
         [

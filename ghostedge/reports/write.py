@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ghostedge.errors import UsageError
 from ghostedge.files import atomic_write
+from ghostedge.reports.beside import Beside
+from ghostedge.reports.page import check_report_path
 from ghostedge.reports.parity import ParityReport
 from ghostedge.reports.parity_html import parity_html
 from ghostedge.reports.parity_markdown import parity_markdown
 
 __all__ = ["check_report_path", "write_report"]
-
-
-def check_report_path(path: Path) -> Path:
-    """`path` itself. Raises: UsageError where it does not end in ``.html``, so that the other two could replace it."""
-    if path.suffix not in (".html", ".htm"):
-        raise UsageError(f"--report {path} does not end in .html; the Markdown and the JSON are written beside it")
-    return path
 
 
 def write_report(
@@ -27,6 +21,7 @@ def write_report(
     *,
     class_names: Sequence[str] = (),
     thumbnails: Mapping[str, str] | None = None,
+    beside: Beside | None = None,
 ) -> tuple[Path, Path, Path]:
     """Write the report as HTML, and under the same name as Markdown and JSON; each whole or not at all.
 
@@ -35,6 +30,7 @@ def write_report(
         path: the HTML file.
         class_names: in the order of the logits; empty where unknown.
         thumbnails: image id -> ``data:`` address of a small picture.
+        beside: what the HTML shows beside the accuracies.
 
     Returns:
         The paths of HTML, Markdown and JSON.
@@ -45,7 +41,7 @@ def write_report(
     """
     paths = (check_report_path(path), path.with_suffix(".md"), path.with_suffix(".json"))
     contents = (
-        parity_html(report, class_names, thumbnails or {}),
+        parity_html(report, class_names, thumbnails or {}, beside),
         parity_markdown(report, class_names),
         report.to_json(),
     )

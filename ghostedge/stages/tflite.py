@@ -24,9 +24,10 @@ from ghostedge.stages.rewrites import REWRITES
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
+from ghostedge.tflite.raw_input import take_raw
 from ghostedge.types import Artifact, Format, StageOutput
 
-__all__ = ["TFLiteStage"]
+__all__ = ["TFLiteStage", "check_input", "finish"]
 
 _WORKER = "ghostedge.stages._onnx2tf"
 _OPTIONS = ("xnnpack", "rewrites")
@@ -56,6 +57,7 @@ class TFLiteStage:
     source: Format = "onnx"
     target: Format = "tflite"
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    calibrated: tuple[str, ...] = ()
     packages: tuple[str, ...] = (
         "onnx2tf",
         "tensorflow",
@@ -96,9 +98,15 @@ class TFLiteStage:
             raw = {output.precision: worker.directory / f"{output.precision}.tflite" for output in outputs}
             rewrites = {output.precision: _rewrites(output) for output in outputs}
             reply = worker.convert(source.path, raw, rewrites)
-            return tuple(_finish(source, output, raw[output.precision], reply) for output in outputs)
+            return tuple(self._finish(source, output, raw[output.precision], reply) for output in outputs)
         finally:
             self.close()
+
+    def _finish(self, source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
+        model = unpack(raw.read_bytes(), output.path.name)
+        if output.input.range == "raw":
+            take_raw(model, output.input)
+        return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
 
 
 def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
@@ -108,11 +116,7 @@ def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
         choose("option of target tflite", option, _OPTIONS)
     choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), _XNNPACK)
     _rewrites(output)
-    if output.input != dataclasses.replace(source.input, layout="NHWC"):
-        raise ConvertError(
-            f"cannot make {output.path.name}: its input must be that of {source.path.name} in NHWC layout "
-            f"({source.input}), not {output.input}"
-        )
+    check_input(output, source)
 
 
 def _rewrites(output: StageOutput) -> tuple[str, ...]:
@@ -123,33 +127,56 @@ def _rewrites(output: StageOutput) -> tuple[str, ...]:
     return tuple(choose("rewrite", str(name), REWRITES) for name in names)
 
 
-def _finish(source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
-    """Embed the metadata, check what the stage promises, and put the file in its place."""
-    name = output.path.name
-    model = unpack(raw.read_bytes(), name)
+def check_input(output: StageOutput, source: Artifact) -> None:
+    """Raise ConvertError unless the output's input is the source's, in NHWC layout, normalised or raw."""
+    wanted = dataclasses.replace(source.input, layout="NHWC")
+    if output.input not in (wanted, dataclasses.replace(wanted, range="raw", dtype="uint8")):
+        raise ConvertError(
+            f"cannot make {output.path.name}: its input must be that of {source.path.name} in NHWC layout, "
+            f"normalised float32 or raw uint8 ({source.input}), not {output.input}"
+        )
+
+
+def finish(
+    model: Any, output: StageOutput, source: Path, names: tuple[str, str], order_dependent: bool = False
+) -> Artifact:
+    """Embed the metadata, check that a model is as fast as its recipe wants it, and put the file in its place.
+
+    Args:
+        model: unpacked, changed in place.
+        output: where it shall be and what it is.
+        source: what it was made from, for messages.
+        names: of the input and of the output tensor.
+        order_dependent: the source itself needs a feature map in another order, so that a transpose is no fault.
+
+    Raises:
+        ConvertError: LiteRT cannot run it, or it is not wholly on XNNPACK.
+        OutputError: the file cannot be written.
+    """
     transposes = spatial_transposes(model)
+    calibration = {image.image_id: image.sha256 for image in output.calibration.images} if output.calibration else {}
     data = embed(
         model,
-        Description(output.input, output.labels, output.precision),
+        Description(output.input, output.labels, output.precision, calibration),
         name=output.path.stem,
-        input_name=reply.input,
-        output_name=reply.output,
+        input_name=names[0],
+        output_name=names[1],
     )
     with atomic_path(output.path) as partial:
         partial.write_bytes(data)
         try:
             covered = coverage(partial)
         except ArtifactError as exc:
-            raise ConvertError(f"LiteRT cannot run what onnx2tf made of {source.path}: {exc}") from exc
+            raise ConvertError(f"LiteRT cannot run what was made of {source}: {exc}") from exc
         problems = []
         if not covered.whole:
             outside = ", ".join(sorted(set(covered.outside))) or "none"
             problems.append(f"XNNPACK runs it in {covered.partitions} partitions, operators left out: {outside}")
-        if transposes and not reply.order_dependent:
+        if transposes and not order_dependent:
             problems.append(f"{len(transposes)} layout transpose(s) of feature maps, the first makes {transposes[0]}")
         if problems and output.options.get("xnnpack", "require") == "require":
             raise ConvertError(
-                f"{name} would be slow: {'; '.join(problems)}; "
+                f"{output.path.name} would be slow: {'; '.join(problems)}; "
                 'set xnnpack = "report" in the [options] of its recipe to accept it'
             )
     return Artifact(output.path, "tflite", output.input, output.labels, output.precision)

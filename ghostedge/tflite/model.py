@@ -10,6 +10,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
 
@@ -65,13 +67,27 @@ def ints(vector: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def pack(model: Any) -> bytes:
-    """The flatbuffer of a ``ModelT``, every buffer's data beginning at a multiple of 16 bytes."""
+    """The flatbuffer of a ``ModelT``.
+
+    Every buffer's data begins at a multiple of 16 bytes; data that no tensor and no metadata refers to is left out;
+    equal zero points are written once for all tensors (8 bytes a channel, and nearly all are zero).
+    """
     flatbuffers = require("flatbuffers", "export")
     schema = require("ai_edge_litert.schema_py_generated", "tflite")
+    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     builder = flatbuffers.Builder(size + size // 8 + 65536)
     for buffer in model.buffers:
         buffer.Pack = functools.partial(_pack_buffer, schema, buffer)
+    shared: dict[bytes, int] = {}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.quantization is not None and tensor.quantization.details is None:
+                tensor.quantization.Pack = functools.partial(_pack_quantisation, schema, tensor.quantization, shared)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 
@@ -89,6 +105,27 @@ def _pack_buffer(schema: Any, buffer: Any, builder: Any) -> int:
     if data is not None:
         schema.BufferAddData(builder, data)
     table: int = schema.BufferEnd(builder)
+    return table
+
+
+def _pack_quantisation(schema: Any, parameters: Any, shared: dict[bytes, int], builder: Any) -> int:
+    """``QuantizationParametersT.Pack``, but equal zero points share one vector. Returns: the offset of the table."""
+    vectors: dict[str, int] = {}
+    for name, dtype in (("Min", "<f4"), ("Max", "<f4"), ("Scale", "<f4"), ("ZeroPoint", "<i8")):
+        values = getattr(parameters, name[0].lower() + name[1:])
+        if values is None:
+            continue
+        array = np.asarray(values, dtype)
+        key = array.tobytes()
+        if name != "ZeroPoint":
+            vectors[name] = builder.CreateNumpyVector(array)
+        else:
+            vectors[name] = shared[key] if key in shared else shared.setdefault(key, builder.CreateNumpyVector(array))
+    schema.QuantizationParametersStart(builder)
+    for name, offset in vectors.items():
+        getattr(schema, f"QuantizationParametersAdd{name}")(builder, offset)
+    schema.QuantizationParametersAddQuantizedDimension(builder, parameters.quantizedDimension)
+    table: int = schema.QuantizationParametersEnd(builder)
     return table
 
 

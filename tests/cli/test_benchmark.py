@@ -11,6 +11,7 @@ import pytest
 
 from ghostedge.cli import benchmark
 from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.files import sha256_file
 from tests.devices.conftest import TINY, Server, server  # noqa: F401  (a fixture)
 
 
@@ -99,7 +100,12 @@ def test_a_page_of_all_records(tmp_path: Path) -> None:
         (["--artifact", "missing.tflite"], ArtifactError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--device", "sssh:pi@pi"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--identity", "key"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--fixed-performance"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--device", "adb:1", "--identity", "key"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--report", "latency.pdf"], UsageError),
+        ([], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--accuracy", "parity.json"], UsageError),
+        (["--records", "nowhere", "--report", "latency.html"], UsageError),
     ],
 )
 def test_what_makes_no_sense(arguments: list[object], error: type[Exception]) -> None:
@@ -111,3 +117,20 @@ def test_thread_counts_are_checked_here_and_not_on_the_device(capsys: pytest.Cap
     with pytest.raises(SystemExit):
         run("--artifact", TINY / "tiny_fp32.tflite", "--threads", "1,zero")
     assert "not a list of thread counts" in capsys.readouterr().err
+
+
+def test_a_page_of_earlier_runs_with_their_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, records, page = TINY / "tiny_fp32.tflite", tmp_path / "out", tmp_path / "latency.html"
+    assert run("--artifact", model, "--output", records) == 0
+    top1 = {"count": 37, "images": 50, "percent": 74.0, "low_percent": 60.5, "high_percent": 84.1}
+    comparison = {
+        "ledger": {"metadata": {"model": {"sha256": sha256_file(model)}}},
+        "result": {"candidate": {"top1": top1}},
+    }
+    parity = tmp_path / "parity.json"
+    parity.write_text(json.dumps({"comparisons": [comparison]}))
+    capsys.readouterr()
+    assert run("--records", records, "--accuracy", parity, "--report", page) == 0
+    assert "tiny_fp32.tflite" in capsys.readouterr().out
+    assert "Accuracy against latency" in page.read_text()
+    assert "<h2>local</h2>" in page.read_text()

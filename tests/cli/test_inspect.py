@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ghostedge.cli.inspect import table
 from ghostedge.cli.main import main
@@ -75,3 +77,71 @@ def test_a_damaged_file_is_one_line_and_nothing_is_printed_before(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "broken.onnx" in captured.err
+
+
+# -- What quantisation cost -----------------------------------------------------------------------------------
+
+TINY = Path(__file__).parents[1] / "data" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("spec") / "spec.json"
+    path.write_text(json.dumps({"layout": "NHWC", "height": 32, "width": 32, "resize": 36}))
+    return str(path)
+
+
+def test_a_quantised_model_is_explained(tiny_spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ai_edge_litert")
+    report = tmp_path / "explain.html"
+    models = [str(TINY / "tiny_int8.tflite"), "--against", str(TINY / "tiny_fp32.tflite"), "--input-spec", tiny_spec]
+    assert main(["inspect", *models, "--layers", "2", "--report", str(report)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].endswith(", 8 images")
+    assert re.search(r"^  weight quantisation +\d+\.\d dB, max abs", printed, re.MULTILINE)
+    assert re.search(r"^  activation quantisation +\d+\.\d dB, max abs", printed, re.MULTILINE)
+    table_lines = printed.partition("\n\n")[2].splitlines()
+    assert table_lines[0].split()[:4] == ["Layer", "Kind", "Own", "dB"]
+    assert len(table_lines) == 2 + 2 + 1  # header and rule, two layers, how many more there are
+    page = report.read_text(encoding="utf-8")
+    assert page.count("<svg") == 2  # for a desk and for a phone
+    assert all(name in page for name in ("Mean", "Identity", "Accumulated", "activation quantisation"))
+
+
+def test_an_explanation_is_one_json_document(
+    tiny_spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    models = [str(TINY / "tiny_int8.tflite"), "--against", str(TINY / "tiny_fp32.tflite"), "--input-spec", tiny_spec]
+    assert main(["inspect", "--json", *models, "--images", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)["explanation"]
+    assert found["images"] == 1
+    assert set(found["stages"]) == {"weight_quantisation", "activation_quantisation", "both"}
+    own = [layer["own_sqnr_db"] for layer in found["layers"]]
+    assert own == sorted(own)
+    assert {layer["name"] for layer in found["layers"]} == {"image", "Relu;Conv2D", "Mean", "Identity"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tiny_int8.tflite", "--against", "tiny_fp32.tflite"], "--input-spec"),
+        (["tiny_int8.tflite", "tiny_int8.tflite", "--against", "tiny_fp32.tflite"], "2 are named"),
+        (["tiny_int8.tflite", "--against", "tiny.onnx"], "no .tflite"),
+        (["tiny_int8.tflite", "--against", "absent.tflite"], "does not exist"),
+        (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--report", "r.txt"], ".html"),
+        (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--layers", "0"], "--layers"),
+        (["tiny_int8.tflite", "--report", "r.html"], "--against"),
+        (["tiny_int8.tflite", "--input-spec", "s.json"], "--input-spec goes with --against"),
+    ],
+)
+def test_a_mistake_in_explaining_is_one_line(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(TINY)
+    assert main(["inspect", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert said in captured.err

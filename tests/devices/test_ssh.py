@@ -62,9 +62,9 @@ def test_records_come_back_and_nothing_stays_there(server: Server, tmp_path: Pat
 def test_the_model_is_not_sent_twice(server: Server, tmp_path: Path) -> None:
     # What a connection that was lost while sending leaves: a part of a file.
     device, request = server.device(), make_request()
-    from ghostedge.devices.ssh import _Job
+    from ghostedge.devices.job import Job
 
-    remote = Path(_Job(request, sys.executable, str(server.jobs)).files[request.artifacts[0]])
+    remote = Path(Job(request, sys.executable, str(server.jobs)).files[request.artifacts[0]])
     remote.parent.mkdir(parents=True)
     content = request.artifacts[0].read_bytes()
     remote.with_name(remote.name + ".partial").write_bytes(content[:1000])
@@ -99,7 +99,8 @@ def test_a_lost_connection_is_made_again_and_the_script_runs_on(server: Server, 
                 assert server.cut() > 0
 
     request = BenchmarkRequest((TINY / "tiny_fp32.tflite",), options=LONG)
-    (path,) = benchmark(server.device(), request, tmp_path / "out", Cutting())
+    # Less than the connection lasted: the time for another try begins with the loss.
+    (path,) = benchmark(server.device(reconnect_s=0.5), request, tmp_path / "out", Cutting())
     assert "connection lost; trying again" in lines
     assert sum("sending" in line for line in lines) == 2  # script and model, once each
     assert sum("loading" in line for line in lines) == 1

@@ -10,8 +10,20 @@ from typing import Any
 import pytest
 
 from ghostedge.errors import UsageError
+from ghostedge.evaluation.ledger import write_ledger
+from ghostedge.evaluation.statistics import Proportion, proportion
+from ghostedge.reports.accuracy import read_accuracies
 from ghostedge.reports.latency import latency_html, write_latency_report
-from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
+from ghostedge.reports.latency_plots import (
+    Curve,
+    LatencyRow,
+    TradeOff,
+    curve_plot,
+    front,
+    latency_plot,
+    trade_off_plot,
+)
+from ghostedge.reports.parity import ParityReport
 
 
 @pytest.fixture
@@ -20,7 +32,7 @@ def record() -> dict[str, Any]:
     end = {"governor": ["performance"] * 4, "temperature_c": 51.0}
     return {
         "created_utc": "2026-11-23T12:00:00+00:00",
-        "artifact": {"file": "model_fp32.tflite"},
+        "artifact": {"file": "model_fp32.tflite", "sha256": "a" * 64},
         "runtime": {"name": "litert", "version": "2.1.0"},
         "settings": {"threads": 4, "xnnpack": True},
         "device": {
@@ -104,3 +116,104 @@ def test_another_suffix_is_refused_before_anything_is_written(record: dict[str, 
     with pytest.raises(UsageError):
         write_latency_report([("local", record)], tmp_path / "latency.pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+# -- accuracy against latency -----------------------------------------------------------------------------------------
+
+
+def trade_off(label: str, p50_ms: float, percent: float) -> TradeOff:
+    return TradeOff(label, p50_ms, percent, percent - 1, percent + 1, True)
+
+
+def test_the_front_is_what_no_other_model_beats() -> None:
+    int8, fp16, fp32 = trade_off("int8", 5.0, 70.0), trade_off("fp16", 9.0, 74.0), trade_off("fp32", 9.5, 74.0)
+    slow, ruined = trade_off("slow", 30.0, 69.0), trade_off("ruined", 5.0, 10.0)
+    assert front([fp32, slow, int8, fp16, ruined]) == [int8, fp16]
+
+
+def test_more_accurate_is_higher_and_faster_is_left() -> None:
+    drawn = trade_off_plot([trade_off("a", 5.0, 70.0), trade_off("b", 10.0, 74.0)], 720)
+    (ax, ay), (bx, by) = (map(float, found) for found in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn))
+    assert ax < bx
+    assert ay > by  # SVG counts from the top
+
+
+def test_the_trade_off_takes_each_model_at_its_fastest_and_names_those_without_accuracy(
+    record: dict[str, Any],
+) -> None:
+    one_thread, other = copy.deepcopy(record), copy.deepcopy(record)
+    one_thread["settings"]["threads"] = 1
+    one_thread["latency_ms"]["p50"] = 30.0
+    other["artifact"] = {"file": "other.tflite", "sha256": "b" * 64}
+    known = {"a" * 64: proportion(37_000, 50_000)}
+    page = latency_html([("pi", one_thread), ("pi", record), ("pi", other)], known)
+    assert "1. model_fp32, 4 threads" in page.replace("<wbr>", "")
+    assert "74.00" in page
+    assert "50,000 images" in page
+    assert "No accuracy was given of: other.tflite." in page
+    assert "Accuracy against latency" not in latency_html([("pi", record)])
+
+
+def test_a_number_that_is_not_valid_does_not_stand_for_a_model_that_has_a_valid_one(record: dict[str, Any]) -> None:
+    bad = copy.deepcopy(record) | {"valid": False, "invalid_reasons": [{"code": "quick", "text": "--quick"}]}
+    bad["latency_ms"]["p50"] = 1.0
+    bad["settings"]["threads"] = 8
+    page = latency_html([("pi", bad), ("pi", record)], {"a" * 64: proportion(37, 50)}).replace("<wbr>", "")
+    assert "1. model_fp32.tflite, 4 threads" in page
+
+
+def test_accuracies_of_a_parity_report(report: ParityReport, tmp_path: Path) -> None:
+    path = tmp_path / "parity.json"
+    path.write_text(report.to_json())
+    found = read_accuracies([path])
+    expected = {
+        comparison.source.metadata.model["sha256"]: comparison.result.candidate.top1
+        for comparison in report.comparisons
+    }
+    assert found == expected
+    assert len(found) == 4
+
+
+def test_accuracies_of_a_ledger(make_ledger: Any, paired_logits: Any, tmp_path: Path) -> None:
+    labels, _, logits = paired_logits(losses=12)
+    ledger = make_ledger(logits, labels, file="int8.tflite")
+    write_ledger(tmp_path / "int8.parquet", ledger)
+    (accuracy,) = read_accuracies([tmp_path / "int8.parquet"]).values()
+    assert isinstance(accuracy, Proportion)
+    assert (accuracy.count, accuracy.images) == (1480 - 12, 2000)
+
+
+def test_accuracies_on_other_images_do_not_share_an_axis(report: ParityReport, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    one.write_text(report.to_json())
+    other.write_text(report.to_json().replace('"images": 2000', '"images": 1000').replace("5" * 64, "6" * 64))
+    changed = other.read_text()
+    for comparison in report.comparisons:
+        sha256 = comparison.source.metadata.model["sha256"]
+        changed = changed.replace(sha256, sha256[::-1])
+    other.write_text(changed)
+    with pytest.raises(UsageError, match="1,000 and 2,000 images"):
+        read_accuracies([one, other])
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"comparisons": [{}]}', None])
+def test_what_is_no_accuracy(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "parity.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match="--accuracy"):
+        read_accuracies([path])
+
+
+def test_a_plot_names_runs_by_what_tells_them_apart(record: dict[str, Any]) -> None:
+    records = []
+    for precision in ("fp32", "fp16", "int8_mixed"):
+        each = copy.deepcopy(record)
+        each["artifact"]["file"] = f"ghostnetv2_1x_{precision}.tflite"
+        records.append(("pi", each))
+    page = latency_html(records)
+    for label in ("fp32, 4 threads", "fp16, 4 threads", "int8_mixed, 4 threads"):
+        assert f">{label}</text>" in page
+    records[0][1]["artifact"]["file"] = "ghostnetv2_1x_fp32.xml"
+    assert ">fp32.xml, 4 threads</text>" in latency_html(records)
+    assert ">ghostnetv2_1x_fp32.xml, 4 threads</text>" in latency_html(records[:1])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from pathlib import Path
 
 import artwork
@@ -50,6 +51,18 @@ def test_a_killed_run_continues_where_it_stopped(
     pictures.write_split(art, tmp_path / "killed", "calibration", 8, seed=1, quality=60)
     assert next(calls) == 9, "the five pictures that were there should not be drawn again"
     assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+
+
+def test_the_difficulty_is_recorded_and_another_one_is_refused(art: artwork.Artwork, tmp_path: Path) -> None:
+    for difficulty in (0.0, 1.0):
+        output = tmp_path / str(difficulty)
+        pictures.write_split(art, output, "validation", 4, seed=1, quality=60, difficulty=difficulty)
+        assert json.loads((output / "pictures.json").read_text())["difficulty"] == difficulty
+    plain, hard = (hashes(tmp_path / name) for name in ("0.0", "1.0"))
+    assert plain.keys() == hard.keys()
+    assert all(plain[name] != hard[name] for name in plain if name.endswith(".jpg"))
+    with pytest.raises(artwork.ArtworkError, match="made with another difficulty; give another --output"):
+        pictures.write_split(art, tmp_path / "0.0", "validation", 4, seed=1, quality=60, difficulty=0.5)
 
 
 def test_a_folder_of_another_seed_is_refused(art: artwork.Artwork, tmp_path: Path) -> None:

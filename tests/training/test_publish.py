@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import artwork
 import numpy as np
 import pytest
 
 from ghostedge.demo import verify_demo_files
+from ghostedge.evaluation.ledger import read_ledger, write_ledger
 from ghostedge.models.checkpoint import load_checkpoint
 
 pytest.importorskip("timm", reason="left out: the training recipe needs timm")
@@ -36,7 +39,7 @@ def test_publishing_writes_whole_demo_files_whose_faults_can_be_measured(
     monkeypatch.setattr(publish, "RECALIBRATION", 64)
     demo = tmp_path / "files"
     arguments = ["--run", str(run), "--cache", str(run.parent), "--output", str(demo)]
-    few = ["--validation", "12", "--calibration", "4"]
+    few = ["--validation", "12", "--calibration", "4", "--difficulty", "0.25", "--weights", "model"]
     # Whatever one step has learned, it is not 70 to 92% of four colours it has hardly seen.
     code = publish.main([*arguments, *few])
     assert code == 1
@@ -45,7 +48,14 @@ def test_publishing_writes_whole_demo_files_whose_faults_can_be_measured(
 
     assert publish.main([*arguments, *few, "--any-accuracy"]) == 0
     record = json.loads((demo / "training.json").read_text())
-    assert verify_demo_files(demo) == 16 + 5
+    assert verify_demo_files(demo) == 16 + 6
+    assert record["images"]["difficulty"] == 0.25
+    assert record["training"]["weights"] == "model"
+    assert record["reference"]["agreement_with_pytorch_percent"] == 100
+    ledger = read_ledger(demo / publish.REFERENCE)
+    assert ledger.metadata.is_reference
+    assert ledger.metadata.checkpoint_sha256 == record["checkpoint_sha256"]
+    assert 100 * ledger.correct().mean() == pytest.approx(record["validation"]["all"]["top1_percent"], abs=0.01)
     assert load_checkpoint(demo / publish.CHECKPOINT).num_classes == 4
     assert record["validation"]["all"]["images"] == 12
     assert record["training"]["pictures"] == 4
@@ -59,6 +69,31 @@ def test_publishing_writes_whole_demo_files_whose_faults_can_be_measured(
     assert rows["none"]["top1_percent"] == record["validation"]["all"]["top1_percent"]
     assert rows["none"]["snr_db"] is None
     assert all(row["snr_db"] < 100 for row in rows.values() if row["fault"] != "none")
+
+
+def test_difficulties_are_tried_without_a_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "RECALIBRATION", 64)
+    arguments = ["--run", str(run), "--cache", str(run.parent), "--output", str(tmp_path / "files")]
+    assert publish.main([*arguments, "--validation", "8", "--try-difficulties", "0,0.9"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.endswith("on 8 validation pictures:")
+    assert [line.partition(":")[0] for line in lines] == ["difficulty 0", "difficulty 0.9"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_mindspore_runs_differently_is_not_published(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_ledger: Any
+) -> None:
+    ledger = make_ledger(np.eye(4, dtype=np.float32), np.arange(4, dtype=np.int32), file="artwork_1x.ckpt")
+    write_ledger(tmp_path / publish.REFERENCE, ledger)
+    monkeypatch.setattr(publish.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    answers = dict(zip(ledger.image_ids.tolist(), range(4), strict=True))
+    assert publish.add_reference(tmp_path, answers)["agreement_with_pytorch_percent"] == 100
+    answers[ledger.image_ids[0]] = 3
+    with pytest.raises(SystemExit, match=r"MindSpore gives 75\.00% of the images the class that PyTorch gives them"):
+        publish.add_reference(tmp_path, answers)
 
 
 def test_a_fault_row_counts_what_changed() -> None:

@@ -1,0 +1,229 @@
+package org.ghostedge.core;
+
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Measure one model with one setting and give the latency record, the same as benchmarks/edge_benchmark.py writes.
+ *
+ * <p>A sample is: copy the input tensor in, infer, copy the output tensor out; one picture.
+ */
+public final class Benchmark {
+    private final EngineFactory engines;
+    private final Conditions conditions;
+    private final Timer.Clock clock;
+    private final String appVersion;
+    private final Cancellation cancellation;
+    private final Progress progress;
+
+    public Benchmark(EngineFactory engines, Conditions conditions, Timer.Clock clock, String appVersion,
+            Cancellation cancellation, Progress progress) {
+        this.engines = engines;
+        this.conditions = conditions;
+        this.clock = clock;
+        this.appVersion = appVersion;
+        this.cancellation = cancellation;
+        this.progress = progress;
+    }
+
+    /** Runs the job. Throws: DemoException when it is cancelled or the model fails. */
+    public Map<String, Object> run(BenchmarkJob job, ModelFile model) throws DemoException {
+        Double rssBefore = conditions.memoryMib("VmRSS");
+        Map<String, Object> before = conditions.snapshot();
+        progress.progress("loading", 0, 0);
+        Timer timer = new Timer(clock, cancellation);
+        long started = timer.now();
+        try (Engine engine = engines.load(model, job.threads, job.xnnpack)) {
+            double loadMs = 1e3 * timer.since(started);
+            Double rssLoaded = conditions.memoryMib("VmRSS");
+            Map<String, Object> measured = measure(job, model, engine, timer, before);
+            Map<String, Object> memory = new LinkedHashMap<>();
+            memory.put("rss_before_mib", rssBefore);
+            memory.put("rss_loaded_mib", rssLoaded);
+            memory.put("rss_peak_mib", conditions.memoryMib("VmHWM"));
+            return complete(job, model, measured, Summary.rounded(loadMs, 3), memory);
+        }
+    }
+
+    private Map<String, Object> measure(BenchmarkJob job, ModelFile model, final Engine engine, Timer timer,
+            Map<String, Object> before) throws DemoException {
+        Description description = Description.of(model.name, model.bytes, engine.input().shape);
+        final ByteBuffer tensor = noise(description, engine);
+        final Prediction prediction = new Prediction(engine.output());
+        Timer.Run run = new Timer.Run() {
+            @Override
+            public void run() throws DemoException {
+                engine.run(tensor);
+            }
+        };
+        double firstMs = timer.sampleMs(run);
+        progress.progress("warming up", 0, 0);
+        Map<String, Object> warmup = timer.warmUp(run, job.windowSeconds(), job.warmupLimitSeconds());
+        progress.progress("timing", 0, (int) Math.ceil(job.minSeconds()));
+        final List<Object> during = new ArrayList<>();
+        final int total = (int) Math.ceil(job.minSeconds());
+        double[] work = conditions.work();
+        Timer.Samples samples = timer.collect(run, job.minSamples(), job.minSeconds(), new Timer.Watch() {
+            @Override
+            public void watch(double seconds) {
+                during.add(conditions.glance(seconds));
+                progress.progress("timing", Math.min(total, (int) seconds), total);
+            }
+        }, Double.POSITIVE_INFINITY);
+        Double otherCores = conditions.otherCores(work, samples.seconds);
+        Map<String, Object> after = conditions.snapshot();
+        double overheadUs = timer.overheadUs();
+        prediction.set(engine.run(tensor));
+        Map<String, Object> context = new LinkedHashMap<>();
+        context.put("before", before);
+        context.put("during", during);
+        context.put("after", after);
+        context.put("other_cores", otherCores);
+        double[] rounded = new double[samples.ms.length];
+        for (int i = 0; i < rounded.length; i++) {
+            rounded[i] = Summary.rounded(samples.ms[i], 6);
+        }
+        Map<String, Object> out = new LinkedHashMap<>();
+        out.put("precision", description.precision);
+        out.put("input", describeInput(engine));
+        out.put("output", describeOutput(engine, prediction));
+        out.put("first_ms", Summary.rounded(firstMs, 4));
+        out.put("warmup", warmup);
+        out.put("duration_s", Summary.rounded(samples.seconds, 3));
+        out.put("latency_ms", Summary.of(samples.ms));
+        out.put("samples_ms", rounded);
+        out.put("overhead_us", Summary.rounded(overheadUs, 3));
+        out.put("sustained", job.sustainedMinutes > 0 ? sustain(run, job.sustainedMinutes, timer) : null);
+        out.put("context", context);
+        return out;
+    }
+
+    /** Reproducible input in the range that pictures have: every byte by a rule, through the model's own encoding. */
+    private static ByteBuffer noise(Description description, Engine engine) throws DemoException {
+        byte[] crop = new byte[3 * description.input.height * description.input.width];
+        for (int i = 0; i < crop.length; i++) {
+            crop[i] = (byte) (i * 0x9e3779b1 >>> 24); // 2654435761, Knuth's multiplicative hash
+        }
+        InputEncoder encoder = new InputEncoder(description.input, engine.input());
+        encoder.encode(crop);
+        return encoder.tensor();
+    }
+
+    /** Goes on for minutes and says how fast each stretch was, as edge_benchmark.py's sustain() does. */
+    private Map<String, Object> sustain(Timer.Run run, int minutes, Timer timer) throws DemoException {
+        double stretch = Math.max(5.0, minutes);
+        List<Object> curve = new ArrayList<>();
+        List<Double> medians = new ArrayList<>();
+        long started = timer.now();
+        while (timer.since(started) < 60.0 * minutes) {
+            double left = Math.max(0.0, 60.0 * minutes - timer.since(started));
+            double[] samples = timer.collect(run, 1, Math.min(stretch, left), null, Double.POSITIVE_INFINITY).ms;
+            Map<String, Object> point = conditions.glance(timer.since(started));
+            Map<String, Object> summary = Summary.of(samples);
+            point.put("samples", samples.length);
+            point.put("p50_ms", summary.get("p50"));
+            point.put("p90_ms", summary.get("p90"));
+            curve.add(point);
+            medians.add((Double) summary.get("p50"));
+            progress.progress("sustained", (int) timer.since(started), 60 * minutes);
+        }
+        double[] values = new double[medians.size()];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = medians.get(i);
+        }
+        int tenth = Math.max(1, values.length / 10);
+        double first = Summary.median(values, 0, tenth);
+        double last = Summary.median(values, values.length - tenth, values.length);
+        Map<String, Object> out = new LinkedHashMap<>();
+        out.put("minutes", minutes);
+        out.put("stretch_s", stretch);
+        out.put("last_to_first", first > 0 ? Double.valueOf(Summary.rounded(last / first, 4)) : null);
+        out.put("after", conditions.snapshot());
+        out.put("curve", curve);
+        return out;
+    }
+
+    private static Map<String, Object> describeInput(Engine engine) {
+        Map<String, Object> out = new LinkedHashMap<>();
+        out.put("shape", engine.input().shape);
+        out.put("dtype", engine.input().dtype());
+        out.put("source", "noise");
+        return out;
+    }
+
+    private static Map<String, Object> describeOutput(Engine engine, Prediction prediction) {
+        List<Object> top = new ArrayList<>();
+        for (int i = 0; i < Prediction.TOP && prediction.finite() && prediction.topClass[i] >= 0; i++) {
+            Map<String, Object> entry = new LinkedHashMap<>();
+            entry.put("index", prediction.topClass[i]);
+            entry.put("value", Summary.rounded(prediction.topLogit[i], 6));
+            top.add(entry);
+        }
+        Map<String, Object> out = new LinkedHashMap<>();
+        out.put("shape", engine.output().shape);
+        out.put("finite", prediction.finite());
+        out.put("top5", top);
+        return out;
+    }
+
+    private Map<String, Object> complete(BenchmarkJob job, ModelFile model, Map<String, Object> measured,
+            double loadMs, Map<String, Object> memory) {
+        String sha256 = model.sha256();
+        Map<String, Object> program = new LinkedHashMap<>();
+        program.put("program", "ghostedge Android demo");
+        program.put("version", appVersion);
+        program.put("sha256", null);
+        Map<String, Object> file = new LinkedHashMap<>();
+        file.put("file", model.name);
+        file.put("sha256", sha256);
+        List<Object> files = new ArrayList<>();
+        files.add(file);
+        Map<String, Object> artifact = new LinkedHashMap<>();
+        artifact.put("file", model.name);
+        artifact.put("format", "tflite");
+        artifact.put("size_bytes", model.bytes.limit());
+        artifact.put("sha256", sha256);
+        artifact.put("files", files);
+        artifact.put("precision", measured.get("precision"));
+        Map<String, Object> settings = new LinkedHashMap<>();
+        settings.put("threads", job.threads);
+        settings.put("xnnpack", job.xnnpack);
+        settings.put("precision_hint", null);
+        settings.put("cpus", null);
+        Map<String, Object> runtime = new LinkedHashMap<>();
+        runtime.put("name", "tflite-runtime");
+        runtime.put("version", engines.version());
+        runtime.put("import_ms", null);
+        Map<String, Object> record = new LinkedHashMap<>();
+        record.put("schema_version", 1);
+        record.put("kind", "latency_record");
+        record.put("created_utc", Conditions.utc());
+        record.put("benchmark", program);
+        record.put("name", job.out.substring(0, job.out.length() - ".json".length()));
+        record.put("mode", job.quick ? "quick" : "full");
+        record.put("artifact", artifact);
+        record.put("device", conditions.device());
+        record.put("settings", settings);
+        record.put("runtime", runtime);
+        // TFLite's Java interface does not tell which operators a delegate took.
+        record.put("delegate", null);
+        record.put("input", measured.get("input"));
+        record.put("output", measured.get("output"));
+        record.put("load_ms", loadMs);
+        for (String key : new String[] {"first_ms", "warmup", "duration_s", "latency_ms", "samples_ms", "overhead_us"}) {
+            record.put(key, measured.get(key));
+        }
+        record.put("split_ms", null);
+        record.put("sustained", measured.get("sustained"));
+        record.put("memory", memory);
+        record.put("context", measured.get("context"));
+        List<Object> reasons = Judge.reasons(record);
+        record.put("valid", reasons.isEmpty());
+        record.put("invalid_reasons", reasons);
+        record.put("warnings", Judge.warnings(record));
+        return record;
+    }
+}

@@ -1,0 +1,72 @@
+package org.ghostedge.core;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertTrue;
+import static org.junit.Assert.fail;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.junit.Test;
+
+/** The extras of {@code adb shell am start}. */
+public class BenchmarkJobTest {
+    private static Map<String, Object> extras(Object... pairs) {
+        Map<String, Object> extras = new LinkedHashMap<>();
+        for (int i = 0; i < pairs.length; i += 2) {
+            extras.put((String) pairs[i], pairs[i + 1]);
+        }
+        return extras;
+    }
+
+    @Test
+    public void everyExtraIsTaken() throws Exception {
+        BenchmarkJob job = BenchmarkJob.parse(extras("model", "a/b_fp16.tflite", "threads", 4, "xnnpack", false,
+                "mode", "sustained", "minutes", 30, "out", "r.json"), 8);
+        assertEquals("a/b_fp16.tflite", job.model);
+        assertEquals(4, job.threads);
+        assertFalse(job.xnnpack);
+        assertFalse(job.quick);
+        assertEquals(30, job.sustainedMinutes);
+        assertEquals("r.json", job.out);
+    }
+
+    @Test
+    public void aModelAloneIsAValidRun() throws Exception {
+        BenchmarkJob job = BenchmarkJob.parse(extras("model", "dir/m.tflite"), 8);
+        assertEquals(1, job.threads);
+        assertTrue(job.xnnpack);
+        assertEquals(1024, job.minSamples());
+        assertEquals(60, job.minSeconds(), 0);
+        assertEquals(0, job.sustainedMinutes);
+        assertEquals("m-tflite-runtime-1t.json", job.out);
+        assertEquals("m-tflite-runtime-1t-noxnnpack.json",
+                BenchmarkJob.parse(extras("model", "m.tflite", "xnnpack", false), 8).out);
+        assertEquals("x.json", BenchmarkJob.parse(extras("model", "m", "out", "x"), 8).out);
+    }
+
+    @Test
+    public void mistakesAreNamed() {
+        refused("model", extras());
+        refused("model", extras("model", 3));
+        refused("threads", extras("model", "m", "threads", 0));
+        refused("threads", extras("model", "m", "threads", 33));
+        refused("threads", extras("model", "m", "threads", "4"));
+        refused("xnnpack", extras("model", "m", "xnnpack", "true"));
+        refused("mode", extras("model", "m", "mode", "fast"));
+        refused("minutes", extras("model", "m", "minutes", 5));
+        refused("minutes", extras("model", "m", "mode", "sustained", "minutes", 9999));
+        refused("out", extras("model", "m", "out", "../../etc/x"));
+        refused("out", extras("model", "m", "out", ".hidden"));
+        refused("thread", extras("model", "m", "thread", 4));
+    }
+
+    private static void refused(String word, Map<String, Object> extras) {
+        try {
+            BenchmarkJob.parse(extras, 8);
+            fail(extras.toString());
+        } catch (DemoException exc) {
+            assertTrue(exc.getMessage(), exc.getMessage().contains(word));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+"""Run contestants on the same pictures, time them in turn on this machine, and count their ARM64 instructions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from artifacts import HERE, ROOT, Contestant
+from numpy.typing import NDArray
+
+from ghostedge.compare import compare
+from ghostedge.files import sha256_file
+
+Json = dict[str, Any]
+
+
+class Contender:
+    """A process that holds one loaded model; see contender.py."""
+
+    def __init__(self, contestant: Contestant, python: Path, threads: int, log: Path) -> None:
+        own = python if contestant.format == "PyTorch" else Path(sys.executable)
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.contestant = contestant
+        self._log = log
+        with open(log, "wb") as errors:
+            self._process = subprocess.Popen(
+                [str(own), str(HERE / "contender.py"), str(contestant.file), str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                text=True,
+            )
+        self.said = self._read()
+
+    def ask(self, **request: object) -> Json:
+        """Send one request and wait for its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Json:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            said = self._log.read_text(errors="replace").strip().splitlines()
+            raise SystemExit(f"{self.contestant.key} failed: {said[-1] if said else 'without a message'}")
+        answer: Json = json.loads(line)
+        return answer
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the process has used."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process.wait(30)
+
+
+@contextlib.contextmanager
+def contenders(found: Sequence[Contestant], python: Path, threads: int) -> Iterator[list[Contender]]:
+    """A process for each contestant, all loaded and warm."""
+    started: list[Contender] = []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for index, each in enumerate(found):
+                started.append(Contender(each, python, threads, Path(folder) / f"{index}.log"))
+            yield started
+        finally:
+            for each in started:
+                each.close()
+
+
+def agreement(found: Sequence[Contestant], python: Path, pictures: NDArray[np.float32]) -> dict[str, Json]:
+    """How far each contestant's logits are from PyTorch's: key -> runtime, delegation, SNR and top-1 agreement."""
+    logits: dict[str, NDArray[np.float32]] = {}
+    said: dict[str, Json] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images.npy"
+        np.save(images, pictures)
+        for each in found:
+            with contenders([each], python, 1) as (contender,):
+                contender.ask(images=str(images), logits=str(Path(folder) / "logits.npy"))
+                logits[each.key] = np.load(Path(folder) / "logits.npy")
+                said[each.key] = contender.said
+    reference = next(logits[each.key] for each in found if each.format == "PyTorch")
+    return {key: said[key] | compare(reference, logits[key]).to_dict() for key in logits}
+
+
+def interleaved(
+    found: Sequence[Contestant], python: Path, threads: int, rounds: int, seconds: float, progress: Any
+) -> Json:
+    """Let every contestant work `seconds` in each round, in an order of its own each round.
+
+    Returns:
+        ``threads``, ``rounds``, ``seconds``, ``other_cores`` (what else the machine did meanwhile), and ``medians_ms``:
+        key -> one median a round.
+    """
+    order = random.Random(0)
+    with contenders(found, python, threads) as ready:
+        medians: dict[str, list[float]] = {each.contestant.key: [] for each in ready}
+        for each in ready:
+            each.ask(seconds=seconds)  # warm-up
+        busy, own, started = _busy_seconds(), _own_seconds(ready), time.monotonic()
+        for number in range(rounds):
+            for each in order.sample(ready, len(ready)):
+                medians[each.contestant.key].append(each.ask(seconds=seconds)["median_ms"])
+            progress(f"{threads} threads: round {number + 1} of {rounds}")
+        elapsed = time.monotonic() - started
+        others = (_busy_seconds() - busy) - (_own_seconds(ready) - own)
+    return {
+        "threads": threads,
+        "rounds": rounds,
+        "seconds": seconds,
+        "other_cores": round(max(0.0, others) / elapsed, 3),
+        "medians_ms": medians,
+    }
+
+
+def _busy_seconds() -> float:
+    """Seconds that all CPUs of this machine were at work."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds(ready: Sequence[Contender]) -> float:
+    own = os.times()
+    return own.user + own.system + sum(each.cpu_seconds() for each in ready)
+
+
+def instructions(found: Sequence[Contestant], cpus: Sequence[str], cache: Path, progress: Any) -> dict[str, Json]:
+    """ARM64 instructions an inference of each .tflite: key -> CPU -> count.
+
+    Args:
+        found: only those that are .tflite are counted.
+        cpus: as QEMU names them.
+        cache: counts of files that were counted before, by their sha256; a count repeats to 0.01%.
+        progress: called with a line of text.
+    """
+    known: dict[str, float] = json.loads(cache.read_text()) if cache.exists() else {}
+    counts: dict[str, Json] = {}
+    for each in (each for each in found if each.format == "TFLite"):
+        for cpu in cpus:
+            place = f"{sha256_file(each.file)} {cpu}"
+            if place not in known:
+                progress(f"{each.key} on {cpu}")
+                cost = [sys.executable, str(ROOT / "benchmarks" / "arm64" / "cost.py"), str(each.file)]
+                done = subprocess.run([*cost, "--cpu", cpu, "--json"], capture_output=True, text=True, check=False)
+                if done.returncode != 0:
+                    raise SystemExit(f"{each.key}: {done.stderr.strip()}")
+                known[place] = json.loads(done.stdout)[0]["instructions"]
+                cache.write_text(json.dumps(known, indent=1))
+            counts.setdefault(each.key, {})[cpu] = known[place]
+    return counts
+
+
+def ratios(wall: Json, key: str, against: str) -> dict[str, float]:
+    """How long `key` takes where `against` takes 1, round by round: median, and the range of nine rounds in ten."""
+    pairs = zip(wall["medians_ms"][key], wall["medians_ms"][against], strict=True)
+    found = sorted(a / b for a, b in pairs)
+    cut = len(found) // 20
+    return {"median": statistics.median(found), "low": found[cut], "high": found[-1 - cut]}

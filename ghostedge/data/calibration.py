@@ -1,0 +1,109 @@
+"""Choose the images on which a quantiser measures activation ranges."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.data.layouts import NO_LABELS, open_dataset
+from ghostedge.data.preprocess import decode, preprocess_batch
+from ghostedge.errors import DatasetError, ImageError, first_line
+from ghostedge.types import CalibrationImage, CalibrationSet, InputSpec
+
+__all__ = ["DEFAULT_COUNT", "MINIMUM", "calibration_batch", "choose_calibration"]
+
+#: Beyond some hundred images activation ranges hardly move (Nagel et al., A White Paper on Neural Network
+#: Quantization, 2021, section 3.1).
+DEFAULT_COUNT = 200
+
+#: Below this, the ranges are those of single images.
+MINIMUM = 16
+
+
+def choose_calibration(source: Path, count: int = DEFAULT_COUNT, seed: int = 0) -> CalibrationSet:
+    """Choose `count` images by a seeded draw, classes taking turns where they are known.
+
+    Args:
+        source: any layout of `ghostedge.data.layouts`, labels or not; or a text file that lists images, one path a
+            line, relative to the file.
+        count: how many; all there are when there are fewer.
+        seed: another seed draws other images.
+
+    Raises:
+        DatasetError: no image there, fewer than `MINIMUM`, `count` below that, or an image that does not decode.
+    """
+    if count < MINIMUM:
+        raise DatasetError(
+            f"{count} calibration images are too few; take at least {MINIMUM} (default: {DEFAULT_COUNT})"
+        )
+    ids, labels, read = _open(source)
+    if len(ids) < MINIMUM:
+        raise DatasetError(f"{source} holds {len(ids)} image(s); calibration needs at least {MINIMUM}")
+    chosen = _draw(labels, count, np.random.default_rng(seed))
+    images = []
+    for index in chosen:
+        try:
+            encoded = read(index)
+            decode(encoded)  # a damaged image shows before the work, not after it
+        except (OSError, ImageError) as exc:
+            raise DatasetError(
+                f"the calibration image {ids[index]} of {source} cannot be read: {first_line(exc)}"
+            ) from exc
+        images.append(CalibrationImage(ids[index], hashlib.sha256(encoded).hexdigest(), encoded))
+    notes = []
+    if len(ids) < count:
+        notes.append(f"only {len(ids)} images to calibrate on, not {count}")
+    known = labels[chosen][labels[chosen] >= 0]
+    if len(known) and len(set(known.tolist())) == 1:
+        notes.append("all calibration images are of one class; ranges may be too narrow for the others")
+    if repeated := len(images) - len({image.sha256 for image in images}):
+        notes.append(f"{repeated} calibration image(s) are copies of others")
+    return CalibrationSet(source.name, tuple(images), seed, len(ids), tuple(notes))
+
+
+def calibration_batch(calibration: CalibrationSet, spec: InputSpec) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """The images as a model takes them, in their order: ``spec.dtype``, shape ``spec.shape(n)``. Raises: ImageError."""
+    return preprocess_batch((image.encoded for image in calibration.images), spec)
+
+
+_Source = tuple[Sequence[str], NDArray[np.int32], Callable[[int], bytes]]
+
+
+def _open(source: Path) -> _Source:
+    """Ids, labels (-1 where unknown) and how to read image i."""
+    if source.suffix == ".txt" and source.is_file():
+        return _open_list(source)
+    try:
+        dataset = open_dataset(source)
+    except DatasetError:  # calibration needs no labels
+        dataset = open_dataset(source, NO_LABELS)
+    return [str(name) for name in dataset.image_ids], dataset.labels, dataset.read
+
+
+def _open_list(source: Path) -> _Source:
+    try:
+        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DatasetError(f"cannot read the list of calibration images {source}: {exc}") from exc
+    names = [line for line in lines if line and not line.startswith("#")]
+
+    def read(index: int) -> bytes:
+        return (source.parent / names[index]).read_bytes()
+
+    return names, np.full(len(names), -1, np.int32), read
+
+
+def _draw(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> list[int]:
+    """Up to `count` indices: a random order, in which the classes take turns."""
+    shuffled = rng.permutation(len(labels))
+    turn = np.zeros(len(labels), np.intp)
+    seen: dict[int, int] = {}
+    for index in shuffled:
+        label = int(labels[index])
+        turn[index] = seen[label] = seen.get(label, -1) + 1
+    by_turn = shuffled[np.argsort(turn[shuffled], kind="stable")]
+    return [int(index) for index in by_turn[:count]]

@@ -1,0 +1,266 @@
+"""Run the benchmark mode of the Android demo app, one run after the other.
+
+The app is given a model and settings as extras of an intent, measures in its own process, and writes the record to its
+folder when it is through; where it cannot, it writes a file FILENAME.error with one line in the record's place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ghostedge.devices.base import BenchmarkRequest, fetch_record, read_record
+from ghostedge.devices.phone import Phone
+from ghostedge.devices.phone_python import send_missing
+from ghostedge.errors import DeviceError, UsageError
+from ghostedge.files import sha256_file
+
+__all__ = ["PACKAGE", "AppRuns"]
+
+PACKAGE = "org.ghostedge.demo"
+_ACTIVITY = f"{PACKAGE}/.BenchmarkActivity"
+_PROCESS = f"{PACKAGE}:benchmark"  # the activity's own, which an open demo does not have
+_FILES = f"/sdcard/Android/data/{PACKAGE}/files"
+_MODELS, _RECORDS = f"{_FILES}/models", f"{_FILES}/records"
+
+_POLL_S = 1.0
+#: A process that has just been asked for may not be there yet.
+_START_S = 10.0
+_TELL_EVERY_S = 10.0
+#: Longer than any run can take: quick ones seconds, valid ones minutes on the slowest phone.
+_LIMIT_MIN = 30.0
+
+#: What `dumpsys window policy` says of a lock screen: of Android 7 to 15, and of older ones.
+_LOCKED = re.compile(
+    r"KeyguardServiceDelegate\s+showing=true|KeyguardStateMonitor\s+mIsShowing=true|"
+    r"mShowingLockscreen=true|mDreamingLockscreen=true"
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One start of the app, and the names of its record here and there."""
+
+    model: Path
+    sha256: str
+    threads: int
+    xnnpack: bool
+    mode: str
+    minutes: int
+
+    @property
+    def remote_model(self) -> str:
+        return f"{_MODELS}/{self.model.name}"  # under its own name, which the record tells
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.stem}-app-{self.threads}t" + ("" if self.xnnpack else "-noxnnpack")
+
+    @property
+    def remote_name(self) -> str:
+        """Another for each model and setting, so that a record found there is of just this run."""
+        asked = json.dumps([self.sha256, self.threads, self.xnnpack, self.mode, self.minutes])
+        return f"ghostedge-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
+
+    def command(self) -> str:
+        return shlex.join([
+            *("am", "start", "-S", "-W", "-n", _ACTIVITY),
+            *("--es", "model", self.remote_model),
+            *("--ei", "threads", str(self.threads)),
+            *("--ez", "xnnpack", "true" if self.xnnpack else "false"),
+            *("--es", "mode", self.mode),
+            *(("--ei", "minutes", str(self.minutes)) if self.minutes else ()),
+            *("--es", "out", self.remote_name),
+        ])  # fmt: skip
+
+    def is_done_in(self, path: Path) -> bool:
+        """Whether the record at `path`, of an earlier call, is of just this run."""
+        try:
+            record = read_record(path)
+            settings, quick = record["settings"], record["mode"] == "quick"
+            minutes = (record["sustained"] or {}).get("minutes", 0)
+            found = (record["artifact"]["sha256"], settings["threads"], settings["xnnpack"], quick, minutes)
+        except (DeviceError, KeyError, TypeError):
+            return False
+        return found == (self.sha256, self.threads, self.xnnpack, self.mode == "quick", self.minutes)
+
+
+class AppRuns:
+    """One request, carried out by the demo app.
+
+    Args:
+        phone: where.
+        request: what to measure; only ``.tflite``, and only what the app can be told.
+        folder: on the device, for marks of what was started.
+        progress: called with a line of text now and then.
+        notes: warnings to add to each record.
+
+    Raises:
+        UsageError: the app cannot measure that.
+    """
+
+    def __init__(
+        self,
+        phone: Phone,
+        request: BenchmarkRequest,
+        folder: str,
+        progress: Callable[[str], None],
+        notes: tuple[dict[str, str], ...] = (),
+    ) -> None:
+        self._phone, self._folder, self._progress, self._notes = phone, f"{folder}/app", progress, notes
+        self._runs, self._resume = _runs(request)
+        self._checked = False
+
+    def go_on(self, output: Path, pause: Callable[[float], None]) -> tuple[Path, ...]:
+        """Every run; records that are finished on the device are fetched and not measured again."""
+        phone = self._phone
+        if not self._checked:
+            self._check_app()
+            self._checked = True
+        files = []
+        for number, run in enumerate(self._runs, start=1):
+            path = output / f"{_distinct(run, self._runs)}.json"
+            label = f"[{number}/{len(self._runs)}] {run.name}"
+            if path.exists() and (self._resume or self._fetched(run)) and run.is_done_in(path):
+                self._progress(f"{label}: already measured")
+                files.append(path)
+                continue
+            content = self._record(run)
+            if not content:
+                if not self._is_under_way(run):
+                    self._start(run, label)
+                content = self._wait(run, label, pause)
+            files.append(fetch_record(content, path, {run.sha256}, self._notes))
+            phone.shell(f"touch {self._mark(run, 'fetched')}; rm -f {_RECORDS}/{run.remote_name}")
+            p50 = read_record(path)["latency_ms"]["p50"]
+            self._progress(f"{label}: p50 {p50:.3f} ms")
+        models = shlex.join(sorted({run.remote_model for run in self._runs}))
+        phone.shell(f"rm -f {models}; rm -rf {self._folder}; am force-stop {PACKAGE}")
+        return tuple(files)
+
+    def stop(self) -> None:
+        """End the app; finished records stay there."""
+        self._phone.shell(f"am force-stop {PACKAGE}")
+
+    def _check_app(self) -> None:
+        serial = self._phone.serial
+        if self._phone.shell(f"pm path {PACKAGE}").code != 0:
+            raise DeviceError(
+                f"adb:{serial}: the demo app is not installed there; install it (see android_demo/README.md): "
+                f"adb -s {serial} install ghostedge-demo.apk, or name a Python of the device with --python"
+            )
+        # Folders that adb makes are closed to the app on some versions of Android: let it make its own.
+        if self._phone.shell(f"ls -d {_MODELS}").code != 0:
+            self._phone.shell(f"am start -W -n {_ACTIVITY}")
+            self._phone.shell(f"ls -d {_MODELS} || mkdir -p {_MODELS}")
+
+    def _check_unlocked(self) -> None:
+        """Wake the device; behind a lock screen the app would wait, or run on the slow cores."""
+        phone = self._phone
+        if "mWakefulness=Awake" not in phone.shell("dumpsys power | grep mWakefulness=").output:
+            phone.shell("input keyevent KEYCODE_WAKEUP")
+        if not self._is_locked():
+            return
+        phone.shell("wm dismiss-keyguard")  # one without a secret goes away
+        if self._is_locked():
+            raise DeviceError(f"adb:{phone.serial} is locked; unlock its screen and run the same command again")
+
+    def _is_locked(self) -> bool:
+        return _LOCKED.search(self._phone.shell("dumpsys window policy").output) is not None
+
+    def _mark(self, run: _Run, what: str) -> str:
+        return f"{self._folder}/{run.remote_name}.{what}"
+
+    def _fetched(self, run: _Run) -> bool:
+        """Whether an earlier attempt of this same command has brought the record here."""
+        return self._phone.size(self._mark(run, "fetched")) is not None
+
+    def _is_under_way(self, run: _Run) -> bool:
+        started = self._phone.size(self._mark(run, "started")) is not None
+        return started and self._phone.shell(f"pidof {_PROCESS}").code == 0
+
+    def _start(self, run: _Run, label: str) -> None:
+        phone = self._phone
+        self._check_unlocked()
+        if phone.sha256(run.remote_model) != run.sha256:
+            phone.shell(f"rm -f {shlex.quote(run.remote_model)}")  # another model of this name
+            send_missing(phone, {run.model: run.remote_model}, _MODELS, self._progress)
+        self._progress(f"{label}: starting")
+        # In one command, so that a cable pulled between them does not make the app start twice; and one mark at a
+        # time, for a start stops the app.
+        clean = f"mkdir -p {self._folder}; rm -f {self._folder}/*.started {_RECORDS}/{run.remote_name}.error"
+        said = phone.shell(f"{clean}; touch {self._mark(run, 'started')} && {run.command()}")
+        error = next((line for line in said.output.splitlines() if line.startswith(("Error", "Exception"))), "")
+        if said.code != 0 or error:
+            raise DeviceError(f"adb:{phone.serial}: the app does not start: {error or said.output or said.code}")
+
+    def _record(self, run: _Run) -> bytes:
+        """The run's record, if it is there whole."""
+        content = self._phone.read(f"{_RECORDS}/{run.remote_name}")
+        try:
+            json.loads(content)
+        except ValueError:
+            return b""
+        return content
+
+    def _wait(self, run: _Run, label: str, pause: Callable[[float], None]) -> bytes:
+        phone, started, told = self._phone, time.monotonic(), 0.0
+        limit_s = 60 * (_LIMIT_MIN + run.minutes)
+        while not (content := self._record(run)):
+            elapsed = time.monotonic() - started
+            error = phone.read(f"{_RECORDS}/{run.remote_name}.error").decode(errors="replace").strip()
+            if error:
+                phone.shell(f"rm -f {_RECORDS}/{run.remote_name}.error {self._mark(run, 'started')}")
+                raise DeviceError(f"adb:{phone.serial}: {run.model.name}: {error.splitlines()[0]}")
+            gone = elapsed > _START_S and phone.shell(f"pidof {_PROCESS}").code != 0
+            if gone and not self._record(run):
+                raise DeviceError(
+                    f"adb:{phone.serial}: the app ended without a record of {run.model.name}; see: "
+                    f"adb -s {phone.serial} logcat -d | grep {PACKAGE}"
+                )
+            if elapsed > limit_s:
+                raise DeviceError(f"adb:{phone.serial}: no record of {run.model.name} after {limit_s / 60:.0f} minutes")
+            if elapsed - told >= _TELL_EVERY_S:
+                told = elapsed
+                self._progress(f"{label}: measuring for {elapsed:.0f} s")
+            pause(_POLL_S)
+        return content
+
+
+def _runs(request: BenchmarkRequest) -> tuple[tuple[_Run, ...], bool]:
+    """Every run that is asked for, and whether records that are here already are left out."""
+    for artifact in request.artifacts:
+        if artifact.suffix != ".tflite":
+            raise UsageError(f"the demo app measures .tflite, not {artifact.name}; name a Python with --python for it")
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--xnnpack", choices=("on", "off", "both"), default="on")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--sustained", type=float, default=0.0)
+    known, unknown = parser.parse_known_args([*request.options, *(["--image"] if request.image else [])])
+    if unknown:
+        raise UsageError(f"the demo app does not take {unknown[0]}; name a Python of the device with --python for it")
+    if known.sustained % 1:
+        raise UsageError(f"the demo app takes whole minutes, not --sustained {known.sustained:g}")
+    mode = "sustained" if known.sustained else "quick" if known.quick else "valid"
+    fast = {"on": (True,), "off": (False,), "both": (True, False)}[known.xnnpack]
+    runs = [
+        _Run(model, sha256_file(model), threads, xnnpack, mode, int(known.sustained))
+        for model in request.artifacts
+        for threads in request.threads
+        for xnnpack in fast
+    ]
+    return tuple(dict.fromkeys(runs)), known.resume
+
+
+def _distinct(run: _Run, runs: tuple[_Run, ...]) -> str:
+    """The record's name here; two models of one name are told apart by their digests."""
+    same = [other for other in runs if other.name == run.name]
+    return run.name if same == [run] else f"{run.name}-{run.sha256[:8]}"

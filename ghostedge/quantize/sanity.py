@@ -1,0 +1,113 @@
+"""Name what is wrong with a calibration batch or with a quantised model's answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.errors import DatasetError, ParityError
+from ghostedge.types import InputSpec
+
+__all__ = ["check_batch", "check_logits"]
+
+#: Photographs' channel means, normalised by the right channel's statistics, differ by less; swapped ones by 0.69.
+_SWAPPED = 0.35
+
+
+def check_batch(batch: NDArray[Any], spec: InputSpec) -> tuple[str, ...]:
+    """Compare what is about to be calibrated on with what the model takes.
+
+    Args:
+        batch: float32 or uint8, (n, ...), as the model shall see it.
+        spec: what the model takes.
+
+    Returns:
+        What is suspicious but possible, one line each.
+
+    Raises:
+        DatasetError: it cannot be such a batch; the message names the likely mistake.
+    """
+    wrong = "the calibration batch does not fit the model: "
+    expected = spec.shape(len(batch))
+    if batch.shape != expected:
+        swapped = (batch.shape[0], *(batch.shape[i] for i in (2, 3, 1))) if batch.ndim == 4 else ()
+        swapped_back = (batch.shape[0], *(batch.shape[i] for i in (3, 1, 2))) if batch.ndim == 4 else ()
+        other = "NCHW" if spec.layout == "NHWC" else "NHWC"
+        hint = f" (it looks like {other})" if expected in (swapped, swapped_back) else ""
+        raise DatasetError(f"{wrong}its shape is {batch.shape}, layout {spec.layout} means {expected}{hint}")
+    if not np.isfinite(batch).all():
+        raise DatasetError(
+            f"{wrong}image {int(np.argmin(np.isfinite(batch).reshape(len(batch), -1).all(1)))} is not finite"
+        )
+    low, high = float(batch.min()), float(batch.max())
+    if spec.range == "raw":
+        if high <= 1.0:
+            raise DatasetError(f"{wrong}raw input is 0..255, but nothing is above {high:.3g} (scaled to 0..1?)")
+        if low < 0:
+            raise DatasetError(f"{wrong}raw input is 0..255, but it begins at {low:.3g} (normalised already?)")
+    else:
+        ends = [(v - m) / s for m, s in zip(spec.mean, spec.std, strict=True) for v in (0.0, 1.0)]
+        if high > max(ends) + 0.01 or low < min(ends) - 0.01:
+            guess = " (0..255, not normalised?)" if high > 50 and low >= 0 else ""
+            raise DatasetError(
+                f"{wrong}normalised pixels lie in {min(ends):.2f}..{max(ends):.2f}, "
+                f"these in {low:.2f}..{high:.2f}{guess}"
+            )
+        if low >= 0 and high <= 1.0 and min(ends) < -0.5:
+            raise DatasetError(f"{wrong}everything is in 0..1 and nothing is negative: scaled to 0..1, not normalised?")
+    return _suspicions(batch, spec)
+
+
+def _suspicions(batch: NDArray[Any], spec: InputSpec) -> tuple[str, ...]:
+    channels = np.moveaxis(batch, 1 if spec.layout == "NCHW" else 3, 0).reshape(3, len(batch), -1).astype(np.float32)
+    found = []
+    spread = channels.std(axis=2).max(axis=0)
+    if flat := int((spread < 1e-3 * max(1e-6, float(np.abs(channels).max()))).sum()):
+        found.append(f"{flat} of {len(batch)} calibration images are of one single colour")
+    if len(batch) > 1 and float(channels.std(axis=1).max()) < 1e-6:
+        found.append("all calibration images are the same")
+    if spec.range == "normalised":
+        means = channels.mean(axis=(1, 2))
+        # Of a tensor in the order R, G, B whose pixels are B, G, R the first channel is too dark, the last too bright.
+        tilt = float(means[2] - means[0]) * (1 if spec.colour_order == "RGB" else -1)
+        if tilt > _SWAPPED:
+            found.append(f"blue is brighter than red by {tilt:.2f} standard deviations: are red and blue swapped?")
+    return tuple(found)
+
+
+def check_logits(exact: NDArray[np.float32], quantised: NDArray[np.float32], name: str) -> None:
+    """Compare a quantised model's logits with those of the model it was made from, float32 (n, classes), n >= 2.
+
+    Raises:
+        ParityError: not finite; a class whose logit no longer moves (dead); many logits at one end (saturated);
+            softmax far from the original's confidence. The message names `name` and the first such class.
+    """
+    if not np.isfinite(quantised).all():
+        raise ParityError(f"{name}: logits are not finite")
+    if len(exact) < 2:
+        return
+    moves, moved = exact.std(axis=0), quantised.std(axis=0)
+    step = _step(quantised)
+    dead = np.flatnonzero((moved == 0) & (moves > 4 * step))
+    if len(dead):
+        raise ParityError(
+            f"{name}: {len(dead)} of {exact.shape[1]} classes are dead (class {dead[0]} always answers "
+            f"{quantised[0, dead[0]]:.3g}, in float it moves by {moves[dead[0]]:.3g}); "
+            "the calibration images do not fit"
+        )
+    for end, sign in ((quantised.max(), 1), (quantised.min(), -1)):
+        at_end = quantised == end
+        beyond = sign * (exact - end) > 4 * step
+        if (share := float((at_end & beyond).mean())) > 0.001:
+            raise ParityError(
+                f"{name}: {share:.1%} of the logits are cut off at {end:.3g}, the float model goes to "
+                f"{(exact.max() if sign > 0 else exact.min()):.3g}; the calibration images do not cover what it meets"
+            )
+
+
+def _step(quantised: NDArray[np.float32]) -> float:
+    """The distance between neighbouring values, as the output's quantisation made it."""
+    values = np.unique(quantised)
+    return float(np.diff(values).min()) if len(values) > 1 else 0.0

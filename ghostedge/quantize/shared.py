@@ -1,0 +1,50 @@
+"""Find the activations that must be quantised alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from ghostedge.tflite.edit import tensor_name
+from ghostedge.tflite.model import ints, operator_name
+
+__all__ = ["groups"]
+
+#: Operators that copy or mix values without arithmetic on the scale. XNNPACK runs them on int8 only where input and
+#: output have one scale and zero point; another would cost a QUANTIZE before each.
+_SAME_SCALE = {
+    "CONCATENATION",
+    "MAX_POOL_2D",
+    "PAD",
+    "RESHAPE",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "TRANSPOSE",
+}
+
+
+def groups(model: Any, keep_float: Collection[str] = ()) -> list[list[str]]:
+    """Names of activations that share one scale and zero point; each activation is in exactly one group.
+
+    An operator that stays in float (`keep_float`, by the name of its output) ties nothing together. A constant is in no
+    group: writing the model gives it the parameters of the others.
+    """
+    graph = model.subgraphs[0]
+    computed = {int(i) for i in graph.inputs} | {int(o) for operator in graph.operators for o in operator.outputs}
+    leader = {index: index for index in computed}
+
+    def find(index: int) -> int:
+        while leader[index] != index:
+            index = leader[index]
+        return index
+
+    for operator in graph.operators:
+        kept = tensor_name(graph, int(operator.outputs[0])) in keep_float
+        if operator_name(model, operator) in _SAME_SCALE and not kept:
+            first, *others = [i for i in (*ints(operator.outputs), *ints(operator.inputs)) if i in computed]
+            for other in others:
+                leader[find(other)] = find(first)
+    members: dict[int, list[str]] = {}
+    for index in sorted(computed):
+        members.setdefault(find(index), []).append(tensor_name(graph, index))
+    return list(members.values())

@@ -1,0 +1,123 @@
+"""Quantise a float .tflite model on calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.quantize.bias import correct_biases
+from ghostedge.quantize.observe import Observation, observe
+from ghostedge.quantize.pooling import pools_to_convolutions
+from ghostedge.quantize.ranges import Range, estimate
+from ghostedge.quantize.shared import groups
+from ghostedge.quantize.write import write
+from ghostedge.tflite.edit import drop_metadata
+from ghostedge.tflite.model import pack, unpack
+
+__all__ = ["Prepared", "Settings", "prepare", "quantise"]
+
+_LEVELS = {"int8": 256, "int16x8": 65536}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is quantised.
+
+    Attributes:
+        estimator: of activation ranges, a key of `ghostedge.quantize.ranges.ESTIMATORS`.
+        bias_correction: whether biases make up for the mean error of rounded weights.
+        keep_float: names of the outputs of operators that stay in float.
+        int16: names of the outputs of operators with int16 activations.
+    """
+
+    estimator: str = "mse"
+    bias_correction: bool = True
+    keep_float: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A float model ready to be quantised, and what its activations were on the calibration images.
+
+    Attributes:
+        data: the model's file.
+        seen: activation -> observation; empty where nothing was observed.
+    """
+
+    data: bytes
+    seen: Mapping[str, Observation]
+
+
+def prepare(
+    data: bytes, name: str, batch: Iterable[NDArray[Any]], change: Callable[[Any], None] | None = None
+) -> Prepared:
+    """Rewrite what has no fast int8 form, and observe the activations.
+
+    Args:
+        data: a float model.
+        name: the file's name, for messages.
+        batch: calibration images as the (changed) model takes them; none for dynamic quantisation.
+        change: a change to the unpacked model before it is observed.
+
+    Raises:
+        ArtifactError: `data` is no model.
+        ConvertError: an activation is not finite.
+    """
+    model = unpack(data, name)
+    drop_metadata(model)
+    if change is not None:
+        change(model)
+    pools_to_convolutions(model)
+    data = pack(model)
+    images = list(batch)
+    return Prepared(data, observe(data, model, images) if images else {})
+
+
+def quantise(
+    prepared: Prepared,
+    precision: str,
+    settings: Settings,
+    fixed: Mapping[str, Range] = MappingProxyType({}),
+) -> bytes:
+    """The quantised model; its input and output stay float32.
+
+    Args:
+        prepared: what `prepare` made.
+        precision: ``"dynamic"``, ``"int8"`` or ``"int16x8"``.
+        settings: how.
+        fixed: activation -> its range, where that is known and need not be estimated.
+
+    Raises:
+        ConvertError: the model cannot be quantised.
+        UsageError: no such estimator.
+    """
+    model = unpack(prepared.data, "the float model")
+    if settings.bias_correction and prepared.seen:
+        correct_biases(model, prepared.seen)
+    ranges = choose_ranges(model, prepared.seen, precision, settings, fixed)
+    return write(pack(model), precision, ranges, settings.keep_float, settings.int16)
+
+
+def choose_ranges(
+    model: Any, seen: Mapping[str, Observation], precision: str, settings: Settings, fixed: Mapping[str, Range]
+) -> dict[str, Range]:
+    """The range of every activation, one for all of a group (`ghostedge.quantize.shared.groups`)."""
+    if precision not in _LEVELS:
+        return {}
+    ranges: dict[str, Range] = {}
+    for names in groups(model, settings.keep_float):
+        known = [fixed[name] for name in names if name in fixed]
+        observed = [seen[name] for name in names if name in seen]
+        if not observed:
+            continue
+        whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
+        samples = np.concatenate([o.samples for o in observed])
+        chosen = known[0] if known else estimate(settings.estimator, samples, whole, _LEVELS[precision])
+        ranges |= dict.fromkeys(names, chosen)
+    return ranges

@@ -1,0 +1,94 @@
+"""Turn a float .tflite model into a quantised one with AI Edge Quantizer, from ranges that are given."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ghostedge.errors import ConvertError, first_line
+from ghostedge.lazy import require
+from ghostedge.quantize.ranges import Range
+
+__all__ = ["SCHEMES", "write"]
+
+#: Precision -> the recipe of AI Edge Quantizer, whose name says weights and activations.
+SCHEMES: Mapping[str, str] = {
+    "dynamic": "dynamic_wi8_afp32",
+    "int8": "static_wi8_ai8",
+    "int16x8": "static_wi8_ai16",
+}
+
+
+def write(
+    data: bytes,
+    precision: str,
+    ranges: Mapping[str, Range],
+    keep_float: Collection[str] = (),
+    int16: Collection[str] = (),
+) -> bytes:
+    """Quantise.
+
+    Args:
+        data: a float model.
+        precision: a key of `SCHEMES`.
+        ranges: activation -> what its integers span; every activation for a static scheme, not read for ``"dynamic"``.
+        keep_float: names of the outputs of operators that stay in float; QUANTIZE and DEQUANTIZE are put around them.
+        int16: likewise, operators with int16 activations.
+
+    Returns:
+        The quantised model; its input and output stay float32.
+
+    Raises:
+        ConvertError: AI Edge Quantizer refuses the model.
+    """
+    quantizer = require("ai_edge_quantizer.quantizer", "export")
+    recipe = require("ai_edge_quantizer.recipe", "export")
+    scheme = getattr(recipe, SCHEMES[precision])()
+    static = precision != "dynamic"
+    if not static:  # XNNPACK has no dynamically quantised depthwise convolution; each would cut its partition in two
+        scheme.append(_unquantised("DEPTHWISE_CONV_2D"))
+    if static:
+        scheme += [_unquantised("INPUT"), _unquantised("OUTPUT")]
+        scheme += [_unquantised("*", name) for name in sorted(keep_float)]
+        for name in sorted(int16):
+            (rule,) = recipe.static_wi8_ai16()
+            scheme.append({**rule, "regex": _exactly(name)})
+    statistics = {name: {"min": np.float32(r.low), "max": np.float32(r.high)} for name, r in ranges.items()}
+    with _quiet():
+        try:
+            result = quantizer.Quantizer(bytearray(data), scheme).quantize(statistics if static else None)
+        except (ValueError, RuntimeError, KeyError, NotImplementedError) as exc:
+            raise ConvertError(f"AI Edge Quantizer cannot write the model as {precision}: {first_line(exc)}") from exc
+    return bytes(result.quantized_model)
+
+
+def _exactly(name: str) -> str:
+    return f"^{re.escape(name)};?$"
+
+
+def _unquantised(operation: str, name: str | None = None) -> dict[str, Any]:
+    return {
+        "regex": ".*" if name is None else _exactly(name),
+        "operation": operation,
+        "algorithm_key": "no_quantize",
+        "op_config": {},
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Its log says on every run which rules are overwritten, LiteRT warns that keeping all tensors takes memory."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,192 @@
+"""Set each artifact's size, difference at export and latency beside its accuracy, for the parity page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ghostedge.devices.base import read_record
+from ghostedge.errors import DeviceError, ManifestError
+from ghostedge.manifest import ArtifactRecord, Manifest
+from ghostedge.reports.latency import device_section
+from ghostedge.reports.page import Markup, element, figure, join, table
+from ghostedge.reports.parity import Comparison, ParityReport
+from ghostedge.reports.plots import responsive, signed
+from ghostedge.reports.tradeoff_plot import TradeOff, tradeoff_plot
+from ghostedge.reports.wording import snr_text
+
+__all__ = ["Beside", "artifacts_section", "latency_sections", "read_beside"]
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is known of the compared artifacts apart from their ledgers.
+
+    Attributes:
+        manifest: of their export; None where it is not asked for.
+        latencies: the device's name and a latency record, in the order to show them in.
+    """
+
+    manifest: Manifest | None = None
+    latencies: tuple[tuple[str, Record], ...] = ()
+
+    def times(self, sha256: object) -> dict[tuple[str, int], float]:
+        """(device, threads) -> median latency, ms, of the artifact with this hash; XNNPACK on where it is a choice."""
+        return {
+            (device, record["settings"]["threads"]): record["latency_ms"]["p50"]
+            for device, record in self.latencies
+            if record["artifact"] and record["artifact"]["sha256"] == sha256
+            if record["settings"]["xnnpack"] is not False
+        }
+
+
+def read_beside(export: Path | None, latency: Path | None) -> Beside:
+    """Read the folders that ``ghostedge export`` and ``ghostedge benchmark`` left.
+
+    Args:
+        export: holds ``manifest.json``; None for none.
+        latency: holds a folder of records for each device; None for none.
+
+    Raises:
+        ManifestError: there is no manifest, or a damaged one.
+        DeviceError: there is no record, or a damaged one.
+    """
+    manifest = None
+    if export is not None and (manifest := Manifest.read(export)) is None:
+        raise ManifestError(f"--export {export} holds no manifest.json; give the --output of ghostedge export")
+    found: list[tuple[str, Record]] = []
+    if latency is not None:
+        files = sorted(path for path in latency.glob("*/*.json") if not path.name.startswith("."))
+        if not files:
+            raise DeviceError(f"--latency {latency} holds no latency record; give the --output of ghostedge benchmark")
+        found = [(path.parent.name, read_record(path)) for path in files]
+    return Beside(manifest, tuple(found))
+
+
+def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
+    """One table of all that is known of each artifact, and a plot of time against accuracy for each device."""
+    comparisons = {c.source.metadata.model.get("sha256"): c for c in report.comparisons}
+    # (name, hash, comparison, record): the export's artifacts in its order, then what else was compared.
+    rows: list[tuple[str, object, Comparison | None, ArtifactRecord | None]] = []
+    if beside.manifest is not None:
+        for exported in beside.manifest.artifacts.values():
+            file = exported.files[0]
+            rows.append((file.name, file.sha256, comparisons.pop(file.sha256, None), exported))
+    rows += [(comparison.source.name, sha256, comparison, None) for sha256, comparison in comparisons.items()]
+    columns = list(dict.fromkeys(place for _, sha256, _, _ in rows for place in beside.times(sha256)))
+    of_export = ("Size (MB)", "SNR at export", "XNNPACK parts") if beside.manifest is not None else ()
+    header = ("Artifact", "Verdict", *of_export, "Top-1", "Drop, points", *map(_place, columns))
+    cells = []
+    for number, (name, sha256, comparison, record) in enumerate(rows, start=1):
+        times = beside.times(sha256)
+        cells.append(
+            [
+                f"{number} {name}",
+                _verdict(comparison),
+                *(_export_cells(record) if of_export else ()),
+                *_accuracy_cells(comparison),
+                *(f"{times[place]:.2f} ms" if place in times else "–" for place in columns),
+            ]
+        )
+    drawn = table(
+        header,
+        cells,
+        caption=_caption(beside.manifest),
+        numeric=range(2, len(header)),
+    )
+    figures = []
+    for place in columns:
+        points = [
+            _trade_off(number, name, comparison, beside.times(sha256)[place])
+            for number, (name, sha256, comparison, _) in enumerate(rows, start=1)
+            if comparison is not None and place in beside.times(sha256)
+        ]
+        if len(points) > 1:
+            figures.append(
+                figure(
+                    responsive(partial(tradeoff_plot, points)),
+                    f"{_place(place)}. Numbers are those of the table; lines are 90% intervals of the drop. Filled: no "
+                    "other artifact is both faster and at least as accurate. Up and left is better.",
+                )
+            )
+    notes = [element("p", f"{note[:1].upper()}{note[1:]}.", class_="note") for note in _notes(rows, beside)]
+    return element("section", element("h2", "Every artifact", id="artifacts"), drawn, *notes, *figures)
+
+
+def latency_sections(beside: Beside) -> list[Markup]:
+    """Every latency record, by device; those of the latency page."""
+    devices = dict.fromkeys(device for device, _ in beside.latencies)
+    sections = []
+    for place, name in enumerate(devices):
+        records = [record for device, record in beside.latencies if device == name]
+        anchor = element("span", id="latency") if place == 0 else None
+        sections.append(join([anchor, device_section(f"Latency: {name}", records)]))
+    return sections
+
+
+def _place(place: tuple[str, int]) -> str:
+    device, threads = place
+    return f"{device}, {'1 thread' if threads == 1 else f'{threads} threads'}"
+
+
+def _export_cells(record: ArtifactRecord | None) -> tuple[str, str, str]:
+    if record is None:
+        return "–", "–", "–"
+    size = sum(file.size_bytes for file in record.files) / 1e6
+    parts = str(record.runtime.get("delegate_partitions", "–"))
+    if outside := sum(record.runtime.get("operators_outside_delegate", {}).values()):
+        parts += f", {outside} operators outside"
+    return f"{size:.1f}", snr_text(record.reference_difference.to_dict()["snr_db"]), parts
+
+
+def _verdict(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return element("span", "not evaluated", class_="soft")
+    verdict = comparison.result.verdict
+    return element("span", verdict, class_=f"verdict {verdict.lower()}")
+
+
+def _accuracy_cells(comparison: Comparison | None) -> tuple[str, str]:
+    if comparison is None:
+        return "–", "–"
+    result = comparison.result
+    interval = f"{signed(result.drop.lower_points)} to {signed(result.drop.upper_points)}"
+    return (
+        f"{result.candidate.top1.percent:.2f}%",
+        join([signed(result.drop.drop_points), element("small", interval)]),
+    )
+
+
+def _caption(manifest: Manifest | None) -> str:
+    parts = ["Drop of top-1 with its 90% interval, against the reference ledger"]
+    if manifest is not None:
+        parts.append(
+            f"SNR of the logits against {manifest.source['file']} on the {len(manifest.images)} images of the export"
+        )
+    return "; ".join(parts)
+
+
+def _notes(rows: Sequence[tuple[str, object, Comparison | None, ArtifactRecord | None]], beside: Beside) -> list[str]:
+    """What the table leaves out, and why."""
+    known = {sha256 for _, sha256, _, _ in rows}
+    other = [
+        r["artifact"]["file"] for _, r in beside.latencies if r["artifact"] and r["artifact"]["sha256"] not in known
+    ]
+    notes = []
+    if other:
+        notes.append(
+            f"latency records of other files than these are not in the table: {', '.join(dict.fromkeys(other))}"
+        )
+    if any(not record["valid"] for _, record in beside.latencies):
+        notes.append("some latencies are not valid measurements, see below why")
+    return notes
+
+
+def _trade_off(number: int, name: str, comparison: Comparison, latency_ms: float) -> TradeOff:
+    drop = comparison.result.drop
+    return TradeOff(number, name, latency_ms, drop.drop_points, drop.lower_points, drop.upper_points)

@@ -1,0 +1,310 @@
+"""Quantise a float32 OpenVINO IR to int8."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.data.calibration import calibration_batch
+from ghostedge.errors import ConvertError, UsageError
+from ghostedge.lazy import choose, require
+from ghostedge.runtimes.openvino import OpenVinoRuntime
+from ghostedge.stages.openvino import check_input, finish, last_line
+from ghostedge.types import Artifact, CalibrationSet, Format, InputSpec, Stage, StageOutput
+
+__all__ = ["QuantisedOperator", "QuantizeOpenVINOStage", "quantised_operators"]
+
+#: Value of the option saturation_fix -> NNCF's name.
+_SATURATION_FIXES = {"all": "ENABLE", "first": "FIRST_LAYER", "none": "DISABLE"}
+#: Option -> its values.
+_CHOICES: Mapping[str, Iterable[str]] = {
+    "preset": ("mixed", "performance"),
+    "bias_correction": ("fast", "full", "none"),
+    "estimator": ("histogram", "mean_minmax", "mean_quantile", "minmax"),
+    "saturation_fix": _SATURATION_FIXES,
+}
+
+#: The operators with weights, which are their second input.
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
+
+#: The operators that hand values on as they are, quantised or not.
+_PASSING = ("Concat", "Reshape", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze", "VariadicSplit")
+
+
+class QuantizeOpenVINOStage(Stage):
+    """Float32 OpenVINO IR to int8 by NNCF's post-training quantisation; see export/README.md for the choice of options.
+
+    Needs: a float32 IR with one input and one output; calibration images.
+
+    Promises, and checks before the file takes its place:
+
+    - weights of convolutions and dense layers are int8, symmetric, one scale an output channel, but for those that
+      ``keep_float`` names; activations have 256 levels, and those of the input reach from black to white.
+    - input, names, dynamic batch and description as `ghostedge.stages.openvino` promises them.
+    - equal inputs give equal bytes.
+
+    The recipe's ``[options]``: ``preset`` (``"mixed"``: activations asymmetric, ``"performance"``: symmetric),
+    ``bias_correction`` (``"full"``: against what the layers before did, ``"fast"``: each layer alone, ``"none"``),
+    ``estimator`` (of activation ranges: ``"minmax"``, ``"mean_minmax"``, ``"mean_quantile"``, ``"histogram"``),
+    ``saturation_fix`` (half the range for the weights of ``"all"`` layers, the ``"first"`` one or ``"none"``),
+    ``subset_size`` (calibrate on the first so many images; all when left out), ``keep_float`` (list of operators, by
+    the names in the float32 IR).
+    """
+
+    source: Format = "openvino"
+    target: Format = "openvino"
+    precisions: tuple[str, ...] = ("int8",)
+    calibrated: tuple[str, ...] = ("int8",)
+    packages: tuple[str, ...] = ("nncf", "openvino", "numpy")
+
+    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        """See `ghostedge.types.Stage`."""
+        for output in outputs:
+            choose("precision", output.precision, self.precisions)
+            check_input(output, source)
+            _Settings.of(output)
+        ov = require("openvino", "export")
+        nncf = require("nncf", "export")
+        model = _read(ov, source.path)
+        batches: dict[str, NDArray[Any]] = {}
+        quantised: dict[tuple[_Settings, str], Any] = {}
+        made = []
+        for output in outputs:
+            assert output.calibration is not None  # _Settings.of refuses it
+            settings, images = _Settings.of(output), json.dumps(output.calibration.to_dict())
+            if images not in batches:
+                batches[images] = calibration_batch(output.calibration, source.input)
+                _check_finite(ov, model, source, batches[images], output.calibration)
+            if (settings, images) not in quantised:  # raw and normalised input share it
+                quantised[settings, images] = _quantise(ov, nncf, model, source, batches[images], settings)
+            made.append(finish(ov, quantised[settings, images], output, source.input))
+        return tuple(made)
+
+
+@dataclass(frozen=True)
+class QuantisedOperator:
+    """An operator that an IR computes on quantised activations.
+
+    Attributes:
+        name: its friendly name, which ``keep_float`` takes.
+        kind: OpenVINO's name of the operation, e.g. ``"GroupConvolution"``.
+        macs: multiply-accumulates an image; 0 for operators without weights.
+    """
+
+    name: str
+    kind: str
+    macs: int
+
+
+def quantised_operators(path: Path) -> tuple[QuantisedOperator, ...]:
+    """The operators of an IR that ``keep_float`` could take out of quantisation, in the order of computation.
+
+    Raises:
+        ConvertError: not an OpenVINO IR.
+        MissingExtraError: openvino is not installed.
+    """
+    return tuple(
+        QuantisedOperator(operator.get_friendly_name(), operator.get_type_name(), _macs(operator))
+        for operator in _load(require("openvino", "export"), path).get_ordered_ops()
+        if _reads_quantised(operator)
+    )
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The options of a recipe, checked; the class above explains them."""
+
+    preset: str = "mixed"
+    bias_correction: str = "fast"
+    estimator: str = "histogram"
+    saturation_fix: str = "first"
+    subset_size: int = 0
+    keep_float: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, output: StageOutput) -> _Settings:
+        """Raises: UsageError for an unknown option or value, or where there is no image to calibrate on."""
+        options = dict(output.options)
+        for option in options:
+            choose("option of int8 openvino", option, cls.__dataclass_fields__)
+        if output.calibration is None:
+            raise UsageError(f"{output.path.name} needs images to calibrate on")
+        for option, choices in _CHOICES.items():
+            if option in options:
+                choose(option.replace("_", " "), str(options[option]), choices)
+        size = options.get("subset_size", 0)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise UsageError(f"{output.path.name}: subset_size is {size!r}; it must be a number of images")
+        names = options.get("keep_float", ())
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"{output.path.name}: keep_float must be a list of operators' names")
+        return cls(**{**options, "keep_float": tuple(names)})
+
+
+def _load(ov: Any, path: Path) -> Any:
+    try:
+        return ov.Core().read_model(path)
+    except RuntimeError as exc:
+        raise ConvertError(f"OpenVINO cannot read {path}: {last_line(exc)}") from exc
+
+
+def _read(ov: Any, path: Path) -> Any:
+    model = _load(ov, path)
+    for operator in model.get_ops():
+        if operator.get_type_name() == "FakeQuantize" or (
+            operator.get_type_name() == "Constant"
+            and operator.get_element_type() in (ov.Type.i8, ov.Type.u8, ov.Type.f16)
+        ):
+            raise ConvertError(f"{path} is quantised already, or stores float16; give the float32 model")
+    return model
+
+
+# -- before ------------------------------------------------------------------------------------------
+
+
+def _check_finite(ov: Any, model: Any, source: Artifact, batch: NDArray[Any], calibration: CalibrationSet) -> None:
+    """Raise ConvertError, naming the first operator and the image, when the float model's logits are not finite."""
+    with OpenVinoRuntime(source, threads=os.cpu_count() or 1) as runtime:
+        finite = np.isfinite(runtime.run(batch)).all(axis=1)
+    if finite.all():
+        return
+    index = int(finite.argmin())
+    probe = model.clone()
+    probe.reshape([1, *batch.shape[1:]])
+    inner = [
+        operator
+        for operator in probe.get_ordered_ops()
+        if operator.get_type_name() not in ("Constant", "Parameter", "Result")
+        and operator.get_output_size() == 1
+        and operator.get_output_element_type(0) == ov.Type.f32
+    ]
+    outputs = ov.Model([operator.output(0) for operator in inner], probe.get_parameters())
+    values = ov.compile_model(outputs, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(batch[index : index + 1])
+    names = [
+        operator.get_friendly_name()
+        for operator, value in zip(inner, values.values(), strict=True)
+        if not np.isfinite(value).all()
+    ]
+    raise ConvertError(
+        f"cannot quantise {source.path}: '{names[0] if names else 'the output'}' is NaN or infinite on the calibration "
+        f"image {calibration.images[index].image_id}; check the weights that feed it"
+    )
+
+
+# -- quantising ----------------------------------------------------------------------------------------
+
+
+def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[Any], settings: _Settings) -> Any:
+    operators = [operator.get_friendly_name() for operator in model.get_ops() if operator.get_type_name() != "Constant"]
+    for name in settings.keep_float:
+        choose(f"operator of {source.path.name}", name, operators)
+    if settings.subset_size:
+        batch = batch[: settings.subset_size]
+    ranges = require("nncf.quantization.range_estimator", "export").RangeEstimatorParametersSet
+    advanced = nncf.AdvancedQuantizationParameters(
+        overflow_fix=nncf.OverflowFix[_SATURATION_FIXES[settings.saturation_fix]],
+        disable_bias_correction=settings.bias_correction == "none",
+        activations_range_estimator_params=getattr(ranges, settings.estimator.upper()),
+    )
+    try:
+        with _quiet(nncf):
+            quantised = nncf.quantize(
+                model,
+                nncf.Dataset([batch[i : i + 1] for i in range(len(batch))]),
+                preset=nncf.QuantizationPreset(settings.preset),
+                subset_size=len(batch),
+                fast_bias_correction=settings.bias_correction == "fast",
+                ignored_scope=nncf.IgnoredScope(names=list(settings.keep_float)),
+                advanced_parameters=advanced,
+            )
+    except Exception as exc:  # NNCF raises its own kinds, RuntimeError and whatever OpenVINO raises
+        raise ConvertError(f"NNCF cannot quantise {source.path}: {last_line(exc)}") from exc
+    _widen_input(ov, quantised, source.input)
+    _check(quantised, source.path, settings)
+    return quantised
+
+
+@contextmanager
+def _quiet(nncf: Any) -> Iterator[None]:
+    """Keep NNCF's log and its progress bars off the terminal; what goes wrong comes as an exception."""
+    console = require("rich", "export").get_console()
+    quiet, console.quiet = console.quiet, True
+    nncf.set_log_level(logging.ERROR)
+    try:
+        yield
+    finally:
+        console.quiet = quiet
+
+
+def _widen_input(ov: Any, model: Any, spec: InputSpec) -> None:
+    """Let the quantiser of the input reach from black to white, so that no image's pixels are clipped.
+
+    Its zero stays on the grid: the convolution behind it pads with zeros.
+    """
+    if spec.range == "raw":
+        low, high = 0.0, 255.0
+    else:
+        ends = [(value - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True) for value in (0.0, 1.0)]
+        low, high = min(0.0, *ends), max(0.0, *ends)
+    for port in model.inputs[0].get_target_inputs():
+        quantiser = port.get_node()
+        if quantiser.get_type_name() != "FakeQuantize":
+            continue
+        levels = quantiser.get_levels() - 1
+        zero = round(-low / (high - low) * levels)
+        step = max(-low / zero if zero else 0.0, high / (levels - zero) if zero < levels else 0.0)
+        for index, value in enumerate((-zero * step, (levels - zero) * step) * 2, start=1):
+            constant = ov.op.Constant(np.full(quantiser.input(index).get_shape(), value, np.float32))
+            quantiser.input(index).replace_source_output(constant.output(0))
+
+
+# -- after -----------------------------------------------------------------------------------------------
+
+
+def _check(model: Any, path: Path, settings: _Settings) -> None:
+    """Raise ConvertError for a range that is not finite, or float weights that ``keep_float`` does not name."""
+    for operator in model.get_ordered_ops():
+        name, kind = operator.get_friendly_name(), operator.get_type_name()
+        if kind == "FakeQuantize":
+            ends = [operator.input_value(index).get_node().get_data() for index in range(1, 5)]
+            if not all(np.isfinite(end).all() for end in ends):
+                raise ConvertError(f"cannot quantise {path}: the range of '{name}' is NaN or infinite")
+        elif kind in _WEIGHTED and name not in settings.keep_float:
+            weights = operator.input_value(1).get_node()
+            if weights.get_type_name() == "Constant":
+                raise ConvertError(f"NNCF left the weights of '{name}' of {path} in float; name it in keep_float")
+
+
+def _reads_quantised(operator: Any) -> bool:
+    """Whether an operator computes, and an activation comes to it from a quantiser."""
+    if operator.get_type_name() in ("FakeQuantize", "Result", *_PASSING):
+        return False
+    values = list(operator.input_values())
+    while values:
+        before = values.pop().get_node()
+        if before.get_type_name() == "FakeQuantize":
+            return True
+        if before.get_type_name() in _PASSING:
+            values.extend(before.input_values())
+    return False
+
+
+def _macs(operator: Any) -> int:
+    kind = operator.get_type_name()
+    if kind not in _WEIGHTED:
+        return 0
+    weights = math.prod(operator.input_value(1).get_shape())
+    shape = operator.get_output_partial_shape(0)
+    places = [shape[axis].get_length() for axis in range(2, len(shape))] if kind != "MatMul" else []
+    total: int = weights * math.prod(places)
+    return total

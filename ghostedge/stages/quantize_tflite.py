@@ -1,0 +1,117 @@
+"""Quantise a float32 TFLite model: dynamic, int8 and int16x8."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ghostedge.data.calibration import calibration_batch
+from ghostedge.errors import ArtifactError, ConvertError, UsageError
+from ghostedge.lazy import choose
+from ghostedge.quantize.ranges import ESTIMATORS, Range
+from ghostedge.quantize.tflite import Prepared, Settings, prepare, quantise
+from ghostedge.stages.tflite import check_input, finish
+from ghostedge.tflite.edit import tensor_name
+from ghostedge.tflite.model import tensor_type, unpack
+from ghostedge.tflite.raw_input import fold_normalisation, take_raw, take_uint8
+from ghostedge.types import Artifact, Format, InputSpec, Stage, StageOutput
+
+__all__ = ["QuantizeTFLiteStage"]
+
+_OPTIONS = ("bias_correction", "estimator", "int16", "keep_float", "xnnpack")
+
+
+class QuantizeTFLiteStage(Stage):
+    """Float32 TFLite to quantised TFLite; see export/README.md for what the precisions mean.
+
+    Needs: a float32 model with one image in and one row of logits out; calibration images for int8 and int16x8.
+
+    Promises, and checks on each file before it takes its place:
+
+    - weights are int8, symmetric, one scale an output channel; nothing is clipped off the input's range.
+    - normalised input is float32, raw input uint8; logits are float32. Between the QUANTIZE at one end and the
+      DEQUANTIZE at the other an int8 model holds neither, and no float operator unless ``keep_float`` names it.
+    - XNNPACK runs all of it in one partition (int16x8: LiteRT has no fast kernels for it, so ``xnnpack = "report"``).
+    - equal inputs give equal bytes.
+
+    The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"minmax"``, ``"mse"``, ``"percentile"``),
+    ``bias_correction`` (true or false), ``keep_float`` and ``int16`` (lists of operators, by the names of their
+    outputs), ``xnnpack`` as in `ghostedge.stages.tflite`.
+    """
+
+    source: Format = "tflite"
+    target: Format = "tflite"
+    precisions: tuple[str, ...] = ("dynamic", "int8", "int16x8")
+    calibrated: tuple[str, ...] = ("int8", "int16x8")
+    packages: tuple[str, ...] = ("ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy")
+
+    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        """See `ghostedge.types.Stage`."""
+        for output in outputs:
+            _check(self, source, output)
+        try:
+            data = source.path.read_bytes()
+        except OSError as exc:
+            raise ArtifactError(f"cannot read {source.path}: {exc.strerror}") from exc
+        model = unpack(data, source.path.name)
+        graph = model.subgraphs[0]
+        if any(tensor_type(tensor) in ("INT8", "INT16", "UINT8", "FLOAT16") for tensor in graph.tensors):
+            raise ConvertError(f"{source.path} is quantised already, or stores float16; give the float32 model")
+        names = (tensor_name(graph, int(graph.inputs[0])), tensor_name(graph, int(graph.outputs[0])))
+        prepared: dict[tuple[InputSpec, bool], Prepared] = {}
+        made = []
+        for output in outputs:
+            key = (output.input, output.calibration is not None)
+            if key not in prepared:  # observing takes longest; precisions of one input share it
+                prepared[key] = _prepare(data, source.path, output)
+            made.append(_quantise(prepared[key], output, source.path, names))
+        return tuple(made)
+
+
+def _check(stage: Stage, source: Artifact, output: StageOutput) -> None:
+    """Raise ConvertError or UsageError for an output that this stage cannot make."""
+    choose("precision", output.precision, stage.precisions)
+    check_input(output, source)
+    for option in output.options:
+        choose(f"option of {output.precision} tflite", option, _OPTIONS)
+    choose("range estimator", str(output.options.get("estimator", "minmax")), ESTIMATORS)
+    if output.precision in stage.calibrated and output.calibration is None:
+        raise UsageError(f"{output.path.name} needs images to calibrate on")
+
+
+def _prepare(data: bytes, path: Path, output: StageOutput) -> Prepared:
+    raw = output.input.range == "raw" and output.calibration is not None
+    images = () if output.calibration is None else calibration_batch(output.calibration, _float(output.input))
+    return prepare(data, path.name, images, (lambda model: fold_normalisation(model, output.input)) if raw else None)
+
+
+def _float(spec: InputSpec) -> InputSpec:
+    return dataclasses.replace(spec, dtype="float32")
+
+
+def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Artifact:
+    options = output.options
+    settings = Settings(
+        estimator=options.get("estimator", "minmax"),
+        bias_correction=options.get("bias_correction", True),
+        keep_float=tuple(options.get("keep_float", ())),
+        int16=tuple(options.get("int16", ())),
+    )
+    raw = output.input.range == "raw"
+    static = output.calibration is not None
+    fixed = {names[0]: input_range(output.input)}
+    data = quantise(prepared, output.precision, settings, fixed)
+    model = unpack(data, output.path.name)
+    if raw and static:
+        take_uint8(model)
+    elif raw:
+        take_raw(model, output.input)
+    return finish(model, output, source, names)
+
+
+def input_range(spec: InputSpec) -> Range:
+    """All that the input can hold: 0..255, or black to white of the channel that reaches farthest, normalised."""
+    if spec.range == "raw":
+        return Range(0.0, 255.0)
+    ends = [((value - mean) / std) for mean, std in zip(spec.mean, spec.std, strict=True) for value in (0.0, 1.0)]
+    return Range.of(min(ends), max(ends))

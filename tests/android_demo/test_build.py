@@ -1,0 +1,284 @@
+"""The APK that build.sh makes, the checks that it must pass, and that each of them bites."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+DEMO = Path(__file__).resolve().parents[2] / "android_demo"
+CORE = DEMO / "core" / "src"
+JARS = DEMO / "build" / "jars"
+APP = DEMO / "app" / "src" / "main"
+RES = APP / "res"
+ANDROID = "{http://schemas.android.com/apk/res/android}"
+
+
+def run(*command: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    text = [str(part) for part in command]
+    return subprocess.run(text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **settings)
+
+
+def versions(check_apk: ModuleType) -> dict[str, str]:
+    found: dict[str, str] = check_apk.versions()
+    return found
+
+
+@pytest.fixture(scope="module")
+def api(check_apk: ModuleType, apk: Path) -> Any:
+    """The public framework API with levels."""
+    archive = DEMO / "build" / f"types-android-{check_apk.versions()['androidTypes']}.tgz"
+    if not archive.is_file():
+        pytest.skip("left out: the check against Android's public API needs npm")
+    return check_apk.read_api(archive)
+
+
+# -- the APK ------------------------------------------------------------------------------------------------------
+
+
+def test_build_makes_a_signed_apk_with_its_model_mapped(apk: Path, check_apk: ModuleType) -> None:
+    known = versions(check_apk)
+    assert list(check_apk.package_faults(apk)) == []
+    assert list(check_apk.badging_faults(apk, known["minSdk"], known["targetSdk"])) == []
+    with zipfile.ZipFile(apk) as archive:
+        entry = archive.getinfo("assets/models/linear_described.tflite")
+        assert entry.compress_type == zipfile.ZIP_STORED
+        model = CORE / "test" / "resources" / "linear_described.tflite"
+        assert archive.read(entry) == model.read_bytes()
+        assert not [name for name in archive.namelist() if name.startswith("assets/") and name != entry.filename]
+
+
+def test_the_code_is_public_api_of_min_sdk(apk: Path, check_apk: ModuleType, api: Any) -> None:
+    assert list(check_apk.dex_faults(apk, api, int(versions(check_apk)["minSdk"]))) == []
+
+
+def repacked(apk: Path, path: Path, change: Any) -> Path:
+    """`apk` with entries as ``change(name, data, entry)`` gives them back: data, or (data, compression)."""
+    with zipfile.ZipFile(apk) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            changed = change(entry.filename, old.read(entry))
+            data, compression = changed if isinstance(changed, tuple) else (changed, entry.compress_type)
+            new.writestr(entry.filename, data, compression)
+    return path
+
+
+def test_a_tampered_apk_is_refused(apk: Path, check_apk: ModuleType, tmp_path: Path) -> None:
+    data = bytearray(apk.read_bytes())
+    place = data.index(b"TFL3")
+    data[place + 200] ^= 1
+    tampered = tmp_path / "tampered.apk"
+    tampered.write_bytes(data)
+    assert any("signature does not verify" in fault for fault in check_apk.package_faults(tampered))
+
+
+def test_a_compressed_model_is_refused(apk: Path, check_apk: ModuleType, tmp_path: Path) -> None:
+    def change(name: str, data: bytes) -> Any:
+        return (data, zipfile.ZIP_DEFLATED) if name.endswith(".tflite") else data
+
+    faults = list(check_apk.package_faults(repacked(apk, tmp_path / "packed.apk", change)))
+    assert any("linear_described.tflite is compressed" in fault for fault in faults)
+    assert any("signature" in fault for fault in faults)
+
+
+def test_badging_of_another_sdk_is_refused(apk: Path, check_apk: ModuleType) -> None:
+    faults = list(check_apk.badging_faults(apk, "21", "35"))
+    assert faults == ["its badging lacks sdkVersion:'21'"]
+
+
+#: Class -> its body and the fault that it is refused for; None: it is allowed.
+PLANTED = {
+    "Lambda": ("static Runnable r() { return () -> System.out.println(); }", "invoke-custom"),
+    "Hidden": (
+        'static Object o() { return android.os.ServiceManager.getService("power"); }',
+        "Hidden uses android.os.ServiceManager.getService/1, which is not public API",
+    ),
+    "Newer": (
+        "static int t(android.os.PowerManager m) { return m.getCurrentThermalStatus(); }",
+        "Newer uses android.os.PowerManager.getCurrentThermalStatus/0 of API 29, minSdk is 26",
+    ),
+    "Constant": (
+        "static String f() { return android.os.Build.SOC_MODEL; }",
+        "Constant uses android.os.Build.SOC_MODEL of API 31, minSdk is 26",
+    ),
+    "Inherited": (
+        "static class A extends android.app.Activity { void own() { } "
+        "int x() { own(); return getTaskId() + getDisplay().getDisplayId(); } }",
+        "Inherited$A uses android.app.Activity.getDisplay/0 of API 30, minSdk is 26",
+    ),
+    "Api29": ("static int t(android.os.PowerManager m) { return m.getCurrentThermalStatus(); }", None),
+    "Api30": (
+        "static String f() { return android.os.Build.SOC_MODEL; }",
+        "Api30 uses android.os.Build.SOC_MODEL of API 31, minSdk is 30",
+    ),
+}
+
+
+def planted_apk(bodies: dict[str, str], folder: Path) -> Path:
+    """An archive with the dex of these classes; the compiler and the dexer have nothing against them."""
+    source, classes = folder / "Planted.java", folder / "classes"
+    text = "".join(f"final class {name} {{ {body} }}\n" for name, body in bodies.items())
+    source.write_text("package org.ghostedge.demo;\n" + text)
+    done = run("javac", "--release", "8", "-Xlint:-options", "-cp", JARS / "android-all.jar", "-d", classes, source)
+    assert done.returncode == 0, done.stdout
+    dex, dx = folder / "classes.dex", ("java", "-cp", JARS / "dalvik-dx.jar", "com.android.dx.command.Main")
+    done = run(*dx, "--dex", "--min-sdk-version=26", f"--output={dex}", classes)
+    assert done.returncode == 0, done.stdout
+    with zipfile.ZipFile(folder / "planted.apk", "w") as planted:
+        planted.write(dex, "classes.dex")
+    return folder / "planted.apk"
+
+
+def test_code_that_fails_on_a_phone_is_refused(apk: Path, check_apk: ModuleType, api: Any, tmp_path: Path) -> None:
+    planted = planted_apk({name: body for name, (body, _) in PLANTED.items()}, tmp_path)
+    faults = list(check_apk.dex_faults(planted, api, 26))
+    expected = [fault for _, fault in PLANTED.values() if fault is not None]
+    for fault in expected:
+        assert any(fault in each for each in faults), (fault, faults)
+    assert len(faults) == len(expected), faults
+
+
+def test_a_method_reference_is_refused(apk: Path, check_apk: ModuleType, tmp_path: Path) -> None:
+    body = "static java.util.function.Supplier<String> s(Object o) { return o::toString; }"
+    (fault,) = check_apk.dex_faults(planted_apk({"Reference": body}, tmp_path), None, 26)
+    assert "invoke-custom" in fault
+
+
+def test_newer_api_is_used_only_behind_a_check_of_the_version() -> None:
+    uses = []
+    for path in (APP / "java").rglob("*.java"):
+        for line in path.read_text().splitlines():
+            for level in re.findall(r"\bApi(\d+)\.", line):
+                uses.append(path.name)
+                assert f"Build.VERSION.SDK_INT >= {level} ?" in line, (path.name, line)
+    assert uses
+
+
+def test_build_says_what_it_is_given_wrongly(jars: Path, tmp_path: Path) -> None:
+    done = run(DEMO / "build.sh", "--modles", tmp_path)
+    assert done.returncode == 1
+    assert "--models" in done.stdout
+    if shutil.which("aapt2"):
+        done = run(DEMO / "build.sh", "--models", tmp_path)
+        assert done.returncode == 1
+        assert "no .tflite in" in done.stdout
+
+
+# -- the Gradle project is the same ------------------------------------------------------------------------------
+
+
+def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: ModuleType) -> None:
+    app, core, script, pom = (
+        (DEMO / name).read_text() for name in ("app/build.gradle.kts", "core/build.gradle.kts", "build.sh", "pom.xml")
+    )
+    # Standard source folders, nothing set otherwise: what Gradle compiles is what the script's find lists.
+    assert "java.srcDir" not in app + core
+    assert re.search(r"find core/src/main/java \"\$main/java\"", script)
+    assert "main=app/src/main" in script
+    assert (APP / "AndroidManifest.xml").is_file()
+    known = versions(check_apk)
+    for key in ("minSdk", "targetSdk"):
+        assert f"{key} = libs.versions.{key}.get().toInt()" in app
+        assert f"$(version {key})" in script
+    assert "versionName = libs.versions.app.get()" in app
+    assert '--version-name "$(version app)"' in script
+    assert "versionCode = libs.versions.appCode.get().toInt()" in app
+    assert '--version-code "$(version appCode)"' in script
+    # No version is written a second time.
+    for text in (app, core, script, pom, (DEMO / "build.gradle.kts").read_text()):
+        for key in ("tensorflowLite", "junit", "agp", "dx", "androidAll", "targetSdk", "androidTypes"):
+            assert not re.search(rf"(?<![\w.-]){re.escape(known[key])}(?![\w.-])", text), key
+    assert "implementation(libs.tensorflow.lite)" in app
+    assert '"-DtensorflowLite=$(version tensorflowLite)"' in script
+    assert "VERSION_1_8" in app
+    assert "VERSION_1_8" in core
+    assert "javac --release 8" in script
+    assert 'noCompress += "tflite"' in app
+    assert "-0 .tflite" in script
+    assert 'abiFilters += "arm64-v8a"' in app
+    assert f'applicationId = "{check_apk.PACKAGE}"' in app
+    assert f'namespace = "{check_apk.PACKAGE}"' in app
+    assert f'package="{check_apk.PACKAGE}"' in script
+
+
+# -- resources ---------------------------------------------------------------------------------------------------
+
+
+def layouts(folder: str) -> dict[str, ElementTree.Element]:
+    return {path.stem: ElementTree.parse(path).getroot() for path in (RES / folder).glob("*.xml")}
+
+
+def ids(root: ElementTree.Element) -> set[str]:
+    return {view.get(f"{ANDROID}id", "") for view in root.iter()} - {""}
+
+
+def test_landscape_layouts_hold_the_same_views() -> None:
+    upright = layouts("layout")
+    lying = layouts("layout-land")
+    assert lying.keys() == {"main", "photo"}
+    for name, root in lying.items():
+        assert ids(root) == ids(upright[name])
+
+
+def test_views_are_labelled_large_enough_and_scale_with_the_text() -> None:
+    for root in [*layouts("layout").values(), *layouts("layout-land").values()]:
+        labelled = {view.get(f"{ANDROID}labelFor", "").rpartition("/")[2] for view in root.iter()}
+        for view in root.iter():
+            name = (view.get(f"{ANDROID}id") or "").rpartition("/")[2]
+            if view.tag in ("Button", "Switch", "Spinner"):
+                assert view.get(f"{ANDROID}minHeight") == "48dp", name
+                assert view.get(f"{ANDROID}text") or name in labelled, name
+            if view.tag in ("ImageView", "TextureView"):
+                assert view.get(f"{ANDROID}contentDescription"), name
+            assert "dp" not in view.get(f"{ANDROID}textSize", "")
+            assert (
+                not (view.get(f"{ANDROID}text") or "@").strip().lower().startswith(tuple("abcdefghijklmnopqrstuvwxyz"))
+            )
+    for style in (RES / "values").glob("styles.xml"):
+        for size in re.findall(r'textSize">(.*?)<', style.read_text()):
+            assert size.endswith("sp")
+
+
+def test_every_string_is_used_and_none_is_missing() -> None:
+    strings = {item.get("name") for item in ElementTree.parse(RES / "values" / "strings.xml").getroot()}
+    text = "".join(
+        path.read_text() for path in APP.rglob("*") if path.suffix in (".xml", ".java") and path.name != "strings.xml"
+    )
+    used = set(re.findall(r"(?:R\.string\.|@string/)(\w+)", text))
+    assert used == strings
+
+
+def test_night_colours_are_those_of_day() -> None:
+    day, night = (
+        {item.get("name") for item in ElementTree.parse(RES / folder / "colors.xml").getroot()}
+        for folder in ("values", "values-night")
+    )
+    assert night == day - {"icon_background"}
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of #AARRGGBB."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (3, 5, 7)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("folder", ["values", "values-night"])
+def test_text_stands_out_from_its_background(folder: str) -> None:
+    colours = {item.get("name"): item.text or "" for item in ElementTree.parse(RES / folder / "colors.xml").getroot()}
+    for name in ("text", "accent"):
+        light, dark = sorted((luminance(colours[name]), luminance(colours["background"])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG AA
+
+
+def test_the_manifest_keeps_the_contract_of_adb() -> None:
+    root = ElementTree.parse(APP / "AndroidManifest.xml").getroot()
+    activities = {activity.get(f"{ANDROID}name"): activity for activity in root.iter("activity")}
+    for name in ("BenchmarkActivity", "ParityActivity"):
+        assert activities[f"org.ghostedge.demo.{name}"].get(f"{ANDROID}exported") == "true"
