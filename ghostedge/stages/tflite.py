@@ -25,6 +25,7 @@ from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
 from ghostedge.tflite.raw_input import take_raw
+from ghostedge.tflite.sums import sums_to_additions
 from ghostedge.types import Artifact, Format, StageOutput
 
 __all__ = ["TFLiteStage", "check_input", "finish"]
@@ -104,6 +105,7 @@ class TFLiteStage:
 
     def _finish(self, source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
         model = unpack(raw.read_bytes(), output.path.name)
+        sums_to_additions(model)
         if output.input.range == "raw":
             take_raw(model, output.input)
         return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
