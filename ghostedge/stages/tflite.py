@@ -20,11 +20,12 @@ from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, Usa
 from ghostedge.files import atomic_path, output_error
 from ghostedge.lazy import choose
 from ghostedge.stages import _onnx2tf
-from ghostedge.stages.rewrites import DEFAULT_REWRITES, REWRITES
+from ghostedge.stages.rewrites import REWRITES
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
 from ghostedge.tflite.raw_input import take_raw
+from ghostedge.tflite.sums import sums_to_additions
 from ghostedge.types import Artifact, Format, StageOutput
 
 __all__ = ["TFLiteStage", "check_input", "finish"]
@@ -105,6 +106,7 @@ class TFLiteStage:
 
     def _finish(self, source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
         model = unpack(raw.read_bytes(), output.path.name)
+        sums_to_additions(model)
         if output.input.range == "raw":
             take_raw(model, output.input)
         return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
@@ -120,6 +122,14 @@ def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
     check_input(output, source)
 
 
+def _rewrites(output: StageOutput) -> tuple[str, ...]:
+    """The rewrites that a recipe asks for. Raises: UsageError for what is not a list of their names."""
+    names = output.options.get("rewrites", DEFAULT_REWRITES)
+    if not isinstance(names, list | tuple):
+        raise UsageError(f"option rewrites must be a list of names, not {names!r}; available: {', '.join(REWRITES)}")
+    return tuple(choose("rewrite", str(name), REWRITES) for name in names)
+
+
 def check_input(output: StageOutput, source: Artifact) -> None:
     """Raise ConvertError unless the output's input is the source's, in NHWC layout, normalised or raw."""
     wanted = dataclasses.replace(source.input, layout="NHWC")
@@ -128,14 +138,6 @@ def check_input(output: StageOutput, source: Artifact) -> None:
             f"cannot make {output.path.name}: its input must be that of {source.path.name} in NHWC layout, "
             f"normalised float32 or raw uint8 ({source.input}), not {output.input}"
         )
-
-
-def _rewrites(output: StageOutput) -> tuple[str, ...]:
-    """The rewrites that a recipe asks for. Raises: UsageError for what is not a list of their names."""
-    names = output.options.get("rewrites", DEFAULT_REWRITES)
-    if not isinstance(names, list | tuple):
-        raise UsageError(f"option rewrites must be a list of names, not {names!r}; available: {', '.join(REWRITES)}")
-    return tuple(choose("rewrite", str(name), REWRITES) for name in names)
 
 
 def finish(

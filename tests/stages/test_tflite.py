@@ -26,7 +26,7 @@ from ghostedge.lazy import require
 from ghostedge.stages import tflite
 from ghostedge.stages.tflite import TFLiteStage
 from ghostedge.tflite.coverage import coverage
-from ghostedge.tflite.model import pack, spatial_transposes, unpack
+from ghostedge.tflite.model import operator_name, pack, spatial_transposes, unpack
 from ghostedge.types import Artifact, InputSpec, StageOutput
 
 NCHW = InputSpec(height=32, width=32, resize=36)
@@ -138,27 +138,27 @@ def with_an_operator_that_xnnpack_lacks(model: Any) -> bytes:
 
 
 def with_a_transposed_feature_map(model: Any) -> bytes:
-    """Exchange rows and columns of the (square) feature map that the gate's average pooling reads."""
+    """Exchange rows and columns of the (square) feature map that the gate's resizing reads."""
     schema = require("ai_edge_litert.schema_py_generated", "tflite")
     graph = model.subgraphs[0]
     kinds = [model.operatorCodes[operator.opcodeIndex].builtinCode for operator in graph.operators]
-    position = kinds.index(schema.BuiltinOperator.AVERAGE_POOL_2D)
-    pooled = graph.operators[position]
+    position = kinds.index(schema.BuiltinOperator.RESIZE_BILINEAR)
+    resized = graph.operators[position]
     code, buffer, order, result, operator = (
         schema.OperatorCodeT(), schema.BufferT(), schema.TensorT(), schema.TensorT(), schema.OperatorT(),
     )  # fmt: skip
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE
     buffer.data = np.array([0, 2, 1, 3], np.int32).tobytes()
     order.name, order.shape, order.type, order.buffer = "order", [4], schema.TensorType.INT32, len(model.buffers)
-    feature_map = graph.tensors[pooled.inputs[0]]
+    feature_map = graph.tensors[resized.inputs[0]]
     result.name, result.shape, result.type, result.buffer = "transposed", feature_map.shape, feature_map.type, 0
     first = len(graph.tensors)
     operator.opcodeIndex, operator.inputs, operator.outputs = (
         len(model.operatorCodes),
-        [pooled.inputs[0], first],
+        [resized.inputs[0], first],
         [first + 1],
     )
-    pooled.inputs = [first + 1]
+    resized.inputs = [first + 1, resized.inputs[1]]
     model.operatorCodes.append(code)
     model.buffers.append(buffer)
     graph.tensors += [order, result]
@@ -269,3 +269,32 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx2tf" else find(name))
     with pytest.raises(MissingExtraError, match=r"pip install 'ghostedge\[export\]'"):
         TFLiteStage().prepare()
+
+
+# -- rewrites ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rewrites", ["pool_as_depthwise", ["pool_as_depth"], True])
+def test_rewrites_are_a_list_of_their_names(tiny_onnx: Path, tmp_path: Path, rewrites: Any) -> None:
+    output = StageOutput(tmp_path / "tiny.tflite", "fp32", NHWC, options={"rewrites": rewrites})
+    with pytest.raises(UsageError, match="pool_as_depthwise"):
+        TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), (output,))
+
+
+def test_a_recipe_chooses_its_rewrites(tiny_onnx: Path, tiny_tflite: dict[str, Artifact], tmp_path: Path) -> None:
+    """Two precisions with different rewrites in one build: each gets its own."""
+    outputs = (
+        StageOutput(tmp_path / "plain.tflite", "fp16", NHWC, options={"rewrites": []}),
+        StageOutput(tmp_path / "fast.tflite", "fp32", NHWC),
+    )
+    TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), outputs)
+
+    def pools(path: Path) -> bool:
+        model = unpack(path.read_bytes(), path.name)
+        return any(operator_name(model, operator) == "AVERAGE_POOL_2D" for operator in model.subgraphs[0].operators)
+
+    assert pools(tmp_path / "plain.tflite")
+    assert not pools(tmp_path / "fast.tflite")
+    batch = np.random.default_rng(0).standard_normal((1, 3, 32, 32), dtype=np.float32)
+    plain, fast = (infer(path, batch) for path in (tiny_tflite["fp32"].path, tmp_path / "fast.tflite"))
+    assert np.abs(plain - fast).max() < 1e-5 * np.abs(plain).max()

@@ -21,6 +21,7 @@ def split_concat_conv(view: View) -> None:
     What stays: other readers of the concatenation, more than two parts, more than 32 channels, more output channels
     than half the input channels (the sum is then as large as what is copied), parts that are no multiple of four.
 
+    The addition is a Sum: behind an Add that a concatenation reads, onnx2tf 1.29.24 turns both to NCHW and back.
     Of a quantised network it makes one requantisation more.
     """
     for conv in view.nodes("Conv"):
@@ -42,6 +43,6 @@ def split_concat_conv(view: View) -> None:
             inputs = [value, view.add_constant(f"{name}/weight{index}", part), *(conv.input[2:] if index == 0 else [])]
             sums.append(f"{conv.output[0]}/part{index}")
             new.append(make_node("Conv", inputs, sums[-1], f"{name}/part{index}", attributes(conv)))
-        new.append(make_node("Add", sums, conv.output[0], f"{name}/add"))
+        new.append(make_node("Sum", sums, conv.output[0], f"{name}/sum"))
         view.replace(conv, *new)
         view.remove_unread(concat)
