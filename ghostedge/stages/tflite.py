@@ -20,7 +20,7 @@ from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, Usa
 from ghostedge.files import atomic_path, output_error
 from ghostedge.lazy import choose
 from ghostedge.stages import _onnx2tf
-from ghostedge.stages.rewrites import REWRITES
+from ghostedge.stages.rewrites import DEFAULT_REWRITES, REWRITES
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
