@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.lazy import require
+from ghostedge.tflite.edit import add_constant
 from ghostedge.tflite.wiring import Wiring
 
 __all__ = ["dequantised", "replace_weights"]
@@ -51,7 +50,8 @@ def replace_weights(model: Any, quantised: Any) -> dict[str, float]:
             if exact is None:
                 continue
             inputs = np.array(operator.inputs)  # as it was read, it lies in the file's bytes
-            inputs[slot] = _constant(model, target.graph, int(tensor), value)
+            # A constant of its own: other operators may read the old one.
+            inputs[slot] = add_constant(model, target.graph, np.asarray(value, np.float32), target.name(int(tensor)))
             operator.inputs = inputs
             replaced[name] = min(replaced.get(name, np.inf), _sqnr(exact, value))
     return replaced
@@ -101,14 +101,3 @@ def _sqnr(exact: NDArray[np.float32], value: NDArray[np.float32]) -> float:
     if not noise:
         return float("inf")
     return float(10 * np.log10(signal / noise)) if signal else float("-inf")
-
-
-def _constant(model: Any, graph: Any, like: int, value: NDArray[np.float32]) -> int:
-    """A new constant tensor; others may share the old one. Returns: its index."""
-    buffer = require("ai_edge_litert.schema_py_generated", "tflite").BufferT()
-    buffer.data = np.frombuffer(np.ascontiguousarray(value, np.float32).tobytes(), np.uint8)
-    tensor = copy.copy(graph.tensors[like])
-    tensor.buffer = len(model.buffers)
-    model.buffers.append(buffer)
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
