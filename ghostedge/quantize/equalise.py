@@ -116,13 +116,14 @@ def channel_ranges(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str
 
 
 def equalise(
-    model: Any, ranges: Mapping[str, NDArray[np.float64]], strength: float = 0.75, limit: float = 16.0
+    model: Any, ranges: Mapping[str, NDArray[np.float64]], strength: float = 0.8, limit: float = 16.0
 ) -> Equalised:
-    """Multiply channels by powers of two, and divide where they are read, in the constants of a network.
+    """Multiply channels where they are made, and divide where they are read, in the constants of a network.
 
-    Powers of two, because a float32 product with one is exact: the network computes the very same logits as before
-    (but for numbers below 1e-38). Channels that an operator ties together get one factor; those of the input, of the
-    output, and of what is not homogeneous (sigmoid, hard sigmoid) get none.
+    In exact arithmetic the logits stay what they are; in float32 they move by its rounding, about 1e-6 of their size.
+    (Factors that are powers of two would not even round, but reach a decibel less: they miss by up to half an octave.)
+    Channels that an operator ties together get one factor; those of the input, of the output, and of what is not
+    homogeneous (sigmoid, hard sigmoid) get none.
 
     Args:
         model: ``onnx.ModelProto``, changed in place.
@@ -261,8 +262,8 @@ class _Graph:
             alive = value > 0
             np.add.at(octaves, leaders[channels[alive]], np.log2(value.max() / value[alive]) if alive.any() else 0.0)
             np.add.at(members, leaders[channels[alive]], 1)
-        most = math.floor(math.log2(limit))
-        wanted = np.clip(np.rint(strength * octaves / np.maximum(members, 1)), -most, most)
+        most = math.log2(limit)
+        wanted = np.clip(strength * octaves / np.maximum(members, 1), -most, most)
         wanted[0] = 0
         chosen = np.exp2(wanted)[leaders]
         return {name: chosen[np.asarray(self._channels(name))] for name in self.ranges}

@@ -39,7 +39,7 @@ class Settings:
         int16: names of the outputs of operators with int16 activations.
     """
 
-    estimator: str = "mse"
+    estimator: str = "lp"
     bias_correction: bool = True
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()

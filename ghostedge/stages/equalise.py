@@ -20,7 +20,7 @@ class EqualiseStage(Stage):
 
     What int8 artifacts are made from. Needs: an ONNX model with one input; calibration images.
 
-    Promises: bit for bit the logits of the source in the same runtime; its graph, names and dynamic batch; equal
+    Promises: the logits of the source, but for the rounding of float32; its graph, names and dynamic batch; equal
     inputs give equal bytes.
 
     The recipe's ``[options]``: ``strength`` (0..1) and ``limit`` (at least 1), see `ghostedge.quantize.equalise`.

