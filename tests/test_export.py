@@ -85,10 +85,18 @@ def test_int8_tflite_keeps_the_logits_in_a_quarter_of_the_size_on_one_partition(
     if not PHOTOS.is_dir():
         pytest.skip("int8 is calibrated on 40 photos of ../shared/images, which are not here")
     calibration = choose_calibration(images, 40)
-    source = open_artifact(exported / "oracle_1x_fp32.tflite")
-    recipe = recipes()["tflite_int8"]
-    output = StageOutput(tmp_path / "int8.tflite", "int8", source.input, source.labels, recipe.options, calibration)
-    (made,) = make_stage("tflite", "int8").build(source, (output,))
+    source = made = open_artifact(exported / "oracle_1x.onnx")
+    for name in ("onnx_equalised", "tflite_equalised", "tflite_int8"):
+        source, recipe = made, recipes()[name]
+        output = StageOutput(
+            path=tmp_path / f"{name}.{recipe.target}",
+            precision=recipe.precision,
+            input=recipe.input_spec(source.input),
+            labels=source.labels,
+            options=recipe.options,
+            calibration=calibration,
+        )
+        (made,) = make_stage(recipe.target, recipe.precision).build(source, (output,))
     known = {image.image_id for image in calibration.images}
     others = [preprocess(path, source.input) for path in list_images(images) if path.name not in known]
     logits = []
