@@ -22,7 +22,7 @@ examples:
   ghostedge inspect build/ghostnetv2_1x.onnx
   ghostedge inspect build/*.tflite
   ghostedge inspect --json model.xml | jq '.models[0].macs'
-  ghostedge inspect build/ghostnetv2_1x_int8.tflite --against build/ghostnetv2_1x_fp32.tflite --report explain.html
+  ghostedge inspect build/ghostnetv2_1x_int8.tflite --against build/ghostnetv2_1x_equalised.tflite --report explain.html
 
 Files of any origin are read: .mindir, .onnx, .xml (OpenVINO IR) and .tflite. Nothing of the model is run, except that
 LiteRT loads a TFLite model, in a process of its own, to see how much of it XNNPACK takes.
