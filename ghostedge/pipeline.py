@@ -33,7 +33,7 @@ from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.quantize.sanity import check_batch, check_logits
 from ghostedge.recipe import Recipe, recipes
 from ghostedge.runtimes import open_runtime
-from ghostedge.stages import QUANTISED, make_stage
+from ghostedge.stages import QUANTISED, make_stage, source_precision
 from ghostedge.types import Artifact, CalibrationSet, InputSpec, Stage, StageOutput
 
 __all__ = ["Event", "ExportRequest", "export", "needs_calibration", "plan"]
@@ -103,8 +103,8 @@ class Step:
 def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
     """The steps that make `wanted`, sources before what is made from them.
 
-    A stage reads the float32 artifact of its source format, a quantising one that of its own; the recipe of what is
-    read is added where it was not asked for.
+    What a stage reads is `Stage.source` in the precision `ghostedge.stages.source_precision`; its recipe is added where
+    it was not asked for.
 
     Raises:
         UsageError: nothing was asked for, or it cannot be made from `source_format`.
@@ -112,52 +112,57 @@ def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
     if not wanted:
         raise UsageError("no recipe was asked for")
     bundled = recipes()
-    by_stage: dict[tuple[str, bool], dict[str, Recipe]] = {}
-    depth: dict[tuple[str, bool], int] = {}
-    stages: dict[tuple[str, bool], Stage] = {}
+    # (target, format and precision of the source) -> stage, recipes, depth
+    steps: dict[tuple[str, str, str], tuple[Stage, dict[str, Recipe], int]] = {}
 
-    def add(recipe: Recipe) -> None:
-        if recipe.target == source_format:
+    def find(target: str, precision: str) -> tuple[Recipe, int] | None:
+        for _, members, depth in steps.values():
+            for recipe in members.values():
+                if (recipe.target, recipe.precision) == (target, precision) and _is_source(recipe):
+                    return recipe, depth
+        return None
+
+    def add(recipe: Recipe) -> int:
+        if (recipe.target, recipe.precision) == (source_format, "fp32"):
             raise UsageError(f"the source is {source_format} already; --target must be something made from it")
-        key = (recipe.target, recipe.precision in QUANTISED)
-        if key not in stages:
-            stages[key] = make_stage(recipe.target, recipe.precision)
-        stage = stages[key]
+        stage = make_stage(recipe.target, recipe.precision)
         if recipe.precision not in stage.precisions:
             raise UsageError(
                 f"recipe {recipe.name}: target {recipe.target} has no precision '{recipe.precision}'; "
                 f"available: {', '.join(stage.precisions)}"
             )
-        if stage.source == source_format:
-            depth[key] = 0
-        else:
-            if stage.source not in _SUFFIXES:
-                raise UsageError(f"{recipe.target} cannot be made from a {source_format}")
-            if not any(map(_is_source, by_stage.get((stage.source, False), {}).values())):
-                add(bundled[f"{stage.source}_fp32"])
-            depth[key] = depth[stage.source, False] + 1
-        by_stage.setdefault(key, {})[recipe.name] = recipe
+        key = (recipe.target, stage.source, source_precision(recipe.target, recipe.precision))
+        if key not in steps:
+            depth = 0
+            if key[1:] != (source_format, "fp32"):
+                if stage.source not in _SUFFIXES:
+                    raise UsageError(f"{recipe.target} cannot be made from a {source_format}")
+                found = find(*key[1:])
+                depth = 1 + (found[1] if found else add(bundled["_".join(key[1:])]))
+            steps[key] = (stage, {}, depth)
+        steps[key][1][recipe.name] = recipe
+        return steps[key][2]
 
-    for recipe in wanted:
+    # What others are made from comes first, so that none of it is added twice.
+    for recipe in sorted(wanted, key=lambda recipe: not _is_source(recipe)):
         add(recipe)
-    steps = []
-    for key in sorted(by_stage, key=lambda key: depth[key]):
-        stage = stages[key]
-        source = None
-        if stage.source != source_format:
-            source = next(r.name for r in by_stage[stage.source, False].values() if _is_source(r))
-        steps.append(Step(stage, tuple(by_stage[key].values()), source))
-    return tuple(steps)
+    planned = []
+    for key, (stage, members, _) in sorted(steps.items(), key=lambda item: item[1][2]):
+        source = find(*key[1:])
+        planned.append(Step(stage, tuple(members.values()), source[0].name if source else None))
+    return tuple(planned)
 
 
 def needs_calibration(recipe: Recipe) -> bool:
     """Whether a recipe's artifact can be made only with calibration images."""
-    return recipe.precision in make_stage(recipe.target, recipe.precision).calibrated
+    steps = plan((recipe,), "checkpoint")
+    return any(needed.precision in step.stage.calibrated for step in steps for needed in step.recipes)
 
 
 def _is_source(recipe: Recipe) -> bool:
     """Whether other artifacts are made from this recipe's: float32, input as the network itself takes it."""
-    return recipe.precision == "fp32" and recipe.input.get("range", "normalised") == "normalised"
+    float32 = recipe.precision in ("equalised", "fp32")
+    return float32 and recipe.input.get("range", "normalised") == "normalised"
 
 
 def export(request: ExportRequest, on_event: Callable[[Event], None] = lambda event: None) -> Manifest:

@@ -45,8 +45,8 @@ LAYERS = {
 #: Vendor library -> the modules that may name it.
 VENDORS = {
     "mindspore": {"models", "mindir.read", "stages.mindir", "runtimes.mindspore"},
-    "onnx": {"mindir.to_onnx", "stages.onnx", "stages._onnx2tf", "inspection.onnx", "stages.rewrites"},
-    "onnxruntime": {"runtimes.onnx"},
+    "onnx": {"mindir.to_onnx", "stages", "inspection.onnx", "quantize.equalise"},
+    "onnxruntime": {"runtimes.onnx", "quantize.equalise"},
     "openvino": {"stages.openvino", "stages.quantize_openvino", "runtimes.openvino"},
     "nncf": {"stages.quantize_openvino"},
     "tensorflow": {"stages"},

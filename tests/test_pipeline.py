@@ -65,7 +65,7 @@ class TinyStage:
 
     source: str
     target: str
-    precisions: tuple[str, ...] = ("fp32", "fp16")
+    precisions: tuple[str, ...] = ("fp32", "fp16", "equalised")
     calibrated: ClassVar[tuple[str, ...]] = ()
     packages: tuple[str, ...] = ("numpy",)
     built: ClassVar[list[str]] = []
@@ -95,7 +95,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
     sources = {"mindir": "checkpoint", "onnx": "mindir", "openvino": "onnx", "tflite": "onnx"}
 
     def make_stage(target: str, precision: str) -> TinyStage:
-        return TinyStage(target, target, QUANTISED) if precision in QUANTISED else TinyStage(sources[target], target)
+        if precision in QUANTISED:
+            return TinyStage(target, target, QUANTISED)
+        return TinyStage("onnx" if precision == "equalised" else sources[target], target)
 
     monkeypatch.setattr(pipeline, "make_stage", make_stage)
     monkeypatch.setattr(pipeline, "open_runtime", TinyRuntime)
@@ -128,6 +130,9 @@ ALL = [
     "net.mindir",
     "net.onnx",
     "net_dynamic.tflite",
+    "net_equalised.onnx",
+    "net_equalised.tflite",
+    "net_equalised.xml",
     "net_fp16.tflite",
     "net_fp16.xml",
     "net_fp32.tflite",
@@ -149,11 +154,37 @@ def test_a_quantised_artifact_is_made_from_the_float_one_with_normalised_input(t
     fp32_raw = dataclasses.replace(
         recipes()["tflite_fp32"], name="tflite_fp32_raw", input={"layout": "NHWC", "range": "raw", "dtype": "uint8"}
     )
-    steps = plan((fp32_raw, recipes()["tflite_int8"]), "onnx")
+    steps = plan((fp32_raw, recipes()["tflite_dynamic"]), "onnx")
     assert [(step.source, [recipe.name for recipe in step.recipes]) for step in steps] == [
         (None, ["tflite_fp32_raw", "tflite_fp32"]),
-        ("tflite_fp32", ["tflite_int8"]),
+        ("tflite_fp32", ["tflite_dynamic"]),
     ]
+
+
+def test_int8_is_made_from_the_equalised_model_and_dynamic_from_the_plain_one(tiny: type[TinyStage]) -> None:
+    steps = plan((recipes()["tflite_int8"], recipes()["tflite_dynamic"], recipes()["tflite_fp16"]), "mindir")
+    assert {recipe.name: step.source for step in steps for recipe in step.recipes} == {
+        "onnx_fp32": None,
+        "onnx_equalised": "onnx_fp32",
+        "tflite_equalised": "onnx_equalised",
+        "tflite_int8": "tflite_equalised",
+        "tflite_fp16": "onnx_fp32",
+        "tflite_fp32": "onnx_fp32",
+        "tflite_dynamic": "tflite_fp32",
+    }
+    own = dataclasses.replace(recipes()["onnx_equalised"], name="gentle", options={"strength": 0.5})
+    steps = plan((recipes()["openvino_int8"], own), "mindir")
+    assert [(step.source, [recipe.name for recipe in step.recipes]) for step in steps] == [
+        (None, ["onnx_fp32"]),
+        ("onnx_fp32", ["gentle"]),
+        ("gentle", ["openvino_equalised"]),
+        ("openvino_equalised", ["openvino_int8"]),
+    ]
+
+
+def test_what_is_made_from_a_calibrated_model_needs_calibration_too() -> None:
+    needing = {name for name, recipe in recipes().items() if pipeline.needs_calibration(recipe)}
+    assert needing == {name for name in recipes() if name.rsplit("_", 1)[1] in ("equalised", "int8", "int16x8")}
 
 
 def test_what_must_be_calibrated_is_refused_without_images(
@@ -178,7 +209,7 @@ def test_everything_is_made_verified_and_recorded(tiny: type[TinyStage], request
     assert manifest.artifacts["tflite_fp32"].source == "net.onnx"
     assert manifest.artifacts["tflite_fp32"].difference.snr_db > 100
     assert sorted(p.name for p in request_.output.iterdir()) == sorted(
-        [*ALL, "net_fp16.bin", "net_fp32.bin", "net_int8.bin", "manifest.json"]
+        [*ALL, "net_equalised.bin", "net_fp16.bin", "net_fp32.bin", "net_int8.bin", "manifest.json"]
     )
 
 
@@ -262,7 +293,7 @@ def test_nothing_is_made_from_what_was_rejected(tiny: type[TinyStage], request_:
         export(request_, events.append)
     assert tiny.built == ["net.mindir", "net.onnx"]
     not_made = [event.recipe for event in events if "not made: onnx_fp32 failed" in event.message]
-    assert sorted(not_made) == ["openvino_fp16", "openvino_fp32", "tflite_fp16", "tflite_fp32"]
+    assert sorted(not_made) == ["onnx_equalised", "openvino_fp16", "openvino_fp32", "tflite_fp16", "tflite_fp32"]
 
 
 def test_a_stage_that_fails_does_not_stop_its_sibling(tiny: type[TinyStage], request_: ExportRequest) -> None:
@@ -274,7 +305,7 @@ def test_a_stage_that_fails_does_not_stop_its_sibling(tiny: type[TinyStage], req
         export(request_)
     manifest = Manifest.read(request_.output)
     assert manifest is not None
-    assert sorted(manifest.artifacts) == ["mindir_fp32", "onnx_fp32", "openvino_fp16", "openvino_fp32", "openvino_int8"]
+    assert recipes().keys() - manifest.artifacts.keys() == {"tflite_dynamic", "tflite_fp16", "tflite_fp32"}
 
 
 def test_nan_logits_never_pass(tiny: type[TinyStage], request_: ExportRequest) -> None:

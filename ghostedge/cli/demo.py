@@ -143,7 +143,7 @@ def steps(output: Path) -> Iterator[Step]:
 
 
 def artifacts_of(output: Path) -> dict[str, str]:
-    """What an export left in `output` and a device runs, all but MindIR: path -> precision. Raises: ManifestError."""
+    """What an export left in `output` for devices: path -> precision. Raises: ManifestError."""
     from ghostedge.errors import ManifestError
     from ghostedge.manifest import Manifest
 
@@ -153,7 +153,7 @@ def artifacts_of(output: Path) -> dict[str, str]:
     return {
         str(output / record.files[0].name): record.precision
         for record in manifest.artifacts.values()
-        if record.target != "mindir"
+        if record.target != "mindir" and record.precision != "equalised"
     }
 
 

@@ -129,6 +129,7 @@ def _repair(
     from ghostedge.evaluation.repair import REMEDIES, Search
     from ghostedge.pipeline import export
     from ghostedge.recipe import find_recipe
+    from ghostedge.stages import source_precision
 
     searched = [recipe for recipe in request.recipes if recipe.precision == "int8" and recipe.target in REMEDIES]
     if not searched:
@@ -137,7 +138,8 @@ def _repair(
         raise UsageError("--max-drop needs --tuning DIR and --calibration DIR, with different images")
     tuning = open_dataset(args.tuning, args.ground_truth)
     # The float artifacts first: they are verified, and what every trial is measured against.
-    floats = tuple(find_recipe(f"{recipe.target}_fp32") for recipe in searched)
+    sources = {r.name: f"{r.target}_{source_precision(r.target, r.precision)}" for r in searched}
+    floats = tuple(find_recipe(name) for name in dict.fromkeys(sources.values()))
     manifest = export(dataclasses.replace(request, recipes=floats), progress)
     worst, found = 0, {}
     for recipe in searched:
@@ -148,7 +150,7 @@ def _repair(
                 print(f"{name}: {_described(trial)}", file=sys.stderr, flush=True)
 
         repair = Search(
-            source=open_artifact(args.output / manifest.artifacts[f"{recipe.target}_fp32"].files[0].name),
+            source=open_artifact(args.output / manifest.artifacts[sources[recipe.name]].files[0].name),
             precision=recipe.precision,
             spec=recipe.input_spec(request.source.input),
             calibration=request.calibration,
@@ -223,7 +225,7 @@ def _calibration(args: argparse.Namespace) -> CalibrationSet | None:
 
 def _with_input(recipe: Recipe, kind: str) -> Recipe:
     """`recipe`, its name ending in ``_raw`` and its input raw uint8 where that is asked for and the format has it."""
-    if kind != "raw" or recipe.target not in ("openvino", "tflite"):
+    if kind != "raw" or recipe.target not in ("openvino", "tflite") or recipe.precision == "equalised":
         return recipe
     raw = {**recipe.input, "layout": "NHWC", "dtype": "uint8", "range": "raw"}
     return dataclasses.replace(recipe, name=f"{recipe.name}_raw", input=raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ghostedge.lazy import choose, resolve
 from ghostedge.types import Stage
 
-__all__ = ["QUANTISED", "STAGES", "make_stage"]
+__all__ = ["QUANTISED", "STAGES", "make_stage", "source_precision"]
 
 #: Target -> the stage that makes its float artifacts from another format.
 STAGES: dict[str, str] = {
@@ -15,19 +15,33 @@ STAGES: dict[str, str] = {
     "tflite": "ghostedge.stages.tflite:TFLiteStage",
 }
 
-#: Target -> the stage that quantises its float32 artifact.
+#: Target -> the stage that quantises a float artifact of it.
 _QUANTISERS: dict[str, str] = {
     "openvino": "ghostedge.stages.quantize_openvino:QuantizeOpenVINOStage",
     "tflite": "ghostedge.stages.quantize_tflite:QuantizeTFLiteStage",
 }
 
-#: The precisions that are made from the float32 artifact of the same target.
+#: The precisions that are made from a float artifact of the same target.
 QUANTISED: tuple[str, ...] = ("dynamic", "int8", "int16x8")
+
+#: Float32, channels rescaled: what precisions with one scale an activation are made from.
+_EQUALISED = "equalised"
 
 
 def make_stage(target: str, precision: str = "fp32") -> Stage:
     """The stage that writes `precision` of `target`. Raises: UsageError with the nearest name for an unknown target."""
     choose("target", target, STAGES)
-    table = _QUANTISERS if precision in QUANTISED and target in _QUANTISERS else STAGES
-    stage: Stage = resolve(table[target])()
+    path = STAGES[target]
+    if precision in QUANTISED:
+        path = _QUANTISERS.get(target, path)
+    elif (target, precision) == ("onnx", _EQUALISED):
+        path = "ghostedge.stages.equalise:EqualiseStage"
+    stage: Stage = resolve(path)()
     return stage
+
+
+def source_precision(target: str, precision: str) -> str:
+    """The precision of what the stage that writes `precision` of `target` reads."""
+    if precision in ("int8", "int16x8") or (precision == _EQUALISED and target != "onnx"):
+        return _EQUALISED
+    return "fp32"

@@ -28,12 +28,13 @@ class OpenVinoStage(Stage):
     normalised inside; the `Description` as ``rt_info`` entry ``ghostedge``; the same ONNX gives the same bytes. Both
     files are read back before they take their places.
 
-    With fp16 OpenVINO widens the weights again when it loads them where its plug-in computes in float32 (x86 CPUs).
+    Equalised is float32 made of an equalised ONNX. With fp16 OpenVINO widens the weights again when it loads them where
+    its plug-in computes in float32 (x86 CPUs).
     """
 
     source: Format = "onnx"
     target: Format = "openvino"
-    precisions: tuple[str, ...] = ("fp32", "fp16")
+    precisions: tuple[str, ...] = ("fp32", "fp16", "equalised")
     packages: tuple[str, ...] = ("openvino",)
 
     def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:

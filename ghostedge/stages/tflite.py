@@ -37,7 +37,7 @@ _XNNPACK = ("report", "require")
 
 
 class TFLiteStage:
-    """ONNX to TFLite, float32 or with weights stored as float16.
+    """ONNX to TFLite, float32 or with weights stored as float16; equalised is float32 made of an equalised ONNX.
 
     Needs: one image in, float32 (batch, channels, height, width); one row of logits out.
 
@@ -59,7 +59,7 @@ class TFLiteStage:
 
     source: Format = "onnx"
     target: Format = "tflite"
-    precisions: tuple[str, ...] = ("fp32", "fp16")
+    precisions: tuple[str, ...] = ("fp32", "fp16", "equalised")
     calibrated: tuple[str, ...] = ()
     packages: tuple[str, ...] = (
         "onnx2tf",
