@@ -203,5 +203,6 @@ def contestants(weights: Path, ours: Path, peers: Path) -> list[Contestant]:
     for suffix in _FORMATS:
         for file in sorted(ours.glob(f"*{suffix}")):
             precision = file.stem.removeprefix("ghostnetv2_100").strip("_") or "fp32"
-            found.append(Contestant("ghostedge", file, precision, True))
+            if precision != "equalised":  # what int8 is made from; nobody deploys it
+                found.append(Contestant("ghostedge", file, precision, True))
     return [each for each in found if each.file.exists()]
