@@ -96,6 +96,13 @@ class InputSpec:
             return (batch, 3, self.height, self.width)
         return (batch, self.height, self.width, 3)
 
+    def span(self) -> tuple[float, float]:
+        """All that an image can put into the tensor: 0..255, or black to white of the channels that go farthest."""
+        if self.range == "raw":
+            return 0.0, 255.0
+        ends = [(value - mean) / std for mean, std in zip(self.mean, self.std, strict=True) for value in (0.0, 1.0)]
+        return min(ends), max(ends)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` reads it back."""
         return {

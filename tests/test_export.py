@@ -7,12 +7,14 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ghostedge import pipeline
 from ghostedge.artifact import open_artifact
@@ -24,10 +26,14 @@ from ghostedge.data.preprocess import preprocess
 from ghostedge.description import Description
 from ghostedge.errors import ParityError
 from ghostedge.manifest import Manifest
+from ghostedge.models.import_weights import PYTORCH_NAMES, import_weights
+from ghostedge.models.variants import get_variant, parameter_shapes
 from ghostedge.pipeline import ExportRequest, export
+from ghostedge.quantize.roles import roles
 from ghostedge.recipe import recipes
 from ghostedge.runtimes import open_runtime
 from ghostedge.stages import make_stage
+from ghostedge.tflite.model import unpack
 from ghostedge.types import Artifact, StageOutput
 
 onnx = pytest.importorskip("onnx")
@@ -108,6 +114,37 @@ def test_int8_tflite_keeps_the_logits_in_a_quarter_of_the_size_on_one_partition(
     assert (info["delegate_partitions"], info["operators_outside_delegate"]) == (1, {})
     # Parameters in bytes; scales and names are another 10%.
     assert made.path.stat().st_size < 1.15 * source.path.stat().st_size / 4
+
+
+def test_timms_weights_are_one_partition_and_keep_timms_logits(
+    oracle_value: Callable[[str, tuple[int, ...]], NDArray[np.float32]],
+    oracle_inputs: NDArray[np.float32],
+    oracle_logits: dict[str, NDArray[np.float32]],
+    tmp_path: Path,
+) -> None:
+    """Their gates upsample by repetition, which XNNPACK has no operator for; the last ones grow from 3 x 3 to 7 x 7."""
+    safetensors = pytest.importorskip("safetensors.numpy")
+    shapes = parameter_shapes(get_variant("1x", "nearest"), 1000)
+    weights = {PYTORCH_NAMES[name]: oracle_value(PYTORCH_NAMES[name], shape) for name, shape in shapes.items()}
+    safetensors.save_file(weights, tmp_path / "timm.safetensors")
+    import_weights(tmp_path / "timm.safetensors", tmp_path / "timm.ckpt")
+    wanted = ["fp32", *(["int8", "int16x8"] if PHOTOS.is_dir() else [])]
+    arguments = [argument for precision in wanted for argument in ("--precision", precision)]
+    arguments += ["--calibration", str(PHOTOS)] if PHOTOS.is_dir() else []
+    assert main(["export", "--checkpoint", str(tmp_path / "timm.ckpt"), "--target", "tflite", *arguments,
+                 "--output", str(tmp_path), "--quiet"]) == 0  # fmt: skip
+    # int16x8 is not on XNNPACK, but there LiteRT's own kernels want the gate's sigmoid in steps of 1/32768.
+    for precision, bound in {"fp32": 100, "int8": 25, "int16x8": 35}.items():
+        if precision in wanted:
+            artifact = open_artifact(tmp_path / f"timm_{precision}.tflite")
+            with open_runtime(artifact) as runtime:
+                logits = runtime.run(np.ascontiguousarray(oracle_inputs.transpose(0, 2, 3, 1)))
+                whole = (runtime.info["delegate_partitions"], runtime.info["operators_outside_delegate"]) == (1, {})
+            assert compare(oracle_logits["ghostnetv2_100"], logits).snr_db > bound, precision
+            assert whole == (precision != "int16x8"), precision
+            kinds = Counter(role.kind for role in roles(unpack(artifact.path.read_bytes(), precision)).values())
+            assert (kinds["gate mul"], kinds["concat"]) == (14, 32), precision
+            assert kinds["quantize"] == (precision != "fp32"), precision
 
 
 def test_float32_tflite_is_as_large_as_its_parameters(exported: Path, oracle_names: dict[str, list[int]]) -> None:

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,8 @@ from numpy.typing import NDArray
 
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess_batch
+from ghostedge.pipeline import needs_calibration
+from ghostedge.recipe import recipes
 from ghostedge.types import InputSpec
 
 HERE = Path(__file__).resolve().parent
@@ -121,32 +122,21 @@ def pictures(folder: Path | None) -> NDArray[np.float32]:
     return np.asarray(found, np.float32)
 
 
-def make_ours(weights: Path, folder: Path, options: list[str]) -> None:
-    """import-weights, then an export of every recipe; both keep what is there and unchanged.
+def make_ours(weights: Path, folder: Path, images: Path | None, options: list[str]) -> None:
+    """import-weights, then an export of every recipe of export/; both keep what is there and unchanged.
 
-    An artifact that its recipe's bounds reject takes no part.
+    Without photos to calibrate on, the recipes that need them are left out. An artifact that its recipe's bounds reject
+    takes no part.
     """
     ghostedge: list[str | Path] = [sys.executable, "-m", "ghostedge"]
     checkpoint = weights.with_suffix(".ckpt")
     if not checkpoint.exists():
         _run([*ghostedge, "import-weights", weights, "--output", checkpoint])
-    recipes = [part for recipe in _recipes(weights.with_name("recipes")) for part in ("--recipe", recipe)]
-    export = [*ghostedge, "export", "--checkpoint", checkpoint, *recipes, "--output", folder]
+    made = [name for name, recipe in sorted(recipes().items()) if images or not needs_calibration(recipe)]
+    chosen = [part for name in made for part in ("--recipe", name)]
+    photos = ["--images", str(images), "--calibration", str(images)] if images else []
+    export = [*ghostedge, "export", "--checkpoint", checkpoint, *chosen, *photos, "--output", folder]
     _run([*export, "--name", "ghostnetv2_100", *options], accepted=(0, 2))
-
-
-def _recipes(folder: Path) -> list[Path]:
-    """Every recipe of export/; a TFLite that XNNPACK does not run as one is delivered too, and shown as what it is."""
-    folder.mkdir(exist_ok=True)
-    written = []
-    for recipe in sorted((ROOT / "export").glob("*.toml")):
-        text = recipe.read_text(encoding="utf-8")
-        if tomllib.loads(text)["target"] == "tflite" and "xnnpack" not in text:
-            head = "" if "[options]" in text else "\n[options]\n"
-            text = (text + head).replace("[options]\n", '[options]\nxnnpack = "report"\n')
-        written.append(folder / recipe.name)
-        written[-1].write_text(text, encoding="utf-8")
-    return written
 
 
 def peers_python(folder: Path) -> Path:
@@ -213,5 +203,6 @@ def contestants(weights: Path, ours: Path, peers: Path) -> list[Contestant]:
     for suffix in _FORMATS:
         for file in sorted(ours.glob(f"*{suffix}")):
             precision = file.stem.removeprefix("ghostnetv2_100").strip("_") or "fp32"
-            found.append(Contestant("ghostedge", file, precision, True))
+            if precision != "equalised":  # what int8 is made from; nobody deploys it
+                found.append(Contestant("ghostedge", file, precision, True))
     return [each for each in found if each.file.exists()]

@@ -49,8 +49,7 @@ def main() -> None:
     artifacts.make_peers(weights, peers, artifacts.pictures(args.images), python)
     if not args.ours:
         say("making ours")
-        images = ["--images", str(args.images)] if args.images else []
-        artifacts.make_ours(weights, ours, [*images, *shlex.split(args.export_options)])
+        artifacts.make_ours(weights, ours, args.images, shlex.split(args.export_options))
     found = artifacts.contestants(weights, ours, peers)
     agreement = measure.agreement(found, python, artifacts.pictures(None))
     counts = {}

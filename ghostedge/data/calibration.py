@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.data.layouts import NO_LABELS, open_dataset
-from ghostedge.data.preprocess import decode, preprocess_batch
+from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import DatasetError, ImageError, first_line
 from ghostedge.types import CalibrationImage, CalibrationSet, InputSpec
 
@@ -35,7 +35,7 @@ def choose_calibration(source: Path, count: int = DEFAULT_COUNT, seed: int = 0) 
         seed: another seed draws other images.
 
     Raises:
-        DatasetError: no image there, fewer than `MINIMUM`, `count` below that, or an image that does not decode.
+        DatasetError: no image there, fewer than `MINIMUM`, `count` below that, or an image that cannot be read.
     """
     if count < MINIMUM:
         raise DatasetError(
@@ -49,8 +49,7 @@ def choose_calibration(source: Path, count: int = DEFAULT_COUNT, seed: int = 0) 
     for index in chosen:
         try:
             encoded = read(index)
-            decode(encoded)  # a damaged image shows before the work, not after it
-        except (OSError, ImageError) as exc:
+        except OSError as exc:
             raise DatasetError(
                 f"the calibration image {ids[index]} of {source} cannot be read: {first_line(exc)}"
             ) from exc
@@ -66,9 +65,34 @@ def choose_calibration(source: Path, count: int = DEFAULT_COUNT, seed: int = 0) 
     return CalibrationSet(source.name, tuple(images), seed, len(ids), tuple(notes))
 
 
-def calibration_batch(calibration: CalibrationSet, spec: InputSpec) -> NDArray[np.float32] | NDArray[np.uint8]:
-    """The images as a model takes them, in their order: ``spec.dtype``, shape ``spec.shape(n)``. Raises: ImageError."""
-    batch: NDArray[Any] = preprocess_batch((image.encoded for image in calibration.images), spec)
+def calibration_batch(calibration: CalibrationSet, spec: InputSpec) -> Pixels:
+    """The images as a model takes them, in their order.
+
+    The last ones decoded are kept as uint8: an export needs the same ones several times (200 images: 30 MB).
+
+    Returns:
+        ``spec.dtype``, shape ``spec.shape(n)``, at least one image.
+
+    Raises:
+        DatasetError: an image does not decode.
+    """
+    geometry = InputSpec(height=spec.height, width=spec.width, resize=spec.resize, resize_rule=spec.resize_rule)
+    return to_spec(_cropped(calibration.source, calibration.images, geometry), spec)
+
+
+@functools.lru_cache(maxsize=1)
+def _cropped(source: str, images: tuple[CalibrationImage, ...], geometry: InputSpec) -> Pixels:
+    """Decoded, resized and cropped: (n, height, width, 3), RGB, 0..255; not to be written to."""
+    cropped = []
+    for image in images:
+        try:
+            cropped.append(resize_and_crop(decode(image.encoded), geometry))
+        except ImageError as exc:
+            raise DatasetError(
+                f"the calibration image {image.image_id} of {source} cannot be read: {first_line(exc)}"
+            ) from exc
+    batch: Pixels = np.stack(cropped)
+    batch.flags.writeable = False
     return batch
 
 

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import re
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from ghostedge.devices.app import AppRuns
-from ghostedge.devices.base import BenchmarkRequest
+from ghostedge.devices.base import RECONNECT_S, BenchmarkRequest, Patience
 from ghostedge.devices.phone import Phone, UnpluggedError
 from ghostedge.devices.phone_python import PythonRun
 from ghostedge.errors import DeviceError, UsageError
@@ -30,7 +28,6 @@ from ghostedge.lazy import require
 
 __all__ = ["AdbDevice"]
 
-_RECONNECT_S = 300.0
 _LOOK_S = 1.0
 _STOP_S = 15.0
 
@@ -65,7 +62,7 @@ class AdbDevice:
         python: str | None = None,
         fixed_performance: bool = False,
         folder: str = "/data/local/tmp/ghostedge",
-        reconnect_s: float = _RECONNECT_S,
+        reconnect_s: float = RECONNECT_S,
     ) -> None:
         if not address or any(character.isspace() for character in address):
             raise UsageError(f"--device adb:{address} names no device; write adb:SERIAL, as 'adb devices' lists them")
@@ -105,35 +102,28 @@ class AdbDevice:
                 raise _StoppedError
 
         with _only_one(self._serial):
-            give_up_s: float | None = None  # None until the device answered once: an unknown one is not waited for
+            patience = Patience(self._reconnect_s, _LOOK_S)
             try:
                 while True:
                     try:
                         phone.attach()
-                        give_up_s = math.inf
+                        patience.answered()
                         if self._fixed_performance:
                             _set_fixed_performance(phone, True)  # again after each loss: a restart switches it off
                         if way is None:
                             way = self._way(phone, request, progress, notes)
                         return way.go_on(output, pause)
                     except UnpluggedError as exc:
-                        if give_up_s is None:
-                            raise
-                        give_up_s = min(give_up_s, time.monotonic() + self._reconnect_s)  # from the loss on
-                        if time.monotonic() > give_up_s:
-                            raise DeviceError(
-                                f"{self.name}: it does not come back; what was started goes on there, and the same "
-                                "command brings its records later"
-                            ) from exc
+                        pause_s = patience.lost(exc, f"{self.name}: it does not come back")
                         progress("unplugged; waiting for it")
-                        pause(min(_LOOK_S, self._reconnect_s / 10))
+                        pause(pause_s)
             except _StoppedError:
                 if way is not None:
                     with contextlib.suppress(DeviceError):
                         way.stop()
                 raise DeviceError(f"{self.name}: interrupted") from None
             finally:
-                if self._fixed_performance and give_up_s is not None:
+                if self._fixed_performance and patience.has_answered:
                     with contextlib.suppress(DeviceError):
                         _set_fixed_performance(phone, False)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,13 @@ from ghostedge.errors import ArtifactError, DeviceError, GhostedgeError
 from ghostedge.files import atomic_path
 
 __all__ = [
+    "RECONNECT_S",
     "SCHEMA",
     "SCRIPT",
     "BenchmarkRequest",
     "Device",
     "DeviceResult",
+    "Patience",
     "device_folder",
     "fetch_record",
     "read_record",
@@ -35,6 +39,9 @@ SCRIPT = _INSTALLED if _INSTALLED.exists() else _PACKAGE.parent / "benchmarks" /
 SCHEMA = _PACKAGE / "latency_record.schema.json"
 
 _SCHEMA_VERSION = 1
+
+#: For how long a device that went away is waited for: a Raspberry Pi that lost its power is back in a minute.
+RECONNECT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,50 @@ class DeviceResult:
     device: str
     files: tuple[Path, ...]
     error: str | None = None
+
+
+class Patience:
+    """How long a device that went away is waited for: from each loss on, and not at all before it answered once.
+
+    Args:
+        reconnect_s: seconds.
+        pause_s: between two tries, at most.
+
+    Attributes:
+        has_answered: whether the device was there at any time; a wrong address is not tried again.
+    """
+
+    def __init__(self, reconnect_s: float, pause_s: float) -> None:
+        self.has_answered = False
+        self._reconnect_s, self._pause_s = reconnect_s, min(pause_s, reconnect_s / 10)
+        self._give_up_s = math.inf
+
+    def answered(self) -> None:
+        """The device is there."""
+        self.has_answered, self._give_up_s = True, math.inf
+
+    def lost(self, exc: BaseException, what: str) -> float:
+        """The device went away, or is still away.
+
+        Args:
+            exc: how that showed.
+            what: the message's beginning, without what becomes of the job.
+
+        Returns:
+            How long to wait before the next try, seconds.
+
+        Raises:
+            DeviceError: it was waited for long enough.
+            BaseException: `exc`, of a device that never answered.
+        """
+        if not self.has_answered:
+            raise exc
+        self._give_up_s = min(self._give_up_s, time.monotonic() + self._reconnect_s)
+        if time.monotonic() > self._give_up_s:
+            raise DeviceError(
+                f"{what}; what was started goes on there, and the same command brings its records later"
+            ) from exc
+        return self._pause_s
 
 
 def device_folder(name: str) -> str:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ghostedge.devices.base import BenchmarkRequest, fetch_record
+from ghostedge.devices.base import RECONNECT_S, BenchmarkRequest, Patience, fetch_record
 from ghostedge.devices.job import Job, Log
 from ghostedge.devices.local import last_error
 from ghostedge.errors import DeviceError, UsageError
@@ -29,8 +28,7 @@ __all__ = ["SshDevice"]
 _CONNECT_S = 15.0
 #: The device is looked at less and less often: each look is a little work there.
 _FIRST_POLL_S, _LAST_POLL_S = 0.2, 2.0
-#: A reconnection is tried for so long, with growing pauses: a Raspberry Pi that lost its power is back in a minute.
-_RECONNECT_S = 300.0
+_RETRY_S = 2.0
 #: Without news for so long, the device is asked whether the script still runs.
 _SILENCE_S = 20.0
 _BLOCK_BYTES = 1 << 20
@@ -58,7 +56,7 @@ class SshDevice:
         identity: Path | None = None,
         known_hosts: Path | None = None,
         folder: str = ".cache/ghostedge",
-        reconnect_s: float = _RECONNECT_S,
+        reconnect_s: float = RECONNECT_S,
     ) -> None:
         user, at, place = address.rpartition("@")
         host, port = _split_port(place)
@@ -75,27 +73,20 @@ class SshDevice:
     ) -> tuple[Path, ...]:
         """See `Device.benchmark`."""
         job, log = Job(request, self._python, self._folder), Log(progress)
-        give_up_s: float | None = None  # None until the device answered once: a wrong address is not tried again
+        patience = Patience(self._reconnect_s, _RETRY_S)
         while True:
             try:
                 async with self._connected() as connection:
-                    give_up_s = math.inf
+                    patience.answered()
                     code, files = await self._go_on(connection, job, log, output, progress)
                 break
             except asyncio.CancelledError:
                 await self._stop(job)
                 raise
             except self._lost() as exc:
-                if give_up_s is None:
-                    raise
-                give_up_s = min(give_up_s, time.monotonic() + self._reconnect_s)  # from the loss on
-                if time.monotonic() > give_up_s:
-                    raise DeviceError(
-                        f"{self.name}: the connection is lost; what was started goes on there, and the same command "
-                        "brings its records later"
-                    ) from exc
+                pause_s = patience.lost(exc, f"{self.name}: the connection is lost")
                 progress("connection lost; trying again")
-                await asyncio.sleep(min(2.0, self._reconnect_s / 10))
+                await asyncio.sleep(pause_s)
             except self._ssh.Error as exc:
                 raise DeviceError(f"{self.name}: {exc.reason}; is its disk full or its home folder read-only?") from exc
         if code != 0:

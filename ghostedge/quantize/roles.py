@@ -10,7 +10,8 @@ from ghostedge.tflite.wiring import CONVERSIONS, Wiring
 
 __all__ = ["Role", "roles"]
 
-_RESIZES = frozenset({"RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"})
+#: What upsamples a gate: a resize, or copies of its rows and columns (`ghostedge.tflite.nearest`).
+_UPSAMPLING = frozenset({"RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "CONCATENATION", "RESHAPE", "STRIDED_SLICE"})
 
 #: Operators without weights that stand between a layer and its input.
 _AROUND = CONVERSIONS | {"PAD", "PADV2", "MIRROR_PAD", "RESHAPE"}
@@ -74,7 +75,7 @@ class _Reader:
         for place in members:  # before the ghost modules: a gate's convolutions are depthwise as well
             if self.wiring.kind(place) == "MUL":
                 self._squeeze_excite(place, f"{block}.se")
-        concatenations = [p for p in members if self.wiring.kind(p) == "CONCATENATION"]
+        concatenations = [p for p in members if self.wiring.kind(p) == "CONCATENATION" and self._only_source(p) is None]
         for number, place in enumerate(concatenations, start=1):
             self._ghost(place, f"{block}.ghost{number}")
         shortcut = self._shortcut(members[-1])
@@ -98,16 +99,17 @@ class _Reader:
                 self._gate(place, concatenation, ghost)
 
     def _gate(self, product: int, concatenation: int, ghost: str) -> None:
-        (*_, start) = [None, *(p for p in self._sources(product) if p != concatenation)]
-        chain = list(self._chain(start))
+        others = [t for t in self.wiring.activations(product) if self._source(t) != concatenation]
+        chain = list(self._chain(self.wiring.producer.get(self.wiring.back(others[-1])) if others else None))
         kinds = [self.wiring.kind(place) for place in chain]
-        if "LOGISTIC" not in kinds[:3]:
+        sigmoid = kinds.index("LOGISTIC") if "LOGISTIC" in kinds else len(kinds)
+        if sigmoid == len(kinds) or not set(kinds[:sigmoid]) <= _UPSAMPLING | CONVERSIONS:
             return
         self._set(product, "gate mul", f"{ghost}.mul")
-        sigmoid = kinds.index("LOGISTIC")
         for place in chain[:sigmoid]:
-            if self.wiring.kind(place) in _RESIZES:
-                self._set(place, "gate resize", f"{ghost}.upsample")
+            for copier in (place, *(self.wiring.producer[t] for t in self.wiring.activations(place))):
+                if self.wiring.kind(copier) in _UPSAMPLING:
+                    self._set(copier, "gate resize", f"{ghost}.upsample")
         self._set(chain[sigmoid], "gate sigmoid", f"{ghost}.sigmoid")
         layers = [place for place in chain[sigmoid + 1 :] if self.wiring.kind(place) not in _AROUND]
         convolutions: list[int] = []
@@ -188,10 +190,15 @@ class _Reader:
                 yield place
 
     def _chain(self, operator: int | None) -> Iterator[int]:
-        """`operator` and what leads to it, as long as it has one activation."""
-        while operator is not None and len(self.wiring.activations(operator)) == 1:
+        """`operator` and what leads to it, as long as it has one activation, or cuts of one."""
+        while operator is not None and (source := self._only_source(operator)) is not None:
             yield operator
-            operator = self.wiring.producer.get(self.wiring.activations(operator)[0])
+            operator = self.wiring.producer.get(source)
+
+    def _only_source(self, operator: int) -> int | None:
+        """The one tensor of which all activations of an operator are the whole or a cut; None where there are more."""
+        sources = {self.wiring.back(tensor, ("STRIDED_SLICE",)) for tensor in self.wiring.activations(operator)}
+        return sources.pop() if len(sources) == 1 else None
 
     def _is_block_end(self, operator: int) -> bool:
         """An addition of two tensors of which one comes from a concatenation: ghost2 ends with one."""

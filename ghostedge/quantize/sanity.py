@@ -48,14 +48,13 @@ def check_batch(batch: NDArray[Any], spec: InputSpec) -> tuple[str, ...]:
         if low < 0:
             raise DatasetError(f"{wrong}raw input is 0..255, but it begins at {low:.3g} (normalised already?)")
     else:
-        ends = [(v - m) / s for m, s in zip(spec.mean, spec.std, strict=True) for v in (0.0, 1.0)]
-        if high > max(ends) + 0.01 or low < min(ends) - 0.01:
+        black, white = spec.span()
+        if high > white + 0.01 or low < black - 0.01:
             guess = " (0..255, not normalised?)" if high > 50 and low >= 0 else ""
             raise DatasetError(
-                f"{wrong}normalised pixels lie in {min(ends):.2f}..{max(ends):.2f}, "
-                f"these in {low:.2f}..{high:.2f}{guess}"
+                f"{wrong}normalised pixels lie in {black:.2f}..{white:.2f}, these in {low:.2f}..{high:.2f}{guess}"
             )
-        if low >= 0 and high <= 1.0 and min(ends) < -0.5:
+        if low >= 0 and high <= 1.0 and black < -0.5:
             raise DatasetError(f"{wrong}everything is in 0..1 and nothing is negative: scaled to 0..1, not normalised?")
     return _suspicions(batch, spec)
 

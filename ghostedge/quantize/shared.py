@@ -1,14 +1,15 @@
-"""Find the activations that must be quantised alike."""
+"""Find the activations whose quantisation is not free: they share it with others, or LiteRT has fixed it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
 
+from ghostedge.quantize.ranges import Range
 from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.model import ints, operator_name
 
-__all__ = ["groups"]
+__all__ = ["fixed_ranges", "groups"]
 
 #: Operators that copy or mix values without arithmetic on the scale. XNNPACK runs them on int8 only where input and
 #: output have one scale and zero point; another would cost a QUANTIZE before each.
@@ -19,8 +20,23 @@ _SAME_SCALE = {
     "RESHAPE",
     "RESIZE_BILINEAR",
     "RESIZE_NEAREST_NEIGHBOR",
+    "STRIDED_SLICE",
     "TRANSPOSE",
 }
+
+#: Precision -> what LiteRT's own kernels of operators between 0 and 1 give out: steps of 1/256, or of 1/32768
+#: (tensorflow/lite/kernels/activations.cc). AI Edge Quantizer knows, but where a concatenation reads them it forgets.
+_UNIT_RANGES = {"int8": Range(0.0, 255 / 256), "int16x8": Range(0.0, 32767 / 32768)}
+
+
+def fixed_ranges(model: Any, precision: str) -> dict[str, Range]:
+    """Activation -> its range, of those for which LiteRT takes no other: what LOGISTIC and SOFTMAX make."""
+    graph = model.subgraphs[0]
+    return {
+        tensor_name(graph, int(operator.outputs[0])): _UNIT_RANGES[precision]
+        for operator in graph.operators
+        if operator_name(model, operator) in ("LOGISTIC", "SOFTMAX")
+    }
 
 
 def groups(model: Any, keep_float: Collection[str] = ()) -> list[list[str]]:

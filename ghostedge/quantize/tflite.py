@@ -14,7 +14,7 @@ from ghostedge.quantize.bias import correct_biases
 from ghostedge.quantize.observe import Observation, observe
 from ghostedge.quantize.pooling import pools_to_convolutions
 from ghostedge.quantize.ranges import Range, estimate
-from ghostedge.quantize.shared import groups
+from ghostedge.quantize.shared import fixed_ranges, groups
 from ghostedge.quantize.write import write
 from ghostedge.tflite.edit import drop_metadata
 from ghostedge.tflite.model import pack, unpack
@@ -115,6 +115,7 @@ def choose_ranges(
     if precision == "dynamic":
         return {}
     ranges: dict[str, Range] = {}
+    fixed = fixed_ranges(model, precision) | dict(fixed)
     for names in groups(model, settings.keep_float):
         known = [fixed[name] for name in names if name in fixed]
         observed = [seen[name] for name in names if name in seen]

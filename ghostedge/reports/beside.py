@@ -109,9 +109,9 @@ def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
         if len(points) > 1:
             figures.append(
                 figure(
-                    responsive(partial(tradeoff_plot, points)),
-                    f"{_place(place)}. Numbers are those of the table; lines are 90% intervals of the drop. Filled: no "
-                    "other artifact is both faster and at least as accurate. Up and left is better.",
+                    responsive(partial(tradeoff_plot, points, "change of top-1, points")),
+                    f"{_place(place)}. Numbers are those of the table; bars are 90% intervals. Up is more accurate, "
+                    "left is faster; dashed: the best that can be had at each latency.",
                 )
             )
     notes = [element("p", f"{note[:1].upper()}{note[1:]}.", class_="note") for note in _notes(rows, beside)]
@@ -189,4 +189,4 @@ def _notes(rows: Sequence[tuple[str, object, Comparison | None, ArtifactRecord |
 
 def _trade_off(number: int, name: str, comparison: Comparison, latency_ms: float) -> TradeOff:
     drop = comparison.result.drop
-    return TradeOff(number, name, latency_ms, drop.drop_points, drop.lower_points, drop.upper_points)
+    return TradeOff(number, name, latency_ms, -drop.drop_points, -drop.upper_points, -drop.lower_points)

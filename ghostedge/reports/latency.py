@@ -12,17 +12,10 @@ from typing import Any
 
 from ghostedge.evaluation.statistics import Proportion
 from ghostedge.files import atomic_write
-from ghostedge.reports.latency_plots import (
-    Curve,
-    LatencyRow,
-    TradeOff,
-    curve_plot,
-    front,
-    latency_plot,
-    trade_off_plot,
-)
+from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
 from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
 from ghostedge.reports.plots import responsive
+from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
 
 __all__ = ["device_section", "latency_html", "write_latency_report"]
 
@@ -132,27 +125,27 @@ def _trade_off(records: Sequence[Record], accuracies: Mapping[str, Proportion]) 
         return [heading, *left_out]
     short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
     points = [
-        TradeOff(_label(r, short), r["latency_ms"]["p50"], a.percent, a.low_percent, a.high_percent, r["valid"])
-        for sha256, r in sorted(fastest.items(), key=lambda item: item[1]["latency_ms"]["p50"])
+        TradeOff(number, _label(r, short), r["latency_ms"]["p50"], a.percent, a.low_percent, a.high_percent, r["valid"])
+        for number, (sha256, r) in enumerate(sorted(fastest.items(), key=lambda item: item[1]["latency_ms"]["p50"]), 1)
         for a in [accuracies[sha256]]
     ]
     unbeaten = front(points)
     rows = [
         [
-            f"{number}. {point.label}",
-            f"{point.p50_ms:.2f}",
-            f"{point.percent:.2f}",
-            f"{point.low_percent:.2f}–{point.high_percent:.2f}",
+            f"{point.number}. {point.label}",
+            f"{point.latency_ms:.2f}",
+            f"{point.score:.2f}",
+            f"{point.low:.2f}–{point.high:.2f}",
             "yes" if point in unbeaten else "no: another one is as fast and more accurate, or as accurate and faster",
         ]
-        for number, point in enumerate(points, start=1)
+        for point in points
     ]
     images = next(iter(accuracies.values())).images
     head = ("Model, at its fastest setting", "p50 (ms)", "Top-1 (%)", "95% interval", "On the front")
     return [
         heading,
         figure(
-            responsive(partial(trade_off_plot, points)),
+            responsive(partial(tradeoff_plot, points, "top-1 accuracy, % (the axis does not begin at 0)")),
             f"Up is more accurate ({images:,} images; bars: 95% intervals), left is faster. Dashed: the best that can "
             "be had at each latency. Hollow: the latency is not valid.",
         ),

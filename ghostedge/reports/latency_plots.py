@@ -1,4 +1,4 @@
-"""Draw latencies: one row a run with its percentiles, curves under lasting load, and accuracy against latency."""
+"""Draw latencies: one row a run with its percentiles, and curves under lasting load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ghostedge.reports.page import Markup, element
 from ghostedge.reports.plots import Rows, Scale, svg_line, svg_root, svg_text, ticks
 
-__all__ = ["Curve", "LatencyRow", "TradeOff", "curve_plot", "front", "latency_plot", "trade_off_plot"]
+__all__ = ["Curve", "LatencyRow", "curve_plot", "latency_plot"]
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,6 @@ class Curve:
 
     label: str
     points: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
-class TradeOff:
-    """One model on one device: median latency in milliseconds, top-1 accuracy and its 95% interval in percent."""
-
-    label: str
-    p50_ms: float
-    percent: float
-    low_percent: float
-    high_percent: float
-    valid: bool
-
-
-def front(points: Sequence[TradeOff]) -> list[TradeOff]:
-    """Those that no other one beats, fastest first: each slower one is more accurate (the Pareto front)."""
-    best: list[TradeOff] = []
-    for point in sorted(points, key=lambda each: (each.p50_ms, -each.percent)):
-        if not best or point.percent > best[-1].percent:
-            best.append(point)
-    return best
 
 
 def latency_plot(rows: Sequence[LatencyRow], width: int) -> Markup:
@@ -100,47 +79,3 @@ def curve_plot(curve: Curve, width: int) -> Markup:
     (_, first), (minutes, last) = curve.points[0], curve.points[-1]
     said = f"{curve.label}: {first:.2f} ms at first, {last:.2f} ms after {minutes:.1f} minutes"
     return svg_root(width, bottom + 42, "Median latency over time", said, *drawn)
-
-
-def trade_off_plot(points: Sequence[TradeOff], width: int) -> Markup:
-    """Accuracy upwards, latency to the right from zero; a line joins the front.
-
-    The points are numbered as in the table beside the plot: names would lie on each other.
-
-    Args:
-        points: at least one.
-        width: SVG units.
-    """
-    left, top, bottom = 52, 26, 312
-    low, high = min(point.low_percent for point in points), max(point.high_percent for point in points)
-    pad = max(0.08 * (high - low), 0.1)
-    across = Scale(0.0, 1.12 * max(point.p50_ms for point in points) or 1.0, left, width - 14)
-    up = Scale(max(0.0, low - pad), min(100.0, high + pad), bottom, top)
-    drawn = [svg_text(0, 12, "top-1 accuracy, % (the axis does not begin at 0)", class_="axis")]
-    for value in ticks(up.low, up.high, 5):
-        drawn.append(svg_line(left, up(value), across.end, up(value), "grid"))
-        drawn.append(svg_text(left - 8, up(value) + 4, f"{value:g}", anchor="end", class_="axis"))
-    for value in ticks(across.low, across.high, 6):
-        drawn.append(svg_text(across(value), bottom + 16, f"{value:g}", anchor="middle", class_="axis"))
-    drawn.append(svg_text((left + across.end) / 2, bottom + 34, "median latency, ms", anchor="middle", class_="axis"))
-    unbeaten = front(points)
-    # Steps: between two models of the front there is nothing to be had but the faster one's accuracy.
-    corners = [(unbeaten[0].p50_ms, up.low)]
-    for point in unbeaten:
-        corners += [(point.p50_ms, corners[-1][1]), (point.p50_ms, point.percent)]
-    corners.append((across.high, unbeaten[-1].percent))
-    path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in corners[2:])
-    drawn.append(element("polyline", points=path, class_="before-line", stroke_width=1.5))
-    for number, point in enumerate(points, start=1):
-        x, y = across(point.p50_ms), up(point.percent)
-        drawn.append(svg_line(x, up(point.low_percent), x, up(point.high_percent), "whisker", 1.5))
-        drawn.append(element("circle", cx=x, cy=y, r=5, class_="after" if point.valid else "before", stroke_width=2))
-        side = -9 if number % 2 else 9  # in turn, for neighbours in speed are often neighbours in accuracy too
-        style = {"anchor": "start" if side > 0 else "end", "class_": "strong" if point in unbeaten else None}
-        drawn.append(svg_text(x + side, y - 7, str(number), **style))
-    said = "; ".join(
-        f"{number}, {point.label}: {point.percent:.2f}% in {point.p50_ms:.2f} ms"
-        + (", not beaten" if point in unbeaten else "")
-        for number, point in enumerate(points, start=1)
-    )
-    return svg_root(width, bottom + 42, "Accuracy against latency", said, *drawn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from ghostedge.runtimes.openvino import OpenVinoRuntime
 from ghostedge.stages.openvino import check_input, finish, last_line
 from ghostedge.types import Artifact, CalibrationSet, Format, InputSpec, Stage, StageOutput
 
-__all__ = ["QuantisedOperator", "QuantizeOpenVINOStage", "quantised_operators"]
+__all__ = ["QuantizeOpenVINOStage"]
 
 #: Value of the option saturation_fix -> NNCF's name.
 _SATURATION_FIXES = {"all": "ENABLE", "first": "FIRST_LAYER", "none": "DISABLE"}
@@ -37,9 +36,6 @@ _CHOICES: Mapping[str, Iterable[str]] = {
 
 #: The operators with weights, which are their second input.
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
-
-#: The operators that hand values on as they are, quantised or not.
-_PASSING = ("Concat", "Reshape", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze", "VariadicSplit")
 
 
 class QuantizeOpenVINOStage(Stage):
@@ -94,35 +90,6 @@ class QuantizeOpenVINOStage(Stage):
 
 
 @dataclass(frozen=True)
-class QuantisedOperator:
-    """An operator that an IR computes on quantised activations.
-
-    Attributes:
-        name: its friendly name, which ``keep_float`` takes.
-        kind: OpenVINO's name of the operation, e.g. ``"GroupConvolution"``.
-        macs: multiply-accumulates an image; 0 for operators without weights.
-    """
-
-    name: str
-    kind: str
-    macs: int
-
-
-def quantised_operators(path: Path) -> tuple[QuantisedOperator, ...]:
-    """The operators of an IR that ``keep_float`` could take out of quantisation, in the order of computation.
-
-    Raises:
-        ConvertError: not an OpenVINO IR.
-        MissingExtraError: openvino is not installed.
-    """
-    return tuple(
-        QuantisedOperator(operator.get_friendly_name(), operator.get_type_name(), _macs(operator))
-        for operator in _load(require("openvino", "export"), path).get_ordered_ops()
-        if _reads_quantised(operator)
-    )
-
-
-@dataclass(frozen=True)
 class _Settings:
     """The options of a recipe, checked; the class above explains them."""
 
@@ -154,15 +121,11 @@ class _Settings:
         return cls(**{**options, "keep_float": tuple(names)})
 
 
-def _load(ov: Any, path: Path) -> Any:
+def _read(ov: Any, path: Path) -> Any:
     try:
-        return ov.Core().read_model(path)
+        model = ov.Core().read_model(path)
     except RuntimeError as exc:
         raise ConvertError(f"OpenVINO cannot read {path}: {last_line(exc)}") from exc
-
-
-def _read(ov: Any, path: Path) -> Any:
-    model = _load(ov, path)
     for operator in model.get_ops():
         if operator.get_type_name() == "FakeQuantize" or (
             operator.get_type_name() == "Constant"
@@ -259,11 +222,8 @@ def _widen_input(ov: Any, model: Any, spec: InputSpec) -> None:
 
     Its zero stays on the grid: the convolution behind it pads with zeros.
     """
-    if spec.range == "raw":
-        low, high = 0.0, 255.0
-    else:
-        ends = [(value - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True) for value in (0.0, 1.0)]
-        low, high = min(0.0, *ends), max(0.0, *ends)
+    black, white = spec.span()
+    low, high = min(0.0, black), max(0.0, white)
     for port in model.inputs[0].get_target_inputs():
         quantiser = port.get_node()
         if quantiser.get_type_name() != "FakeQuantize":
@@ -291,28 +251,3 @@ def _check(model: Any, path: Path, settings: _Settings) -> None:
             weights = operator.input_value(1).get_node()
             if weights.get_type_name() == "Constant":
                 raise ConvertError(f"NNCF left the weights of '{name}' of {path} in float; name it in keep_float")
-
-
-def _reads_quantised(operator: Any) -> bool:
-    """Whether an operator computes, and an activation comes to it from a quantiser."""
-    if operator.get_type_name() in ("FakeQuantize", "Result", *_PASSING):
-        return False
-    values = list(operator.input_values())
-    while values:
-        before = values.pop().get_node()
-        if before.get_type_name() == "FakeQuantize":
-            return True
-        if before.get_type_name() in _PASSING:
-            values.extend(before.input_values())
-    return False
-
-
-def _macs(operator: Any) -> int:
-    kind = operator.get_type_name()
-    if kind not in _WEIGHTED:
-        return 0
-    weights = math.prod(operator.input_value(1).get_shape())
-    shape = operator.get_output_partial_shape(0)
-    places = [shape[axis].get_length() for axis in range(2, len(shape))] if kind != "MatMul" else []
-    total: int = weights * math.prod(places)
-    return total

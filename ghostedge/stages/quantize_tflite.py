@@ -99,7 +99,7 @@ def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tupl
     )
     raw = output.input.range == "raw"
     static = output.calibration is not None
-    fixed = {names[0]: input_range(output.input)}
+    fixed = {names[0]: Range.of(*output.input.span())}
     data = quantise(prepared, output.precision, settings, fixed)
     model = unpack(data, output.path.name)
     if raw and static:
@@ -107,11 +107,3 @@ def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tupl
     elif raw:
         take_raw(model, output.input)
     return finish(model, output, source, names)
-
-
-def input_range(spec: InputSpec) -> Range:
-    """All that the input can hold: 0..255, or black to white of the channel that reaches farthest, normalised."""
-    if spec.range == "raw":
-        return Range(0.0, 255.0)
-    ends = [((value - mean) / std) for mean, std in zip(spec.mean, spec.std, strict=True) for value in (0.0, 1.0)]
-    return Range.of(min(ends), max(ends))

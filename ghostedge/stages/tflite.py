@@ -24,6 +24,7 @@ from ghostedge.stages.rewrites import DEFAULT_REWRITES, REWRITES
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
+from ghostedge.tflite.nearest import nearest_to_copies
 from ghostedge.tflite.raw_input import take_raw
 from ghostedge.tflite.sums import sums_to_additions
 from ghostedge.types import Artifact, Format, StageOutput
@@ -107,6 +108,7 @@ class TFLiteStage:
     def _finish(self, source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
         model = unpack(raw.read_bytes(), output.path.name)
         sums_to_additions(model)
+        nearest_to_copies(model)
         if output.input.range == "raw":
             take_raw(model, output.input)
         return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))

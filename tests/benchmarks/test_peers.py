@@ -8,7 +8,6 @@ import io
 import json
 import subprocess
 import sys
-import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,7 +111,13 @@ def test_times_of_a_busy_machine_are_marked(peers: dict[str, ModuleType], found:
 
 
 def test_whatever_the_export_folder_holds_takes_part(peers: dict[str, ModuleType], tmp_path: Path) -> None:
-    for name in ("ghostnetv2_100_int8_mixed.tflite", "ghostnetv2_100.onnx", "ghostnetv2_100_fp16.xml", "manifest.json"):
+    for name in (
+        "ghostnetv2_100_int8_mixed.tflite",
+        "ghostnetv2_100_equalised.tflite",
+        "ghostnetv2_100.onnx",
+        "ghostnetv2_100_fp16.xml",
+        "manifest.json",
+    ):
         (tmp_path / name).write_bytes(b"")
     found = peers["artifacts"].contestants(tmp_path / "no.safetensors", tmp_path, tmp_path / "peers")
     assert [(each.file.name, each.precision) for each in found] == [
@@ -122,12 +127,18 @@ def test_whatever_the_export_folder_holds_takes_part(peers: dict[str, ModuleType
     ]
 
 
-def test_every_recipe_is_exported_and_a_slow_tflite_is_shown(peers: dict[str, ModuleType], tmp_path: Path) -> None:
-    written = peers["artifacts"]._recipes(tmp_path / "recipes")
-    assert {path.name for path in written} == {path.name for path in (FOLDER.parents[1] / "export").glob("*.toml")}
-    for path in written:
-        recipe = tomllib.loads(path.read_text())
-        assert (recipe.get("options", {}).get("xnnpack") == "report") == (recipe["target"] == "tflite")
+def test_every_recipe_is_exported_that_the_photos_allow(
+    peers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(peers["artifacts"], "_run", lambda command, **rest: commands.append(list(map(str, command))))
+    for photos in (tmp_path, None):
+        peers["artifacts"].make_ours(tmp_path / "weights.safetensors", tmp_path / "ours", photos, [])
+    _, with_photos, _, without = commands
+    recipes = {path.stem for path in (FOLDER.parents[1] / "export").glob("*.toml")}
+    assert recipes <= set(with_photos)
+    left_out = recipes - set(without)
+    assert left_out == {name for name in recipes if name.endswith(("_int8", "_int16x8", "_equalised"))}
 
 
 @pytest.mark.parametrize("model", ["tiny_fp32.tflite", "tiny.onnx"])

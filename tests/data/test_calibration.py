@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ghostedge.data import calibration, preprocess
 from ghostedge.data.calibration import MINIMUM, calibration_batch, choose_calibration
 from ghostedge.errors import DatasetError
 from ghostedge.types import InputSpec
@@ -62,6 +64,18 @@ def test_a_flat_folder_without_labels_and_a_list_will_do(classes: Path, tmp_path
     assert calibration_batch(chosen, spec).shape == (16, 16, 16, 3)
 
 
+def test_an_image_is_decoded_once_for_all_inputs_of_one_size(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    monkeypatch.setattr(calibration, "decode", lambda data: decoded.append(data) or preprocess.decode(data))
+    chosen = choose_calibration(classes, 16, 5)
+    encoded = [image.encoded for image in chosen.images]
+    small = InputSpec(height=16, width=16, resize=18)
+    specs = [small, replace(small, layout="NHWC"), replace(small, range="raw", dtype="uint8", colour_order="BGR")]
+    for spec in [*specs, *specs]:
+        np.testing.assert_array_equal(calibration_batch(chosen, spec), preprocess.preprocess_batch(encoded, spec))
+    assert decoded == encoded
+
+
 def test_fewer_than_asked_one_class_and_copies_are_noted(classes: Path, tmp_path: Path) -> None:
     assert choose_calibration(classes, 100).notes == ("only 60 images to calibrate on, not 100",)
     single = tmp_path / "single" / "class0"
@@ -85,8 +99,8 @@ def test_what_cannot_be_calibrated_on_is_refused(classes: Path, tmp_path: Path) 
         choose_calibration(few)
     for path in classes.glob("*/*.png"):
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DatasetError, match=r"the calibration image .* cannot be read"):
-        choose_calibration(classes)
+    with pytest.raises(DatasetError, match=r"the calibration image \w+\.png of .* cannot be read"):
+        calibration_batch(choose_calibration(classes), InputSpec())
     missing = tmp_path / "list.txt"
     missing.write_text("".join(f"nowhere/{number}.png\n" for number in range(20)))
     with pytest.raises(DatasetError, match="cannot be read"):

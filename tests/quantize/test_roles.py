@@ -127,6 +127,20 @@ def test_what_a_quantiser_puts_between_changes_nothing() -> None:
     assert {name: role for name, role in found(lines).items() if not name.endswith("/q")} == EXPECTED
 
 
+def test_copies_that_upsample_a_gate_are_one_and_no_ghost_module() -> None:
+    """What `ghostedge.tflite.nearest` makes of a gate of 3 x 3."""
+    at = next(place for place, line in enumerate(BLOCK) if line[1] == "upsampled")
+    copies: list[Line] = [
+        ("CONCATENATION", "wide", ["sigmoid", "sigmoid"], None),
+        ("RESHAPE", "doubled", ["wide"], None),
+        ("STRIDED_SLICE", "first", ["doubled"], None),
+        ("CONCATENATION", "taller", ["first", "doubled"], None),
+        ("RESHAPE", "upsampled", ["taller"], None),
+    ]
+    upsampling = dict.fromkeys(("wide", "doubled", "first", "taller"), EXPECTED["upsampled"])
+    assert found([*BLOCK[:at], *copies, *BLOCK[at + 1 :]]) == EXPECTED | upsampling
+
+
 def test_an_identity_shortcut_is_none() -> None:
     lines = [
         ("ADD", "sum", ["stem", "ghost2"], None) if line[1] == "sum" else line

@@ -14,16 +14,9 @@ from ghostedge.evaluation.ledger import write_ledger
 from ghostedge.evaluation.statistics import Proportion, proportion
 from ghostedge.reports.accuracy import read_accuracies
 from ghostedge.reports.latency import latency_html, write_latency_report
-from ghostedge.reports.latency_plots import (
-    Curve,
-    LatencyRow,
-    TradeOff,
-    curve_plot,
-    front,
-    latency_plot,
-    trade_off_plot,
-)
+from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
 from ghostedge.reports.parity import ParityReport
+from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
 
 
 @pytest.fixture
@@ -122,17 +115,19 @@ def test_another_suffix_is_refused_before_anything_is_written(record: dict[str, 
 
 
 def trade_off(label: str, p50_ms: float, percent: float) -> TradeOff:
-    return TradeOff(label, p50_ms, percent, percent - 1, percent + 1, True)
+    return TradeOff(0, label, p50_ms, percent, percent - 1, percent + 1)
 
 
 def test_the_front_is_what_no_other_model_beats() -> None:
     int8, fp16, fp32 = trade_off("int8", 5.0, 70.0), trade_off("fp16", 9.0, 74.0), trade_off("fp32", 9.5, 74.0)
     slow, ruined = trade_off("slow", 30.0, 69.0), trade_off("ruined", 5.0, 10.0)
     assert front([fp32, slow, int8, fp16, ruined]) == [int8, fp16]
+    twin = trade_off("twin", 5.0, 70.0)
+    assert front([twin, fp16, int8]) == [twin, int8, fp16], "equals do not beat each other"
 
 
 def test_more_accurate_is_higher_and_faster_is_left() -> None:
-    drawn = trade_off_plot([trade_off("a", 5.0, 70.0), trade_off("b", 10.0, 74.0)], 720)
+    drawn = tradeoff_plot([trade_off("a", 5.0, 70.0), trade_off("b", 10.0, 74.0)], "accuracy", 720)
     (ax, ay), (bx, by) = (map(float, found) for found in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn))
     assert ax < bx
     assert ay > by  # SVG counts from the top
