@@ -11,6 +11,7 @@ from typing import Any
 from ghostedge.lazy import choose, require
 from ghostedge.stages.rewrites.depthwise_before_concat import depthwise_before_concat
 from ghostedge.stages.rewrites.pool_as_depthwise import pool_as_depthwise
+from ghostedge.stages.rewrites.pool_as_resize import pool_as_resize
 from ghostedge.stages.rewrites.round_up_channels import round_up_channels
 from ghostedge.stages.rewrites.sigmoid_as_tanh import sigmoid_as_tanh
 from ghostedge.stages.rewrites.split_concat_conv import split_concat_conv
@@ -22,6 +23,7 @@ __all__ = ["DEFAULT_REWRITES", "REWRITES", "apply_rewrites"]
 REWRITES: dict[str, Callable[[View], None]] = {
     "depthwise_before_concat": depthwise_before_concat,
     "split_concat_conv": split_concat_conv,
+    "pool_as_resize": pool_as_resize,
     "pool_as_depthwise": pool_as_depthwise,
     "sigmoid_as_tanh": sigmoid_as_tanh,
     "round_up_channels": round_up_channels,
