@@ -72,6 +72,8 @@ MAX_OTHER_CORES = 0.2
 DESCRIPTION_KEY = "ghostedge"
 
 WATCH_EVERY_S = 2.0
+#: Looks at the frequency from which a fall can be told; the shortest valid run, of a minute, has 29.
+FEWEST_LOOKS = 15
 OVERHEAD_SAMPLES = 2000
 
 
@@ -1035,7 +1037,7 @@ def _reasons(record: Record) -> Iterator[tuple[str, str]]:
     other = record["context"]["other_cores"]
     if other is not None and other > MAX_OTHER_CORES:
         yield "busy", f"other programs used {other:.1f} cores meanwhile; stop them"
-    fall = change(highest_frequencies(record))
+    fall = change(highest_frequencies(record), FEWEST_LOOKS)
     if fall is not None and -fall > MAX_FREQUENCY_FALL:
         yield "frequency_fell", f"the CPU frequency fell by {-fall:.0%} meanwhile"
     before, after = (record["context"][when]["throttle_flags"] for when in ("before", "after"))
@@ -1072,10 +1074,10 @@ def _warnings(record: Record) -> Iterator[tuple[str, str]]:
         yield "too_many_threads", f"{settings['threads']} threads on {usable} cores"
 
 
-def change(values: list[float]) -> float | None:
-    """How much larger the median of the last third is than that of the first, as a share; None for under 30 values."""
+def change(values: list[float], fewest: int = 30) -> float | None:
+    """How much larger the median of the last third is than that of the first, as a share; None for under `fewest`."""
     third = len(values) // 3
-    early = statistics.median(values[:third]) if third >= 10 else 0.0
+    early = statistics.median(values[:third]) if len(values) >= fewest else 0.0
     return statistics.median(values[-third:]) / early - 1 if early else None
 
 

@@ -3,19 +3,22 @@
 The real aarch64 LiteRT runs under QEMU, which counts (count_instructions.c). XNNPACK picks its kernels by the CPU that
 QEMU shows: Cortex-A72 (Raspberry Pi 4) has no dot product instructions, Cortex-A76 (Raspberry Pi 5) has them and fp16
 arithmetic. The count is free of noise, so that a change of a graph by 1% is seen; it is a cost and not a time: it knows
-neither caches nor how many instructions a core starts at once.
+neither caches nor how many instructions a core starts at once. With --profile it also says in which kernel they were.
 
     python benchmarks/arm64/sysroot.py          # once
-    python benchmarks/arm64/cost.py model.tflite [--cpu cortex-a72,cortex-a76] [--no-xnnpack] [--json]
+    python benchmarks/arm64/cost.py model.tflite [--cpu cortex-a72,cortex-a76] [--no-xnnpack] [--profile] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
+import bisect
+import collections
 import contextlib
 import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,27 +34,34 @@ WARMUPS, INFERENCES = 2, 3
 #: One thread: with more, waiting threads spin, and what they execute while spinning is not the model's.
 _THREADS = 1
 
+#: Functions with less than this part of the instructions are not printed.
+_SMALLEST_SHARE = 0.002
 
-def count(model: Path, cpu: str, sysroot: Path, xnnpack: bool = True) -> dict[str, object]:
+
+def count(model: Path, cpu: str, sysroot: Path, xnnpack: bool = True, profile: bool = False) -> dict[str, object]:
     """Instructions an inference: the median of three after two others, and how far they lie apart.
 
     Returns:
-        ``model``, ``cpu``, ``xnnpack``, ``instructions`` and ``spread_percent``.
+        ``model``, ``cpu``, ``xnnpack``, ``instructions`` and ``spread_percent``; with `profile` also ``functions``:
+        function of a library (``"libm.so.6"`` where it has no symbols) -> its instructions in the last inference.
     """
     from sysroot import python_command
 
     python = python_command(cpu, sysroot)
     plugin = _build_plugin(sysroot)
     with tempfile.TemporaryDirectory() as folder:
-        counts = Path(folder) / "counts.txt"
+        counts, blocks, maps = (Path(folder) / f"{name}.txt" for name in ("counts", "blocks", "maps"))
         guest = [str(python), str(HERE / "cost.py"), "--guest", str(model), *([] if xnnpack else ["--no-xnnpack"])]
         # PYTHONHASHSEED: the loop around the inferences executes the same instructions each time.
-        environment = os.environ | {"QEMU_ARGS": f"-plugin {plugin},out={counts}", "PYTHONHASHSEED": "0"}
+        arguments = f"out={counts},blocks={blocks}" if profile else f"out={counts}"
+        environment = os.environ | {"QEMU_ARGS": f"-plugin {plugin},{arguments}", "PYTHONHASHSEED": "0"}
+        guest += ["--maps", str(maps)] if profile else []
         done = subprocess.run(guest, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise SystemExit(f"{model} on {cpu}: {reason}")
         marks = [int(line) for line in counts.read_text().split()]
+        functions = _functions(blocks.read_text().split("\n\n")[-2], maps.read_text()) if profile else None
     expected = WARMUPS + 1 + INFERENCES
     if len(marks) != expected:
         raise SystemExit(f"{model} on {cpu}: {len(marks)} marks were counted, not {expected}")
@@ -64,7 +74,41 @@ def count(model: Path, cpu: str, sysroot: Path, xnnpack: bool = True) -> dict[st
         "xnnpack": xnnpack,
         "instructions": median,
         "spread_percent": round(100 * (max(inferences) - min(inferences)) / median, 4),
+        **({"functions": functions} if profile else {}),
     }
+
+
+def _functions(blocks: str, maps: str) -> dict[str, int]:
+    """Function -> its instructions, most first.
+
+    Args:
+        blocks: lines of the address of a block, hexadecimal, and how many instructions it executed.
+        maps: the guest's /proc/self/maps.
+    """
+    libraries = {}  # first address of a file -> the file
+    for line in maps.splitlines():
+        fields = line.split()
+        if len(fields) == 6 and fields[5].startswith("/"):
+            libraries.setdefault(fields[5], int(fields[0].split("-")[0], 16) - int(fields[2], 16))
+    bases = sorted((base, path) for path, base in libraries.items())
+    symbols = {path: _symbols(path) for _, path in bases}
+    found: collections.Counter[str] = collections.Counter()
+    for line in blocks.splitlines():
+        address, instructions = int(line.split()[0], 16), int(line.split()[1])
+        at = bisect.bisect_right(bases, (address, "\uffff")) - 1
+        base, path = bases[at] if at >= 0 else (0, "")
+        starts, names = symbols.get(path, ([], []))
+        place = bisect.bisect_right(starts, address - base) - 1
+        found[names[place] if place >= 0 else Path(path).name] += instructions
+    return dict(found.most_common())
+
+
+def _symbols(library: str) -> tuple[list[int], list[str]]:
+    """The addresses of the functions of a library's symbol table, ascending, and their names."""
+    done = subprocess.run(["nm", "--defined-only", library], capture_output=True, text=True, check=False)
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    table = dict(sorted((int(row[0], 16), row[2]) for row in rows if len(row) == 3 and row[1] in "tTwW"))
+    return list(table), list(table.values())
 
 
 def _build_plugin(sysroot: Path) -> Path:
@@ -84,8 +128,11 @@ def _build_plugin(sysroot: Path) -> Path:
     return plugin
 
 
-def guest(model: str, xnnpack: bool) -> None:
-    """What runs under QEMU: load, infer and mark some times, mark once more, infer and mark some times."""
+def guest(model: str, xnnpack: bool, maps: Path | None = None) -> None:
+    """What runs under QEMU: load, infer and mark some times, mark once more, infer and mark some times.
+
+    `maps` is a file to write where in memory the libraries are.
+    """
     sys.path.insert(0, str(HERE.parent))
     import edge_benchmark
 
@@ -103,6 +150,8 @@ def guest(model: str, xnnpack: bool) -> None:
     for _ in range(INFERENCES):
         runtime.run()
         _mark()
+    if maps is not None:
+        maps.write_text(Path("/proc/self/maps").read_text())
 
 
 def _mark() -> None:
@@ -118,21 +167,28 @@ def main() -> None:
     parser.add_argument("--no-xnnpack", action="store_true", help="LiteRT's own kernels instead of XNNPACK's")
     parser.add_argument("--sysroot", type=Path, default=HERE.parents[1] / "build" / "arm64", metavar="DIR")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="by function too (needs nm of binutils)")
+    parser.add_argument("--maps", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--guest", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.guest:
-        guest(str(args.models[0]), not args.no_xnnpack)
+        guest(str(args.models[0]), not args.no_xnnpack, args.maps)
         return
+    if args.profile and shutil.which("nm") is None:
+        raise SystemExit("'nm' is not installed; run: apt-get install binutils")
     results = []
     if not args.json:
         print(f"{'Model':40}  {'CPU':12}  {'Instructions (M)':>16}  {'Spread':>8}")
     for model in args.models:
         for cpu in args.cpu.split(","):
-            result = count(model, cpu, args.sysroot, not args.no_xnnpack)
+            result = count(model, cpu, args.sysroot, not args.no_xnnpack, args.profile)
             results.append(result)
             if not args.json:
                 millions = result["instructions"] / 1e6  # type: ignore[operator]
                 print(f"{model.name:40}  {cpu:12}  {millions:16.2f}  {result['spread_percent']:7.4f}%", flush=True)
+                for name, instructions in result.get("functions", {}).items():  # type: ignore[attr-defined]
+                    if instructions >= _SMALLEST_SHARE * result["instructions"]:  # type: ignore[operator]
+                        print(f"  {instructions / 1e6:8.2f} M  {name}")
     if args.json:
         print(json.dumps(results, indent=2))
 

@@ -4,6 +4,9 @@
  * number of instructions executed so far, by all threads, is written as a line to the file of the argument out=FILE.
  * Counting inside one process needs no second run to subtract the loading of the model.
  *
+ * With the argument blocks=FILE each mark also writes where they were executed since the mark before: a line
+ * "ADDRESS INSTRUCTIONS" for each translated block, by its guest address in hexadecimal, and an empty line after all.
+ *
  * Built with: gcc -shared -fPIC -O2 -DAPI_VERSION=1 -o count_instructions.so count_instructions.c
  * Debian does not ship qemu-plugin.h; what is used of it is declared below, as QEMU's documentation gives it
  * (docs/devel/tcg-plugins). These functions are the same in every version of the interface; only its number differs.
@@ -12,6 +15,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -29,22 +33,59 @@ void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, translated_cb);
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, executed_cb, int flags, void *data);
 void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t, syscall_cb);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 
 EXPORT int qemu_plugin_version = API_VERSION;
 
 enum { NO_REGISTERS = 0, GETPGID_ARM64 = 155, MARK = 0x47450000 };
 
+/* One for each translation, never freed: QEMU may still execute a block while it translates its place anew. */
+struct block {
+    uint64_t address;
+    uint64_t instructions;
+    atomic_uint_fast64_t times;
+    struct block *next;
+};
+
 static atomic_uint_fast64_t executed;
-static FILE *out;
+static _Atomic(struct block *) blocks;
+static FILE *out, *out_blocks;
 
 static void block_executed(unsigned int vcpu, void *instructions) {
     (void)vcpu;
     atomic_fetch_add_explicit(&executed, (uintptr_t)instructions, memory_order_relaxed);
 }
 
-static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
+static void listed_block_executed(unsigned int vcpu, void *data) {
+    struct block *block = data;
+    block_executed(vcpu, (void *)(uintptr_t)block->instructions);
+    atomic_fetch_add_explicit(&block->times, 1, memory_order_relaxed);
+}
+
+static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
     (void)id;
-    qemu_plugin_register_vcpu_tb_exec_cb(block, block_executed, NO_REGISTERS, (void *)qemu_plugin_tb_n_insns(block));
+    uint64_t instructions = qemu_plugin_tb_n_insns(tb);
+    struct block *block = out_blocks ? calloc(1, sizeof *block) : NULL;
+    if (block == NULL) {
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, block_executed, NO_REGISTERS, (void *)(uintptr_t)instructions);
+        return;
+    }
+    block->address = qemu_plugin_tb_vaddr(tb);
+    block->instructions = instructions;
+    block->next = atomic_load(&blocks);
+    while (!atomic_compare_exchange_weak(&blocks, &block->next, block))
+        ;
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, listed_block_executed, NO_REGISTERS, block);
+}
+
+static void write_blocks(void) {
+    for (struct block *block = atomic_load(&blocks); block != NULL; block = block->next) {
+        uint64_t times = atomic_exchange(&block->times, 0);
+        if (times != 0)
+            fprintf(out_blocks, "%" PRIx64 " %" PRIu64 "\n", block->address, times * block->instructions);
+    }
+    fprintf(out_blocks, "\n");
+    fflush(out_blocks);
 }
 
 static void on_syscall(qemu_plugin_id_t id, unsigned int vcpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3,
@@ -53,13 +94,21 @@ static void on_syscall(qemu_plugin_id_t id, unsigned int vcpu, int64_t number, u
     if (number == GETPGID_ARM64 && (uint32_t)a1 == MARK) {
         fprintf(out, "%" PRIuFAST64 "\n", atomic_load(&executed));
         fflush(out);
+        if (out_blocks != NULL)
+            write_blocks();
     }
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int argc, char **argv) {
     (void)info;
-    if (argc != 1 || strncmp(argv[0], "out=", 4) != 0 || (out = fopen(argv[0] + 4, "w")) == NULL) {
-        fprintf(stderr, "count_instructions: the argument out=FILE, of a file that can be written, is missing\n");
+    for (int i = 0; i < argc; i++) {
+        if (strncmp(argv[i], "out=", 4) == 0)
+            out = fopen(argv[i] + 4, "w");
+        else if (strncmp(argv[i], "blocks=", 7) != 0 || (out_blocks = fopen(argv[i] + 7, "w")) == NULL)
+            out = NULL, i = argc;
+    }
+    if (out == NULL) {
+        fprintf(stderr, "count_instructions: out=FILE[,blocks=FILE], of files that can be written, was expected\n");
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, block_translated);

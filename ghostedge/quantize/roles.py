@@ -220,8 +220,8 @@ class _Reader:
         return self.wiring.shape(weight)[-1] == 1 < self.wiring.shape(image)[-1]
 
     def _is_pooling(self, operator: int) -> bool:
-        """An average pooling, also one that is written as a depthwise 2x2 convolution with stride 2."""
-        return self.wiring.kind(operator) == "AVERAGE_POOL_2D" or (
+        """An average pooling, also one that is written as a resize, or as a depthwise 2x2 convolution with stride 2."""
+        return self.wiring.kind(operator) in {"AVERAGE_POOL_2D", *_RESIZES} or (
             self._is_depthwise(operator) and self._kernel(operator) == (2, 2)
         )
 

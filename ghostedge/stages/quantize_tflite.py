@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
@@ -14,6 +15,7 @@ from ghostedge.stages.tflite import check_input, finish
 from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.model import tensor_type, unpack
 from ghostedge.tflite.raw_input import fold_normalisation, take_raw, take_uint8
+from ghostedge.tflite.stem import columns_as_channels
 from ghostedge.types import Artifact, Format, InputSpec, Stage, StageOutput
 
 __all__ = ["QuantizeTFLiteStage"]
@@ -80,9 +82,16 @@ def _check(stage: Stage, source: Artifact, output: StageOutput) -> None:
 
 
 def _prepare(data: bytes, path: Path, output: StageOutput) -> Prepared:
-    raw = output.input.range == "raw" and output.calibration is not None
-    images = () if output.calibration is None else calibration_batch(output.calibration, _float(output.input))
-    return prepare(data, path.name, images, (lambda model: fold_normalisation(model, output.input)) if raw else None)
+    if output.calibration is None:
+        return prepare(data, path.name, ())
+
+    def change(model: Any) -> None:
+        if output.input.range == "raw":
+            fold_normalisation(model, output.input)
+        else:
+            columns_as_channels(model)
+
+    return prepare(data, path.name, calibration_batch(output.calibration, _float(output.input)), change)
 
 
 def _float(spec: InputSpec) -> InputSpec:

@@ -20,7 +20,7 @@ from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, Usa
 from ghostedge.files import atomic_path, output_error
 from ghostedge.lazy import choose
 from ghostedge.stages import _onnx2tf
-from ghostedge.stages.rewrites import DEFAULT_REWRITES, REWRITES
+from ghostedge.stages.rewrites import INT8_REWRITES, REWRITES
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
@@ -53,8 +53,8 @@ class TFLiteStage:
 
     - ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is not wholly on XNNPACK or that
       holds layout transposes; ``ghostedge inspect`` shows both.
-    - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.stages.rewrites` are made; by default those that int8
-      gains from too.
+    - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.stages.rewrites` are made; by default all, of an equalised
+      model those that int8 gains from.
     """
 
     source: Format = "onnx"
@@ -126,7 +126,7 @@ def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
 
 def _rewrites(output: StageOutput) -> tuple[str, ...]:
     """The rewrites that a recipe asks for. Raises: UsageError for what is not a list of their names."""
-    names = output.options.get("rewrites", DEFAULT_REWRITES)
+    names = output.options.get("rewrites", INT8_REWRITES if output.precision == "equalised" else tuple(REWRITES))
     if not isinstance(names, list | tuple):
         raise UsageError(f"option rewrites must be a list of names, not {names!r}; available: {', '.join(REWRITES)}")
     return tuple(choose("rewrite", str(name), REWRITES) for name in names)

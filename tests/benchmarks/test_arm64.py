@@ -86,3 +86,14 @@ def test_a_damaged_model_is_one_line(tiny: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "is not a model" in done.stderr
+
+
+def test_a_profile_says_in_which_kernels(tiny: Path) -> None:
+    (float32,) = count(tiny / "tiny_fp32.tflite", "--cpu", "cortex-a72", "--profile")
+    functions = float32["functions"]
+    # The functions include the mark, some ten thousand instructions of Python, which the count leaves out.
+    assert 0 < sum(functions.values()) - float32["instructions"] < 20_000
+    assert any(name.startswith("xnn_f32_igemm") for name in functions)
+    assert list(functions.values()) == sorted(functions.values(), reverse=True)
+    (int8,) = count(tiny / "tiny_int8.tflite", "--cpu", "cortex-a72", "--profile")
+    assert any(name.startswith("xnn_qs8_qc8w_igemm") for name in int8["functions"])

@@ -181,7 +181,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "not_steady": {"warmup.steady": False},
     "drift": {"samples_ms": [40.0] * 750 + [43.0] * 750},
     "busy": {"context.other_cores": 0.9},
-    "frequency_fell": {"context.during": looks(*[1800.0] * 15, *[1500.0] * 15)},
+    "frequency_fell": {"context.during": looks(*[1800.0] * 14, *[1500.0] * 15)},  # a minute, a look every 2 s
     "throttled": {"context.after.throttle_flags.now": ["throttled"]},
     "overhead": {"overhead_us": 900.0},
     "null": {"runtime.name": "null"},
@@ -205,6 +205,11 @@ def plant(record: dict[str, Any], fault: dict[str, Any]) -> dict[str, Any]:
             place = place[name]
         place[last] = value
     return record
+
+
+def test_too_few_looks_do_not_judge_the_frequency(edge: ModuleType, good_record: dict[str, Any]) -> None:
+    few = looks(*[1800.0] * 7, *[1500.0] * 7)
+    assert edge.judge(plant(good_record, {"context.during": few}))[0] == []
 
 
 @pytest.mark.parametrize("code", FAULTS)

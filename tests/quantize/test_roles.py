@@ -112,8 +112,10 @@ def test_every_part_of_a_block_is_found() -> None:
     assert found(BLOCK) == EXPECTED
 
 
-def test_a_pool_that_is_written_as_a_depthwise_convolution_is_one() -> None:
-    lines = [("DEPTHWISE_CONV_2D", *line[1:3], (1, 2, 2, 16)) if line[1] == "pool" else line for line in BLOCK]
+@pytest.mark.parametrize("written", [("DEPTHWISE_CONV_2D", (1, 2, 2, 16)), ("RESIZE_BILINEAR", None)])
+def test_a_pool_that_is_written_otherwise_is_one(written: tuple[str, tuple[int, ...] | None]) -> None:
+    kind, weight = written
+    lines = [(kind, *line[1:3], weight) if line[1] == "pool" else line for line in BLOCK]
     assert found(lines) == EXPECTED
 
 

@@ -15,6 +15,9 @@ import java.util.TreeSet;
 @SuppressWarnings("unchecked")
 final class Judge {
     private static final double MAX_DRIFT = 0.05;
+    private static final int FEWEST_SAMPLES = 30;
+    /** Looks at the frequency from which a fall can be told; the shortest valid run, of a minute, has 29. */
+    private static final int FEWEST_LOOKS = 15;
     private static final double MAX_FREQUENCY_FALL = 0.05;
     private static final double MAX_OVERHEAD = 0.01;
     private static final double MAX_OTHER_CORES = 0.2;
@@ -78,7 +81,7 @@ final class Judge {
                     : String.format(Locale.ROOT, ": the last windows' medians lie %.1f%% apart", spread);
             add("not_steady", "not steady after %.1f s of warm-up%s", number("warmup", "duration_s"), apart);
         }
-        Double drift = change(samples);
+        Double drift = change(samples, FEWEST_SAMPLES);
         if (drift != null && Math.abs(drift) > MAX_DRIFT) {
             add("drift", "the last third of the samples took %.0f%% %s than the first", 100 * Math.abs(drift),
                     drift > 0 ? "longer" : "less");
@@ -87,7 +90,7 @@ final class Judge {
         if (other != null && (Double) other > MAX_OTHER_CORES) {
             add("busy", "other programs used %.1f cores meanwhile; stop them", other);
         }
-        Double fall = change(highestFrequencies());
+        Double fall = change(highestFrequencies(), FEWEST_LOOKS);
         if (fall != null && -fall > MAX_FREQUENCY_FALL) {
             add("frequency_fell", "the CPU frequency fell by %.0f%% meanwhile", -100 * fall);
         }
@@ -158,10 +161,10 @@ final class Judge {
         }
     }
 
-    /** How much larger the median of the last third is than that of the first, as a share; null for under 30. */
-    static Double change(double[] values) {
+    /** How much larger the median of the last third is than that of the first, as a share; null for under `fewest`. */
+    static Double change(double[] values, int fewest) {
         int third = values.length / 3;
-        double early = third >= 10 ? Summary.median(values, 0, third) : 0;
+        double early = values.length >= fewest ? Summary.median(values, 0, third) : 0;
         return early == 0 ? null
                 : Double.valueOf(Summary.median(values, values.length - third, values.length) / early - 1);
     }

@@ -212,7 +212,6 @@ public class BenchmarkTest {
 
     @Test
     public void everyReasonIsFound() throws Exception {
-        device.millis = 70; // 1,024 samples take more than a minute: the rule on frequencies wants 30 looks
         device.slowdown = 1.3;
         device.emulated = true;
         device.jitter = 0.3;
