@@ -102,11 +102,14 @@ class _Reader:
         others = [t for t in self.wiring.activations(product) if self._source(t) != concatenation]
         chain = list(self._chain(self.wiring.producer.get(self.wiring.back(others[-1])) if others else None))
         kinds = [self.wiring.kind(place) for place in chain]
-        sigmoid = kinds.index("LOGISTIC") if "LOGISTIC" in kinds else len(kinds)
-        if sigmoid == len(kinds) or not set(kinds[:sigmoid]) <= _UPSAMPLING | CONVERSIONS:
+        sigmoid = next((place for place, kind in enumerate(kinds) if kind in ("LOGISTIC", "TANH")), len(kinds))
+        # A sigmoid may be written as a tanh plus one (`ghostedge.stages.rewrites.sigmoid_as_tanh`).
+        if sigmoid == len(kinds) or not set(kinds[:sigmoid]) <= _UPSAMPLING | CONVERSIONS | {"ADD"}:
             return
         self._set(product, "gate mul", f"{ghost}.mul")
         for place in chain[:sigmoid]:
+            if self.wiring.kind(place) == "ADD":
+                self._set(place, "gate sigmoid", f"{ghost}.sigmoid")
             for copier in (place, *(self.wiring.producer[t] for t in self.wiring.activations(place))):
                 if self.wiring.kind(copier) in _UPSAMPLING:
                     self._set(copier, "gate resize", f"{ghost}.upsample")
@@ -221,7 +224,7 @@ class _Reader:
 
     def _is_pooling(self, operator: int) -> bool:
         """An average pooling, also one that is written as a resize, or as a depthwise 2x2 convolution with stride 2."""
-        return self.wiring.kind(operator) in {"AVERAGE_POOL_2D", *_RESIZES} or (
+        return self.wiring.kind(operator) in ("AVERAGE_POOL_2D", "RESIZE_BILINEAR") or (
             self._is_depthwise(operator) and self._kernel(operator) == (2, 2)
         )
 

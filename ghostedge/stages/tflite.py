@@ -53,8 +53,8 @@ class TFLiteStage:
 
     - ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is not wholly on XNNPACK or that
       holds layout transposes; ``ghostedge inspect`` shows both.
-    - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.stages.rewrites` are made; by default all, of an equalised
-      model those that int8 gains from.
+    - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.stages.rewrites` are made; by default all, but of an
+      equalised model those that int8 gains from.
     """
 
     source: Format = "onnx"
