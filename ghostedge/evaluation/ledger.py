@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostedge.data.layouts import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
 from ghostedge.files import atomic_path, atomic_write
 from ghostedge.lazy import require
@@ -202,9 +203,19 @@ class Ledger(Rows):
         return right
 
 
-def ids_sha256(image_ids: Iterable[str]) -> str:
-    """The identity of a set of images: SHA-256 of the sorted ids joined by newlines, 64 hexadecimal digits."""
-    return hashlib.sha256("\n".join(sorted(map(str, image_ids))).encode()).hexdigest()
+def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
+    """The identity of a set of images: SHA-256 of the sorted ids joined by newlines, 64 hexadecimal digits.
+
+    Args:
+        image_ids: as text, or a `name_column`.
+    """
+    is_column = isinstance(image_ids, np.ndarray) and image_ids.dtype.kind == "S"
+    column: NDArray[np.bytes_] = image_ids if is_column else name_column(map(str, image_ids))  # type: ignore[assignment]
+    digest, between = hashlib.sha256(), b""
+    for image_id in np.sort(column):
+        digest.update(between + image_id)
+        between = b"\n"
+    return digest.hexdigest()
 
 
 def rows_of_logits(
@@ -349,7 +360,7 @@ def write_rows(path: Path, rows: Rows, key: str) -> None:
 
 def read_rows(path: Path) -> tuple[Rows, str]:
     """Read a part: its rows and its key. Raises: LedgerError for a file that is not one."""
-    table = _read_table(path)
+    table = _read_table(path, use_threads=False)
     return _from_table(table), (table.schema.metadata or {}).get(_KEY, b"").decode()
 
 
@@ -413,11 +424,11 @@ def read_ledger(path: Path) -> Ledger:
     return ledger
 
 
-def _read_table(path: Path) -> Any:
+def _read_table(path: Path, *, use_threads: bool = True) -> Any:
     pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
     try:
         with open(path, "rb") as file:
-            table = parquet.read_table(file)
+            table = parquet.read_table(file, use_threads=use_threads)
     except (OSError, pa.ArrowException) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else first_line(exc)
         raise LedgerError(f"{path} cannot be read as a ledger: {reason}") from exc

@@ -305,7 +305,7 @@ def test_an_artifact_that_comes_later_does_not_make_the_others_run_again(tmp_pat
     evaluations = run([first, second, third], dataset, tmp_path / "out", options)
     answers = np.zeros(3, dtype=int)
     for task in engines[0].tasks:
-        answers[list(task.models)] += len(task.indices)
+        answers[list(task.models)] += len(task.image_ids)
     assert answers.tolist() == [0, 296, 600]
     assert [evaluation.unchanged for evaluation in evaluations] == [True, False, False]
 
@@ -471,7 +471,7 @@ def test_skipped_images_stay_in_the_denominator(tmp_path: Path) -> None:
     engines = []
     counted = dataclasses.replace(skip, engine=lambda job: engines.append(Inline(job)) or engines[0])
     (again,) = run(models, open_dataset(folder), tmp_path / "out", counted)
-    assert sum(len(task.indices) for task in engines[0].tasks) == 2
+    assert sum(len(task.image_ids) for task in engines[0].tasks) == 2
     assert again == evaluation
     with pytest.raises(DatasetError, match="2 of 20 images have no answer"):
         run(models, open_dataset(folder), tmp_path / "out", dataclasses.replace(skip, on_error="fail"))
