@@ -352,7 +352,7 @@ class _Run:
         self.answered = self.right = 0
         digest = hashlib.sha256(metadata.to_json().encode())
         digest.update(self.labels.tobytes())
-        digest.update(bytes([options.keep_logits]))
+        digest.update(bytes([options.keep_logits]) + b"content_crc32")
         self.key = digest.hexdigest()
         self.folder = subject.ledger.with_name(f".parts-{subject.ledger.name}-{self.key[:12]}")
         self.finished: Evaluation | None = None
@@ -398,6 +398,7 @@ class _Run:
         except LedgerError as exc:
             raise OutputError(f"{exc}; move it away, or choose another --output") from exc
         same = ledger.metadata == self.metadata and (ledger.logits is not None) == self.options.keep_logits
+        same = same and bool((ledger.failed | (ledger.content_crc32 >= 0)).all())  # older ones lack it
         if not same or (ledger.labels != self.labels).any():
             self.notes += (f"{self.subject.ledger} held the answers of another run, which are replaced",)
             return

@@ -8,6 +8,7 @@ Columns::
 
     image_id    string                      the file name (with its class folder where file names repeat)
     label       int32                       the true class, -1 unknown
+    content_crc32 int64                     CRC-32 of the encoded image, -1 unknown; older ledgers lack the column
     top5_class  fixed_size_list<int32, 5>   best first, equal logits by the lower class; padded with -1
     top5_logit  fixed_size_list<float, 5>   padded with NaN
     label_logit float                       the true class's logit, NaN where the label is unknown
@@ -60,6 +61,7 @@ SCHEMA_VERSION = 1
 TOP = 5
 
 _KEY = b"ghostedge"
+_CONTENT = "content_crc32"
 
 #: How Parquet files are written. Columns whose values repeat get a dictionary; for logits, which fill it at once, one
 #: only makes the file larger and reading it five times as long.
@@ -125,6 +127,7 @@ class Rows:
     Attributes:
         image_ids: str (n,).
         labels: int32 (n,), -1 unknown.
+        content_crc32: int64 (n,): CRC-32 of the encoded image (``zlib.crc32``), -1 unknown.
         top5_class: int32 (n, 5), best first.
         top5_logit: float32 (n, 5).
         label_logit: float32 (n,).
@@ -135,6 +138,7 @@ class Rows:
 
     image_ids: NDArray[np.str_]
     labels: NDArray[np.int32]
+    content_crc32: NDArray[np.int64]
     top5_class: NDArray[np.int32]
     top5_logit: NDArray[np.float32]
     label_logit: NDArray[np.float32]
@@ -154,7 +158,7 @@ class Rows:
         )
 
 
-_ARRAYS = ("image_ids", "labels", "top5_class", "top5_logit", "label_logit", "log_sum_exp")
+_ARRAYS = ("image_ids", "labels", "content_crc32", "top5_class", "top5_logit", "label_logit", "log_sum_exp")
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
@@ -225,6 +229,7 @@ def rows_of_logits(
     errors: Sequence[str | None],
     *,
     keep_logits: bool,
+    content_crc32: NDArray[np.int64] | None = None,
 ) -> Rows:
     """Reduce logits to the ledger's columns.
 
@@ -234,6 +239,7 @@ def rows_of_logits(
         logits: float32 (n, classes); the rows of images with an error are ignored.
         errors: n entries, None for an image that was run.
         keep_logits: whether to keep the whole rows, as float16.
+        content_crc32: int64 (n,), -1 unknown; None for all unknown.
     """
     count, classes = logits.shape
     failed = np.array([error is not None for error in errors], dtype=bool)
@@ -259,13 +265,15 @@ def rows_of_logits(
         with np.errstate(over="ignore"):
             kept = logits.astype(np.float16)
         kept[failed] = np.nan
-    return Rows(image_ids, labels, top_class, top_logit, label_logit, log_sum_exp, kept, tuple(errors))
+    content = np.full(count, -1, np.int64) if content_crc32 is None else content_crc32
+    return Rows(image_ids, labels, content, top_class, top_logit, label_logit, log_sum_exp, kept, tuple(errors))
 
 
 def _check_columns(rows: Rows) -> None:
     count = len(rows.image_ids)
     expected = {
         "labels": ((count,), np.int32),
+        "content_crc32": ((count,), np.int64),
         "top5_class": ((count, TOP), np.int32),
         "top5_logit": ((count, TOP), np.float32),
         "label_logit": ((count,), np.float32),
@@ -290,6 +298,7 @@ def _schema(has_logits: bool) -> Any:
         [
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("label", pa.int32(), nullable=False),
+            pa.field(_CONTENT, pa.int64(), nullable=False),
             pa.field("top5_class", pa.list_(pa.int32(), TOP)),
             pa.field("top5_logit", pa.list_(pa.float32(), TOP)),
             pa.field("label_logit", pa.float32()),
@@ -305,6 +314,7 @@ def _to_table(rows: Rows) -> Any:
     columns = [
         pa.array(rows.image_ids.tolist(), pa.string()),
         pa.array(rows.labels),
+        pa.array(rows.content_crc32),
         pa.FixedSizeListArray.from_arrays(pa.array(rows.top5_class.ravel()), TOP),
         pa.FixedSizeListArray.from_arrays(pa.array(rows.top5_logit.ravel()), TOP),
         pa.array(rows.label_logit),
@@ -331,6 +341,7 @@ def _from_table(table: Any) -> Rows:
     return Rows(
         image_ids=np.array(ids, dtype=np.str_) if ids else np.empty(0, dtype="<U1"),
         labels=flat("label").to_numpy(zero_copy_only=False),
+        content_crc32=flat(_CONTENT).to_numpy(zero_copy_only=False),
         top5_class=flat("top5_class").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
         top5_logit=flat("top5_logit").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
         label_logit=flat("label_logit").to_numpy(zero_copy_only=False),
@@ -432,6 +443,9 @@ def _read_table(path: Path, *, use_threads: bool = True) -> Any:
     except (OSError, pa.ArrowException) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else first_line(exc)
         raise LedgerError(f"{path} cannot be read as a ledger: {reason}") from exc
+    if _CONTENT not in table.column_names and "label" in table.column_names:
+        unknown = pa.array(np.full(table.num_rows, -1, np.int64))
+        table = table.add_column(2, pa.field(_CONTENT, pa.int64(), nullable=False), unknown)
     expected = _schema("logits" in table.column_names)
     if not table.schema.equals(expected, check_metadata=False):
         have = ", ".join(f"{field.name} {field.type}" for field in table.schema)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,6 +168,7 @@ class Worker:
             for model in task.models
         ]
         images = [crop for crop in crops if not isinstance(crop, str)]
+        content = np.array([image.crc32 for image in images], np.int64)
         image_ids = np.array(task.image_ids)
         rows = []
         prepared: _Prepared = {}
@@ -183,21 +185,23 @@ class Worker:
                     logits[finite],
                     [None] * len(chosen),
                     keep_logits=self._job.keep_logits,
+                    content_crc32=content[finite],
                 )
             )
         return Result(task, tuple(rows), tuple(failures))
 
-    def _crop(self, image_id: str, source: Source, geometries: set[_Geometry]) -> dict[_Geometry, Pixels] | str:
+    def _crop(self, image_id: str, source: Source, geometries: set[_Geometry]) -> _Decoded | str:
         """The image in every geometry, or why it cannot be read."""
         try:
             encoded = source.read()
             refuse_same(image_id, encoded, self._job.calibration)
             image = decode(encoded)
-            return {geometry: resize_and_crop(image, self._geometries[geometry]) for geometry in geometries}
+            crops = {geometry: resize_and_crop(image, self._geometries[geometry]) for geometry in geometries}
+            return _Decoded(crc32(encoded), crops)
         except ImageError as exc:
             return str(exc)
 
-    def _logits(self, number: int, images: list[dict[_Geometry, Pixels]], prepared: _Prepared) -> NDArray[np.float32]:
+    def _logits(self, number: int, images: list[_Decoded], prepared: _Prepared) -> NDArray[np.float32]:
         """float32 (n, classes) of n >= 0 decoded images; batches for models with the same input are made once."""
         model = self._job.models[number]
         logits = np.empty((len(images), self.about.classes[number]), np.float32)
@@ -205,7 +209,7 @@ class Worker:
             used = min(model.batch, len(images) - start)
             key = (model.input, model.batch, start)
             if key not in prepared:
-                crops = [crop[_geometry(model.input)] for crop in images[start : start + used]]
+                crops = [image.crops[_geometry(model.input)] for image in images[start : start + used]]
                 crops += crops[-1:] * (model.batch - used)
                 prepared[key] = to_spec(np.stack(crops), model.input)
             logits[start : start + used] = self._runtimes[number].run(prepared[key])[:used]
@@ -213,6 +217,14 @@ class Worker:
 
 
 _Geometry = tuple[int, int, int, str]
+
+
+class _Decoded(NamedTuple):
+    """An image in every geometry that is asked for, and the CRC-32 of what it was decoded from."""
+
+    crc32: int
+    crops: dict[_Geometry, Pixels]
+
 
 #: (input, batch size, first image) -> a batch that is ready to run.
 _Prepared = dict[tuple[InputSpec, int, int], NDArray[Any]]
