@@ -32,7 +32,8 @@ from ghostedge.evaluation.ledger import (
     Rows,
     concatenate,
     ids_sha256,
-    read_ledger,
+    read_metadata,
+    read_pieces,
     read_rows,
     rows_of_logits,
     write_ledger_stream,
@@ -393,24 +394,35 @@ class _Run:
         """
         if not self.subject.ledger.exists():
             return
+        counts: collections.Counter[str] = collections.Counter()
         try:
-            ledger = read_ledger(self.subject.ledger)
+            metadata, has_logits = read_metadata(self.subject.ledger)
+            same = metadata == self.metadata and has_logits == self.options.keep_logits
+            for rows in read_pieces(self.subject.ledger) if same else ():
+                ranks = np.arange(counts["rows"], counts["rows"] + len(rows))
+                if ranks[-1] >= len(self.labels) or rows.image_ids.tolist() != self.images.names(ranks):
+                    raise LedgerError(
+                        f"{self.subject.ledger}: its images are not those of its metadata; it was changed after it was "
+                        "made"
+                    )
+                known = rows.content_crc32 >= 0  # older ledgers lack it
+                same = same and bool((rows.labels == self.labels[ranks]).all() and (known | rows.failed).all())
+                _tally(counts, rows)
+            if same and counts["rows"] != len(self.labels):
+                raise LedgerError(f"{self.subject.ledger}: it has {counts['rows']} of {len(self.labels)} images")
         except LedgerError as exc:
             raise OutputError(f"{exc}; move it away, or choose another --output") from exc
-        same = ledger.metadata == self.metadata and (ledger.logits is not None) == self.options.keep_logits
-        same = same and bool((ledger.failed | (ledger.content_crc32 >= 0)).all())  # older ones lack it
-        if not same or (ledger.labels != self.labels).any():
+        if not same:
             self.notes += (f"{self.subject.ledger} held the answers of another run, which are replaced",)
-            return
-        if ledger.failed.any():
+        elif counts["failed"]:
             # They are tried again: the images may have been repaired.
-            self.waiting = [ledger.take(np.flatnonzero(~ledger.failed))]
-            self.flush()
-            return
-        self._count(ledger)
-        self.part_of[:] = 0
-        top1, top5 = (int(ledger.correct(top).sum()) for top in (1, TOP))
-        self.finished = Evaluation(**self._summary(top1, top5), unchanged=True)
+            for rows in read_pieces(self.subject.ledger):
+                self.waiting = [rows.take(np.flatnonzero(~rows.failed))]
+                self.flush()
+        else:
+            self.answered, self.right = counts["rows"], counts["top1"]
+            self.part_of[:] = 0
+            self.finished = Evaluation(**self._summary(counts), unchanged=True)
 
     def _take(self, part: Path) -> None:
         """Take over a part's rows. Raises: LedgerError for a damaged one."""
@@ -428,7 +440,7 @@ class _Run:
 
     def _count(self, rows: Rows) -> None:
         self.answered += len(rows)
-        self.right += int((rows.top5_class[:, 0] == rows.labels).sum())
+        self.right += int(rows.correct().sum())
 
     @property
     def top1(self) -> float | None:
@@ -479,7 +491,7 @@ class _Run:
         counts: collections.Counter[str] = collections.Counter()
         pieces = self._pieces(counts)
         write_ledger_stream(self.subject.ledger, self.metadata, pieces, has_logits=self.options.keep_logits)
-        self.finished = Evaluation(**self._summary(counts["top1"], counts["top5"]), failures=named)
+        self.finished = Evaluation(**self._summary(counts), failures=named)
         return self.finished
 
     def _pieces(self, counts: collections.Counter[str]) -> Iterator[Rows]:
@@ -497,9 +509,7 @@ class _Run:
                     self._failed_rows(here) if part < 0 else read_rows(self.parts[part])[0].take(self.row_of[here])
                 )
             rows = concatenate(pieces).take(np.argsort(np.concatenate(at)))
-            hits = rows.top5_class == np.where(rows.labels < 0, -2, rows.labels)[:, None]
-            counts["top1"] += int(hits[:, 0].sum())
-            counts["top5"] += int(hits.any(axis=1).sum())
+            _tally(counts, rows)
             yield rows
 
     def _failed_rows(self, ranks: NDArray[np.int64]) -> Rows:
@@ -510,16 +520,24 @@ class _Run:
             np.array(self.images.names(ranks)), labels, nothing, reasons, keep_logits=self.options.keep_logits
         )
 
-    def _summary(self, top1: int, top5: int) -> dict[str, Any]:
+    def _summary(self, counts: Mapping[str, int]) -> dict[str, Any]:
         labelled = self.labels.min() >= 0
         return {
             "ledger": self.subject.ledger,
             "metadata": self.metadata,
             "images": len(self.labels),
-            "top1": top1 / len(self.labels) if labelled else None,
-            "top5": top5 / len(self.labels) if labelled else None,
+            "top1": counts["top1"] / len(self.labels) if labelled else None,
+            "top5": counts["top5"] / len(self.labels) if labelled else None,
             "notes": self.notes,
         }
+
+
+def _tally(counts: collections.Counter[str], rows: Rows) -> None:
+    """Add to ``rows``, ``failed``, ``top1`` and ``top5``."""
+    counts["rows"] += len(rows)
+    counts["failed"] += int(rows.failed.sum())
+    for top in (1, TOP):
+        counts[f"top{top}"] += int(rows.correct(top).sum())
 
 
 def _run_all(

@@ -21,11 +21,12 @@ The file's key-value metadata holds the JSON of `LedgerMetadata` under ``ghosted
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ __all__ = [
     "ids_sha256",
     "merge_ledgers",
     "read_ledger",
+    "read_metadata",
+    "read_pieces",
     "read_rows",
     "rows_of_logits",
     "write_ledger",
@@ -157,6 +160,17 @@ class Rows:
             errors=tuple(self.errors[i] for i in index),
         )
 
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """bool (n,): the images without an answer."""
+        return np.array([error is not None for error in self.errors], dtype=bool)
+
+    def correct(self, top: int = 1) -> NDArray[np.bool_]:
+        """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
+        hits = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
+        right: NDArray[np.bool_] = hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
+        return right
+
 
 _ARRAYS = ("image_ids", "labels", "content_crc32", "top5_class", "top5_logit", "label_logit", "log_sum_exp")
 
@@ -194,17 +208,6 @@ class Ledger(Rows):
         """Sort `rows` into a ledger. Raises: LedgerError for an image that is there twice."""
         ordered = rows.take(np.argsort(rows.image_ids, kind="stable"))
         return cls(metadata=metadata, **vars(ordered))
-
-    @property
-    def failed(self) -> NDArray[np.bool_]:
-        """bool (n,): the images without an answer."""
-        return np.array([error is not None for error in self.errors], dtype=bool)
-
-    def correct(self, top: int = 1) -> NDArray[np.bool_]:
-        """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
-        hits = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
-        right: NDArray[np.bool_] = hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
-        return right
 
 
 def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
@@ -292,13 +295,13 @@ def _check_columns(rows: Rows) -> None:
 # -- Parquet ------------------------------------------------------------------------------------------------
 
 
-def _schema(has_logits: bool) -> Any:
+def _schema(has_logits: bool, *, has_content: bool = True) -> Any:
     pa = require("pyarrow", "evaluate")
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("label", pa.int32(), nullable=False),
-            pa.field(_CONTENT, pa.int64(), nullable=False),
+            *([pa.field(_CONTENT, pa.int64(), nullable=False)] if has_content else []),
             pa.field("top5_class", pa.list_(pa.int32(), TOP)),
             pa.field("top5_logit", pa.list_(pa.float32(), TOP)),
             pa.field("label_logit", pa.float32()),
@@ -337,11 +340,14 @@ def _from_table(table: Any) -> Rows:
     logits = None
     if "logits" in table.column_names:
         logits = flat("logits").flatten().to_numpy(zero_copy_only=False).reshape(count, -1)
+    content = np.full(count, -1, np.int64)
+    if _CONTENT in table.column_names:
+        content = flat(_CONTENT).to_numpy(zero_copy_only=False)
     ids = flat("image_id").to_pylist()
     return Rows(
         image_ids=np.array(ids, dtype=np.str_) if ids else np.empty(0, dtype="<U1"),
         labels=flat("label").to_numpy(zero_copy_only=False),
-        content_crc32=flat(_CONTENT).to_numpy(zero_copy_only=False),
+        content_crc32=content,
         top5_class=flat("top5_class").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
         top5_logit=flat("top5_logit").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
         label_logit=flat("label_logit").to_numpy(zero_copy_only=False),
@@ -420,11 +426,8 @@ def read_ledger(path: Path) -> Ledger:
         LedgerError: missing, not a ledger, damaged, of another schema version, an image twice or out of order.
     """
     table = _read_table(path)
-    text = (table.schema.metadata or {}).get(_KEY)
-    if text is None:
-        raise LedgerError(f"{path} is a Parquet file but not a ledger; make one with 'ghostedge evaluate'")
     try:
-        ledger = Ledger(metadata=LedgerMetadata.from_json(text), **vars(_from_table(table)))
+        ledger = Ledger(metadata=_metadata_of(table.schema), **vars(_from_table(table)))
         if ledger.logits is not None and ledger.logits.shape[1] != ledger.metadata.classes:
             raise LedgerError(f"{ledger.logits.shape[1]} logits a row, {ledger.metadata.classes} in the metadata")
         dataset = ledger.metadata.dataset
@@ -435,22 +438,50 @@ def read_ledger(path: Path) -> Ledger:
     return ledger
 
 
+def read_metadata(path: Path) -> tuple[LedgerMetadata, bool]:
+    """A ledger's metadata and whether it holds whole logits. Raises: LedgerError."""
+    with _opened(path) as file:
+        try:
+            return _metadata_of(file.schema_arrow), "logits" in file.schema_arrow.names
+        except LedgerError as exc:
+            raise LedgerError(f"{path}: {exc}") from exc
+
+
+def read_pieces(path: Path) -> Iterator[Rows]:
+    """The rows of a ledger in their order, a few thousand at a time; they are not checked. Raises: LedgerError."""
+    pa = require("pyarrow", "evaluate")
+    with _opened(path) as file:
+        for batch in file.iter_batches(_ROW_GROUP, use_threads=False):
+            yield _from_table(pa.Table.from_batches([batch]))
+
+
+def _metadata_of(schema: Any) -> LedgerMetadata:
+    text = (schema.metadata or {}).get(_KEY)
+    if text is None:
+        raise LedgerError("a Parquet file but not a ledger; make one with 'ghostedge evaluate'")
+    return LedgerMetadata.from_json(text)
+
+
 def _read_table(path: Path, *, use_threads: bool = True) -> Any:
+    with _opened(path) as file:
+        return file.read(use_threads=use_threads)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A ``pyarrow.parquet.ParquetFile`` with a ledger's columns; what goes wrong while it is read is a LedgerError."""
     pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
     try:
-        with open(path, "rb") as file:
-            table = parquet.read_table(file, use_threads=use_threads)
+        with open(path, "rb") as stream, parquet.ParquetFile(stream) as file:
+            schema = file.schema_arrow
+            expected = _schema("logits" in schema.names, has_content=_CONTENT in schema.names)
+            if not schema.equals(expected, check_metadata=False):
+                have = ", ".join(f"{field.name} {field.type}" for field in schema)
+                raise LedgerError(f"{path} does not have a ledger's columns: it has {have}")
+            yield file
     except (OSError, pa.ArrowException) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else first_line(exc)
         raise LedgerError(f"{path} cannot be read as a ledger: {reason}") from exc
-    if _CONTENT not in table.column_names and "label" in table.column_names:
-        unknown = pa.array(np.full(table.num_rows, -1, np.int64))
-        table = table.add_column(2, pa.field(_CONTENT, pa.int64(), nullable=False), unknown)
-    expected = _schema("logits" in table.column_names)
-    if not table.schema.equals(expected, check_metadata=False):
-        have = ", ".join(f"{field.name} {field.type}" for field in table.schema)
-        raise LedgerError(f"{path} does not have a ledger's columns: it has {have}")
-    return table
 
 
 def merge_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
