@@ -113,19 +113,22 @@ def void(result: object) -> None:
     """Drop a result."""
 
 
-def evaluation(artifacts: list[Artifact], data: Path, workers: int, threads: int, limit: int | None = None) -> Cost:
-    """`ghostedge evaluate`, start included."""
+def evaluation(artifacts: list[Artifact], data: Path, workers: int, threads: int) -> Cost:
+    """`ghostedge evaluate` while all workers run: from the answers to their first tasks until the tasks run out.
+
+    Loading the models takes as long as hundreds of images do; it happens once, however many images there are.
+    """
+    marks: list[tuple[int, float, float]] = []
     with tempfile.TemporaryDirectory() as output:
-        started, before = time.perf_counter(), processor_time()
-        subjects = subjects_of(artifacts, Path(output), threads=threads)
-        (result, *_) = evaluate(subjects, open_dataset(data, NO_LABELS), Options(limit=limit, workers=workers))
-        return Cost(result.images, time.perf_counter() - started, processor_time() - before)
-
-
-def steady_evaluation(artifacts: list[Artifact], data: Path, workers: int, threads: int) -> Cost:
-    """What more images cost when everything has started: the difference between a long and a short evaluation."""
-    long, short = (evaluation(artifacts, data, workers, threads, limit) for limit in (None, 32))
-    return Cost(long.images - short.images, long.wall_s - short.wall_s, long.cpu_s - short.cpu_s)
+        evaluate(
+            subjects_of(artifacts, Path(output), threads=threads),
+            open_dataset(data, NO_LABELS),
+            Options(workers=workers),
+            lambda progress: marks.append((progress.done, time.perf_counter(), processor_time())),
+        )
+    # As many tasks are unfinished at the first mark as at the last one.
+    (images, wall, cpu), (more, wall_end, cpu_end) = marks[workers - 1], marks[-workers]
+    return Cost(more - images, wall_end - wall, cpu_end - cpu)
 
 
 def in_own_process(target: Callable[..., Cost], *arguments: Any) -> Cost:
@@ -138,8 +141,8 @@ def processor_time() -> float:
     """Of this process and of its children, those that have ended and those that run, seconds."""
     ended = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     ticks = 0
-    for child in multiprocessing.active_children():
-        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])  # utime and stime of proc(5)
     return ended + ticks / os.sysconf("SC_CLK_TCK")
 
@@ -221,8 +224,8 @@ def main() -> None:
         "--peer-images", type=int, default=128, help="images of one round of Model.eval and timm (default: 128)"
     )
     args = parser.parse_args()
-    if args.images < args.peer_images + _BATCH:
-        parser.error(f"--images {args.images} must be at least {_BATCH} more than --peer-images {args.peer_images}")
+    if args.images < max(64 * (os.cpu_count() or 1), args.peer_images):
+        parser.error(f"--images {args.images} must be at least 64 for each core, and --peer-images")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
     artifacts = [open_artifact(path, input_spec=spec) for path in args.artifact]
     files = list(list_images(args.data))
@@ -259,7 +262,7 @@ def main() -> None:
                 for artifact in artifacts:
                     name = f"{artifact.path.name} {workers} processes x {threads} threads"
                     i = measure(f"I {name}", in_processes(infer_alone, workers, args.images, files, artifact, threads))
-                    e = measure(f"E {name}", steady_evaluation([artifact], photos, workers, threads))
+                    e = measure(f"E {name}", evaluation([artifact], photos, workers, threads))
                     note(f"E / ideal {name} (clock)", e.rate * (1 / d.rate + 1 / i.rate))
                     note(f"E / ideal {name} (CPU)", (d.cpu_ms + i.cpu_ms) / e.cpu_ms)
                     for peer, cost in peers.items():
@@ -268,7 +271,7 @@ def main() -> None:
                     alone.append(i)
                 if len(artifacts) > 1:
                     name = f"all in one pass, {workers} processes x {threads} threads"
-                    e = measure(f"E {name}", steady_evaluation(artifacts, photos, workers, threads))
+                    e = measure(f"E {name}", evaluation(artifacts, photos, workers, threads))
                     ideal = 1 / d.rate + sum(1 / i.rate for i in alone)
                     note(f"cost / ideal {name} (clock)", 1 / (e.rate * ideal))
                     note(f"cost / ideal {name} (CPU)", e.cpu_ms / (d.cpu_ms + sum(i.cpu_ms for i in alone)))

@@ -28,6 +28,8 @@ def require(module: str, extra: str) -> ModuleType:
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     if package == "mindspore":
         os.environ.setdefault("GLOG_v", "4")  # below that MindSpore logs warnings, and every error that it raises too
+    if package == "pyarrow":  # its own allocators keep megabytes for every thread that ever used them
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if package in ("openvino", "nncf") and package not in sys.modules:
         # Importing these reports home through this package unless it is absent; nothing here may need the network.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -229,7 +229,8 @@ def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 def make_ledger() -> Callable[..., Any]:
     """`make_ledger(logits, labels, **what)`: the ledger that a model with these logits would leave.
 
-    `what`: `file`, `precision`, `runtime`, `ids`, `errors`, `keep_logits`, and every field of `LedgerMetadata`.
+    `what`: `file`, `precision`, `runtime`, `ids`, `errors`, `keep_logits`, `content_crc32` (the row's number unless
+    given), and every field of `LedgerMetadata`.
     """
     from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256, rows_of_logits
     from ghostedge.types import InputSpec
@@ -244,11 +245,15 @@ def make_ledger() -> Callable[..., Any]:
         ids: list[str] | None = None,
         errors: list[str | None] | None = None,
         keep_logits: bool = False,
+        content_crc32: NDArray[np.int64] | None = None,
         **metadata: Any,
     ) -> Ledger:
         count, classes = logits.shape
         names = np.array(ids or [f"ILSVRC2012_val_{i + 1:08d}.JPEG" for i in range(count)])
-        rows = rows_of_logits(names, labels, logits, errors or [None] * count, keep_logits=keep_logits)
+        content = np.arange(count) if content_crc32 is None else content_crc32
+        rows = rows_of_logits(
+            names, labels, logits, errors or [None] * count, keep_logits=keep_logits, content_crc32=content
+        )
         fields: dict[str, Any] = {
             "model": {
                 "file": file,

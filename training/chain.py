@@ -46,8 +46,10 @@ class Images:
     def of(cls, folder: Path, classes: tuple[str, ...]) -> Images:
         """Read the class folders in `folder`; labels are places in `classes`."""
         dataset = open_dataset(folder)
-        encoded = tuple(dataset.read(i) for i in range(len(dataset.image_ids)))
-        return cls(tuple(map(str, dataset.image_ids)), labels_for(dataset, len(classes), classes), encoded)
+        encoded = tuple(dataset.source(i).read() for i in range(len(dataset.image_ids)))
+        return cls(
+            tuple(name.decode() for name in dataset.image_ids), labels_for(dataset, len(classes), classes), encoded
+        )
 
     def pixels(self, spec: InputSpec = SPEC) -> Pixels:
         """Decode, resize and crop, bit for bit as MindSpore does: uint8 (n, 224, 224, 3), RGB."""

@@ -107,7 +107,8 @@ def _open(source: Path) -> _Source:
         dataset = open_dataset(source)
     except DatasetError:  # calibration needs no labels
         dataset = open_dataset(source, NO_LABELS)
-    return [str(name) for name in dataset.image_ids], dataset.labels, dataset.read
+    names = [name.decode() for name in dataset.image_ids]
+    return names, dataset.labels, lambda index: dataset.source(index).read()
 
 
 def _open_list(source: Path) -> _Source:

@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Dataset, labels_for, spread
+from ghostedge.data.layouts import Dataset, labels_for, name_column, spread
 from ghostedge.errors import DatasetError, LedgerError, ManifestError, OutputError, UsageError
 from ghostedge.evaluation.ledger import (
     TOP,
@@ -32,7 +32,8 @@ from ghostedge.evaluation.ledger import (
     Rows,
     concatenate,
     ids_sha256,
-    read_ledger,
+    read_metadata,
+    read_pieces,
     read_rows,
     rows_of_logits,
     write_ledger_stream,
@@ -57,9 +58,11 @@ PART_ROWS = 256
 _TASK_IMAGES = 16
 
 #: Bytes of rows that are held while the ledger is put together, and what a row takes without whole logits: mostly its
-#: image_id, as text and on the way to Parquet.
-_ASSEMBLY_BYTES = 8 * 2**20
+#: image_id, as text and on the way to Parquet. A part that holds rows from all over the ledger is read again for every
+#: piece of the ledger, so that there are at most so many pieces.
+_ASSEMBLY_BYTES = 2**20
 _ROW_BYTES = 600
+_MOST_PIECES = 32
 
 
 class Engine(Protocol):
@@ -244,7 +247,7 @@ def evaluate(
     setups = tuple(subject.setup for subject in subjects)
     calibration = {} if options.allow_calibration_images else calibration_images(s.artifact for s in setups)
     refuse_known(dataset, chosen, calibration)
-    job = Job(dataset, setups, options.keep_logits, options.decode_threads, calibration)
+    job = Job(setups, options.keep_logits, options.decode_threads, calibration)
     largest = max(subject.setup.batch for subject in subjects)
     size = largest * -(-_TASK_IMAGES // largest)
     workers = min(options.workers, -(-len(chosen) // size))
@@ -252,20 +255,20 @@ def evaluate(
     with contextlib.closing(engine), contextlib.ExitStack() as locks:
         runs = []
         for number, subject in enumerate(subjects):
-            metadata = _metadata(subject, engine.about, number, dataset, chosen)
+            metadata = _metadata(subject, engine.about, number, images.ids)
             labels = labels_for(dataset, metadata.classes, subject.setup.artifact.labels)
-            run = _Run(subject, metadata, images, labels, options, dataset.notes)
+            run = _Run(subject, metadata, images, labels[chosen], options, dataset.notes)
             locks.enter_context(run.locked())
             runs.append(run)
         if any((run.labels != runs[0].labels).any() for run in runs):
             raise UsageError("the artifacts give the data set's classes different indices; evaluate them one by one")
-        _run_all(runs, engine, dataset, chosen, size, on_progress)
+        labels = np.empty_like(runs[0].labels)
+        labels[images.order] = runs[0].labels
+        _run_all(runs, engine, lambda done: _tasks(dataset, chosen, labels, done, size), on_progress)
         return tuple(run.finish() for run in runs)
 
 
-def _metadata(
-    subject: Subject, about: About, number: int, dataset: Dataset, chosen: NDArray[np.intp]
-) -> LedgerMetadata:
+def _metadata(subject: Subject, about: About, number: int, image_ids: NDArray[np.bytes_]) -> LedgerMetadata:
     artifact = subject.setup.artifact
     hashes = [sha256_file(path) for path in artifact.files]
     model = {"file": artifact.path.name, "format": artifact.format, "precision": artifact.precision}
@@ -278,7 +281,7 @@ def _metadata(
         device=subject.device,
         host=about.host,
         classes=about.classes[number],
-        dataset={"images": len(chosen), "ids_sha256": ids_sha256(dataset.image_ids[chosen])},
+        dataset={"images": len(image_ids), "ids_sha256": ids_sha256(image_ids)},
         is_reference=subject.is_reference,
         checkpoint_sha256=hashes[0] if artifact.format == "checkpoint" else _checkpoint_of(artifact, hashes[0]),
     )
@@ -298,26 +301,29 @@ def _checkpoint_of(artifact: Artifact, sha256: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Images:
-    """The images to evaluate in the order of the ledgers; all subjects share it.
+    """The images to evaluate; all subjects share it.
 
     Attributes:
-        ids: str (n,), sorted.
-        order: intp (n,): their indices in the data set.
-        rank: int32 (images of the data set,): place in `ids`, -1 for images that are not evaluated.
+        ids: bytes (n,), in the order in which they are run.
+        order: intp (n,): the order of the ledgers, as places in `ids`; it sorts them.
     """
 
-    ids: NDArray[np.str_]
+    ids: NDArray[np.bytes_]
     order: NDArray[np.intp]
-    rank: NDArray[np.int32]
 
     @classmethod
     def of(cls, dataset: Dataset, chosen: NDArray[np.intp]) -> _Images:
-        order = chosen[np.argsort(dataset.image_ids[chosen], kind="stable")]
-        rank = np.full(len(dataset.image_ids), -1, np.int32)
-        rank[order] = np.arange(len(order), dtype=np.int32)
-        # An id of ImageNet takes 112 bytes: where the data set has them in this order already, they are not copied.
-        all_in_order = len(order) == len(rank) and (order == np.arange(len(order))).all()
-        return cls(dataset.image_ids if all_in_order else dataset.image_ids[order], order, rank)
+        ids = dataset.image_ids
+        ids = ids if len(chosen) == len(ids) else ids[chosen]  # all of them are not copied
+        return cls(ids, np.argsort(ids, kind="stable"))
+
+    def ranks(self, image_ids: Iterable[str]) -> NDArray[np.intp]:
+        """Places of images in the ledger, or of the next image where there is no such image."""
+        return np.searchsorted(self.ids, name_column(image_ids), sorter=self.order)
+
+    def names(self, ranks: NDArray[np.intp]) -> list[str]:
+        """The ids of the images at these places of the ledger."""
+        return [name.decode() for name in self.ids[self.order[ranks]]]
 
 
 class _Run:
@@ -334,21 +340,20 @@ class _Run:
     ) -> None:
         self.subject = subject
         self.metadata = metadata
-        self.labels = labels
         self.options = options
         self.notes = notes
         # Rows are addressed by their place in the ledger: the rank of the image_id.
-        self.ids, self.rank = images.ids, images.rank
-        self.sorted_labels = labels[images.order]
-        self.part_of = np.full(len(self.ids), -1, np.int32)
-        self.row_of = np.zeros(len(self.ids), np.int32)
+        self.images = images
+        self.labels = labels[images.order]
+        self.part_of = np.full(len(labels), -1, np.int32)
+        self.row_of = np.zeros(len(labels), np.int32)
         self.parts: list[Path] = []
         self.failures: dict[int, str] = {}  # rank -> reason
         self.waiting: list[Rows] = []
         self.answered = self.right = 0
         digest = hashlib.sha256(metadata.to_json().encode())
-        digest.update(self.sorted_labels.tobytes())
-        digest.update(bytes([options.keep_logits]))
+        digest.update(self.labels.tobytes())
+        digest.update(bytes([options.keep_logits]) + b"content_crc32")
         self.key = digest.hexdigest()
         self.folder = subject.ledger.with_name(f".parts-{subject.ledger.name}-{self.key[:12]}")
         self.finished: Evaluation | None = None
@@ -389,58 +394,71 @@ class _Run:
         """
         if not self.subject.ledger.exists():
             return
+        counts: collections.Counter[str] = collections.Counter()
         try:
-            ledger = read_ledger(self.subject.ledger)
+            metadata, has_logits = read_metadata(self.subject.ledger)
+            same = metadata == self.metadata and has_logits == self.options.keep_logits
+            for rows in read_pieces(self.subject.ledger) if same else ():
+                ranks = np.arange(counts["rows"], counts["rows"] + len(rows))
+                if ranks[-1] >= len(self.labels) or rows.image_ids.tolist() != self.images.names(ranks):
+                    raise LedgerError(
+                        f"{self.subject.ledger}: its images are not those of its metadata; it was changed after it was "
+                        "made"
+                    )
+                known = rows.content_crc32 >= 0  # older ledgers lack it
+                same = same and bool((rows.labels == self.labels[ranks]).all() and (known | rows.failed).all())
+                _tally(counts, rows)
+            if same and counts["rows"] != len(self.labels):
+                raise LedgerError(f"{self.subject.ledger}: it has {counts['rows']} of {len(self.labels)} images")
         except LedgerError as exc:
             raise OutputError(f"{exc}; move it away, or choose another --output") from exc
-        same = ledger.metadata == self.metadata and (ledger.logits is not None) == self.options.keep_logits
-        if not same or (ledger.labels != self.sorted_labels).any():
+        if not same:
             self.notes += (f"{self.subject.ledger} held the answers of another run, which are replaced",)
-            return
-        if ledger.failed.any():
+        elif counts["failed"]:
             # They are tried again: the images may have been repaired.
-            self.waiting = [ledger.take(np.flatnonzero(~ledger.failed))]
-            self.flush()
-            return
-        self._count(ledger)
-        self.part_of[:] = 0
-        top1, top5 = (int(ledger.correct(top).sum()) for top in (1, TOP))
-        self.finished = Evaluation(**self._summary(top1, top5), unchanged=True)
+            for rows in read_pieces(self.subject.ledger):
+                self.waiting = [rows.take(np.flatnonzero(~rows.failed))]
+                self.flush()
+        else:
+            self.answered, self.right = counts["rows"], counts["top1"]
+            self.part_of[:] = 0
+            self.finished = Evaluation(**self._summary(counts), unchanged=True)
 
     def _take(self, part: Path) -> None:
         """Take over a part's rows. Raises: LedgerError for a damaged one."""
         rows, key = read_rows(part)
-        ranks = np.searchsorted(self.ids, rows.image_ids)
-        if key != self.key or (self.ids[np.minimum(ranks, len(self.ids) - 1)] != rows.image_ids).any():
+        if key != self.key:
             return  # the folder's name holds only the key's beginning
         self._place(part, rows)
         self._count(rows)
 
     def _place(self, part: Path, rows: Rows) -> None:
-        ranks = np.searchsorted(self.ids, rows.image_ids)
+        ranks = self.images.ranks(rows.image_ids.tolist())
         self.part_of[ranks] = len(self.parts)
         self.row_of[ranks] = np.arange(len(ranks))
         self.parts.append(part)
 
     def _count(self, rows: Rows) -> None:
         self.answered += len(rows)
-        self.right += int((rows.top5_class[:, 0] == rows.labels).sum())
+        self.right += int(rows.correct().sum())
 
     @property
     def top1(self) -> float | None:
         """The fraction of right answers so far."""
         known = self.answered + len(self.failures)
-        return self.right / known if known and self.sorted_labels.min() >= 0 else None
+        return self.right / known if known and self.labels.min() >= 0 else None
 
-    def done(self, chosen: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """bool (n,): which of the images have their row."""
-        result: NDArray[np.bool_] = self.part_of[self.rank[chosen]] >= 0
+    def done(self) -> NDArray[np.bool_]:
+        """bool (n,): which of the images have their row, in the order in which they are run."""
+        result = np.empty(len(self.labels), bool)
+        result[self.images.order] = self.part_of >= 0
         return result
 
     def add(self, rows: Rows, failures: Iterable[Failure]) -> None:
         """Take the answers of one task. Raises: OutputError when a part cannot be written."""
         self._count(rows)
-        self.failures |= {int(self.rank[failure.index]): failure.reason for failure in failures}
+        for failure in failures:
+            self.failures[int(self.images.ranks([failure.image_id])[0])] = failure.reason
         self.waiting.append(rows)
         if sum(map(len, self.waiting)) >= PART_ROWS:
             self.flush()
@@ -461,26 +479,27 @@ class _Run:
         if self.finished is not None:
             return self.finished
         self.flush()
-        named = {str(self.ids[rank]): reason for rank, reason in sorted(self.failures.items())}
+        failed = np.array(sorted(self.failures), np.intp)
+        named = {name: self.failures[int(rank)] for name, rank in zip(self.images.names(failed), failed, strict=True)}
         if named and self.options.on_error == "fail":
             first, reason = next(iter(named.items()))
             raise DatasetError(
-                f"{len(named)} of {len(self.ids)} images have no answer by {self.subject.setup.artifact.path.name}, "
+                f"{len(named)} of {len(self.labels)} images have no answer by {self.subject.setup.artifact.path.name}, "
                 f"the first is {first}: {reason}; get them again, or take --on-error skip to count them as wrong "
                 "(the other rows are kept, the next run continues)"
             )
         counts: collections.Counter[str] = collections.Counter()
         pieces = self._pieces(counts)
         write_ledger_stream(self.subject.ledger, self.metadata, pieces, has_logits=self.options.keep_logits)
-        self.finished = Evaluation(**self._summary(counts["top1"], counts["top5"]), failures=named)
+        self.finished = Evaluation(**self._summary(counts), failures=named)
         return self.finished
 
     def _pieces(self, counts: collections.Counter[str]) -> Iterator[Rows]:
         """The ledger's rows in order, a bounded number at a time."""
         width = _ROW_BYTES + (2 * self.metadata.classes if self.options.keep_logits else 0)
-        step = max(_ASSEMBLY_BYTES // width, 1)
-        for start in range(0, len(self.ids), step):
-            ranks = np.arange(start, min(start + step, len(self.ids)))
+        step = max(_ASSEMBLY_BYTES // width, -(-len(self.labels) // _MOST_PIECES))
+        for start in range(0, len(self.labels), step):
+            ranks = np.arange(start, min(start + step, len(self.labels)))
             parts = self.part_of[ranks]
             pieces, at = [], []
             for part in np.unique(parts):
@@ -490,45 +509,52 @@ class _Run:
                     self._failed_rows(here) if part < 0 else read_rows(self.parts[part])[0].take(self.row_of[here])
                 )
             rows = concatenate(pieces).take(np.argsort(np.concatenate(at)))
-            hits = rows.top5_class == np.where(rows.labels < 0, -2, rows.labels)[:, None]
-            counts["top1"] += int(hits[:, 0].sum())
-            counts["top5"] += int(hits.any(axis=1).sum())
+            _tally(counts, rows)
             yield rows
 
     def _failed_rows(self, ranks: NDArray[np.int64]) -> Rows:
         nothing = np.zeros((len(ranks), self.metadata.classes), np.float32)
         reasons = [self.failures[int(rank)] for rank in ranks]
-        labels = self.sorted_labels[ranks]
-        return rows_of_logits(self.ids[ranks], labels, nothing, reasons, keep_logits=self.options.keep_logits)
+        labels = self.labels[ranks]
+        return rows_of_logits(
+            np.array(self.images.names(ranks)), labels, nothing, reasons, keep_logits=self.options.keep_logits
+        )
 
-    def _summary(self, top1: int, top5: int) -> dict[str, Any]:
-        labelled = self.sorted_labels.min() >= 0
+    def _summary(self, counts: Mapping[str, int]) -> dict[str, Any]:
+        labelled = self.labels.min() >= 0
         return {
             "ledger": self.subject.ledger,
             "metadata": self.metadata,
-            "images": len(self.ids),
-            "top1": top1 / len(self.ids) if labelled else None,
-            "top5": top5 / len(self.ids) if labelled else None,
+            "images": len(self.labels),
+            "top1": counts["top1"] / len(self.labels) if labelled else None,
+            "top5": counts["top5"] / len(self.labels) if labelled else None,
             "notes": self.notes,
         }
+
+
+def _tally(counts: collections.Counter[str], rows: Rows) -> None:
+    """Add to ``rows``, ``failed``, ``top1`` and ``top5``."""
+    counts["rows"] += len(rows)
+    counts["failed"] += int(rows.failed.sum())
+    for top in (1, TOP):
+        counts[f"top{top}"] += int(rows.correct(top).sum())
 
 
 def _run_all(
     runs: list[_Run],
     engine: Engine,
-    dataset: Dataset,
-    chosen: NDArray[np.intp],
-    size: int,
+    tasks: Callable[[NDArray[np.bool_]], Iterator[Task]],
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Have the engine run every image that a run lacks, and hand each run its rows."""
-    done = np.array([run.done(chosen) for run in runs])
+    done = np.array([run.done() for run in runs])
+    total = done.shape[1]
     resumed = finished = int(done.all(axis=0).sum())
     recent = collections.deque([(time.monotonic(), finished)])
-    for result in engine.results(_tasks(done, chosen, runs[0].labels, size)):
+    for result in engine.results(tasks(done)):
         for number, rows in zip(result.task.models, result.rows, strict=True):
             runs[number].add(rows, [f for f in result.failures if f.model == number])
-        finished += len(result.task.indices)
+        finished += len(result.task.image_ids)
         recent.append((time.monotonic(), finished))
         while len(recent) > 2 and recent[-1][0] - recent[0][0] > 30:
             recent.popleft()
@@ -536,23 +562,27 @@ def _run_all(
         on_progress(
             Progress(
                 done=finished,
-                total=len(chosen),
+                total=total,
                 resumed=resumed,
                 images_per_s=rate,
-                seconds_left=(len(chosen) - finished) / rate,
+                seconds_left=(total - finished) / rate,
                 top1=tuple(run.top1 for run in runs),
-                failures=tuple((f.model, str(dataset.image_ids[f.index]), f.reason) for f in result.failures),
+                failures=tuple((f.model, f.image_id, f.reason) for f in result.failures),
             )
         )
 
 
-def _tasks(done: NDArray[np.bool_], chosen: NDArray[np.intp], labels: NDArray[np.int32], size: int) -> Iterator[Task]:
+def _tasks(
+    dataset: Dataset, chosen: NDArray[np.intp], labels: NDArray[np.int32], done: NDArray[np.bool_], size: int
+) -> Iterator[Task]:
     """Cut the images that a model lacks into tasks of at most `size` neighbours that the same models lack.
 
     Args:
-        done: bool (models, images).
-        chosen: intp (images,) into the data set.
-        labels: int32, of the whole data set.
+        dataset: where the images are.
+        chosen: intp (n,) into the data set.
+        labels: int32 (n,), as indices of the logits.
+        done: bool (models, n).
+        size: images of one task.
     """
     open_images = np.flatnonzero(~done.all(axis=0))
     start = 0
@@ -561,6 +591,11 @@ def _tasks(done: NDArray[np.bool_], chosen: NDArray[np.intp], labels: NDArray[np
         stop = start + 1
         while stop < min(start + size, len(open_images)) and (~done[:, open_images[stop]] == lacking).all():
             stop += 1
-        indices = chosen[open_images[start:stop]]
-        yield Task(indices, labels[indices], tuple(map(int, np.flatnonzero(lacking))))
+        here = open_images[start:stop]
+        yield Task(
+            image_ids=tuple(dataset.image_ids[index].decode() for index in chosen[here]),
+            sources=tuple(dataset.source(index) for index in chosen[here]),
+            labels=labels[here],
+            models=tuple(map(int, np.flatnonzero(lacking))),
+        )
         start = stop

@@ -6,7 +6,8 @@ The first line says where the numbers come from, every further line is one image
     {"image_id": "a.JPEG", "label": 65, "top5_class": [65, ...], "top5_logit": [9.1, ...],
      "label_logit": 9.1, "log_sum_exp": 9.2, "error": null}             with "logits": [...] where they were kept
 
-Numbers that are not known are null: padding, and everything of an image that has an error. It becomes the same `Ledger`
+Numbers that are not known are null: padding, and everything of an image that has an error. There is no `content_crc32`,
+so that such a ledger pairs with another one by name. It becomes the same `Ledger`
 as a Parquet file, and is checked as strictly.
 """
 
@@ -174,6 +175,7 @@ def _columns(rows: list[_Row], classes: int, has_logits: bool) -> Rows:
     return Rows(
         image_ids=np.array([row.image_id for row in rows], dtype=np.str_) if rows else np.empty(0, dtype="<U1"),
         labels=np.array([row.label for row in rows], np.int32),
+        content_crc32=np.full(count, -1, np.int64),
         top5_class=np.array([row.top5_class for row in rows], np.int32).reshape(count, TOP),
         top5_logit=np.array([row.top5_logit for row in rows], np.float32).reshape(count, TOP),
         label_logit=np.array([row.label_logit for row in rows], np.float32),

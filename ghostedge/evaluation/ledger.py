@@ -8,6 +8,7 @@ Columns::
 
     image_id    string                      the file name (with its class folder where file names repeat)
     label       int32                       the true class, -1 unknown
+    content_crc32 int64                     CRC-32 of the encoded image, -1 unknown; older ledgers lack the column
     top5_class  fixed_size_list<int32, 5>   best first, equal logits by the lower class; padded with -1
     top5_logit  fixed_size_list<float, 5>   padded with NaN
     label_logit float                       the true class's logit, NaN where the label is unknown
@@ -20,11 +21,12 @@ The file's key-value metadata holds the JSON of `LedgerMetadata` under ``ghosted
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostedge.data.layouts import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
 from ghostedge.files import atomic_path, atomic_write
 from ghostedge.lazy import require
@@ -46,6 +49,8 @@ __all__ = [
     "ids_sha256",
     "merge_ledgers",
     "read_ledger",
+    "read_metadata",
+    "read_pieces",
     "read_rows",
     "rows_of_logits",
     "write_ledger",
@@ -59,6 +64,7 @@ SCHEMA_VERSION = 1
 TOP = 5
 
 _KEY = b"ghostedge"
+_CONTENT = "content_crc32"
 
 #: How Parquet files are written. Columns whose values repeat get a dictionary; for logits, which fill it at once, one
 #: only makes the file larger and reading it five times as long.
@@ -124,6 +130,7 @@ class Rows:
     Attributes:
         image_ids: str (n,).
         labels: int32 (n,), -1 unknown.
+        content_crc32: int64 (n,): CRC-32 of the encoded image (``zlib.crc32``), -1 unknown.
         top5_class: int32 (n, 5), best first.
         top5_logit: float32 (n, 5).
         label_logit: float32 (n,).
@@ -134,6 +141,7 @@ class Rows:
 
     image_ids: NDArray[np.str_]
     labels: NDArray[np.int32]
+    content_crc32: NDArray[np.int64]
     top5_class: NDArray[np.int32]
     top5_logit: NDArray[np.float32]
     label_logit: NDArray[np.float32]
@@ -152,8 +160,19 @@ class Rows:
             errors=tuple(self.errors[i] for i in index),
         )
 
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """bool (n,): the images without an answer."""
+        return np.array([error is not None for error in self.errors], dtype=bool)
 
-_ARRAYS = ("image_ids", "labels", "top5_class", "top5_logit", "label_logit", "log_sum_exp")
+    def correct(self, top: int = 1) -> NDArray[np.bool_]:
+        """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
+        hits = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
+        right: NDArray[np.bool_] = hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
+        return right
+
+
+_ARRAYS = ("image_ids", "labels", "content_crc32", "top5_class", "top5_logit", "label_logit", "log_sum_exp")
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
@@ -190,21 +209,20 @@ class Ledger(Rows):
         ordered = rows.take(np.argsort(rows.image_ids, kind="stable"))
         return cls(metadata=metadata, **vars(ordered))
 
-    @property
-    def failed(self) -> NDArray[np.bool_]:
-        """bool (n,): the images without an answer."""
-        return np.array([error is not None for error in self.errors], dtype=bool)
 
-    def correct(self, top: int = 1) -> NDArray[np.bool_]:
-        """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
-        hits = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
-        right: NDArray[np.bool_] = hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
-        return right
+def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
+    """The identity of a set of images: SHA-256 of the sorted ids joined by newlines, 64 hexadecimal digits.
 
-
-def ids_sha256(image_ids: Iterable[str]) -> str:
-    """The identity of a set of images: SHA-256 of the sorted ids joined by newlines, 64 hexadecimal digits."""
-    return hashlib.sha256("\n".join(sorted(map(str, image_ids))).encode()).hexdigest()
+    Args:
+        image_ids: as text, or a `name_column`.
+    """
+    is_column = isinstance(image_ids, np.ndarray) and image_ids.dtype.kind == "S"
+    column: NDArray[np.bytes_] = image_ids if is_column else name_column(map(str, image_ids))  # type: ignore[assignment]
+    digest, between = hashlib.sha256(), b""
+    for image_id in np.sort(column):
+        digest.update(between + image_id)
+        between = b"\n"
+    return digest.hexdigest()
 
 
 def rows_of_logits(
@@ -214,6 +232,7 @@ def rows_of_logits(
     errors: Sequence[str | None],
     *,
     keep_logits: bool,
+    content_crc32: NDArray[np.int64] | None = None,
 ) -> Rows:
     """Reduce logits to the ledger's columns.
 
@@ -223,6 +242,7 @@ def rows_of_logits(
         logits: float32 (n, classes); the rows of images with an error are ignored.
         errors: n entries, None for an image that was run.
         keep_logits: whether to keep the whole rows, as float16.
+        content_crc32: int64 (n,), -1 unknown; None for all unknown.
     """
     count, classes = logits.shape
     failed = np.array([error is not None for error in errors], dtype=bool)
@@ -248,13 +268,15 @@ def rows_of_logits(
         with np.errstate(over="ignore"):
             kept = logits.astype(np.float16)
         kept[failed] = np.nan
-    return Rows(image_ids, labels, top_class, top_logit, label_logit, log_sum_exp, kept, tuple(errors))
+    content = np.full(count, -1, np.int64) if content_crc32 is None else content_crc32
+    return Rows(image_ids, labels, content, top_class, top_logit, label_logit, log_sum_exp, kept, tuple(errors))
 
 
 def _check_columns(rows: Rows) -> None:
     count = len(rows.image_ids)
     expected = {
         "labels": ((count,), np.int32),
+        "content_crc32": ((count,), np.int64),
         "top5_class": ((count, TOP), np.int32),
         "top5_logit": ((count, TOP), np.float32),
         "label_logit": ((count,), np.float32),
@@ -273,12 +295,13 @@ def _check_columns(rows: Rows) -> None:
 # -- Parquet ------------------------------------------------------------------------------------------------
 
 
-def _schema(has_logits: bool) -> Any:
+def _schema(has_logits: bool, *, has_content: bool = True) -> Any:
     pa = require("pyarrow", "evaluate")
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("label", pa.int32(), nullable=False),
+            *([pa.field(_CONTENT, pa.int64(), nullable=False)] if has_content else []),
             pa.field("top5_class", pa.list_(pa.int32(), TOP)),
             pa.field("top5_logit", pa.list_(pa.float32(), TOP)),
             pa.field("label_logit", pa.float32()),
@@ -294,6 +317,7 @@ def _to_table(rows: Rows) -> Any:
     columns = [
         pa.array(rows.image_ids.tolist(), pa.string()),
         pa.array(rows.labels),
+        pa.array(rows.content_crc32),
         pa.FixedSizeListArray.from_arrays(pa.array(rows.top5_class.ravel()), TOP),
         pa.FixedSizeListArray.from_arrays(pa.array(rows.top5_logit.ravel()), TOP),
         pa.array(rows.label_logit),
@@ -316,10 +340,14 @@ def _from_table(table: Any) -> Rows:
     logits = None
     if "logits" in table.column_names:
         logits = flat("logits").flatten().to_numpy(zero_copy_only=False).reshape(count, -1)
+    content = np.full(count, -1, np.int64)
+    if _CONTENT in table.column_names:
+        content = flat(_CONTENT).to_numpy(zero_copy_only=False)
     ids = flat("image_id").to_pylist()
     return Rows(
         image_ids=np.array(ids, dtype=np.str_) if ids else np.empty(0, dtype="<U1"),
         labels=flat("label").to_numpy(zero_copy_only=False),
+        content_crc32=content,
         top5_class=flat("top5_class").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
         top5_logit=flat("top5_logit").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
         label_logit=flat("label_logit").to_numpy(zero_copy_only=False),
@@ -349,7 +377,7 @@ def write_rows(path: Path, rows: Rows, key: str) -> None:
 
 def read_rows(path: Path) -> tuple[Rows, str]:
     """Read a part: its rows and its key. Raises: LedgerError for a file that is not one."""
-    table = _read_table(path)
+    table = _read_table(path, use_threads=False)
     return _from_table(table), (table.schema.metadata or {}).get(_KEY, b"").decode()
 
 
@@ -398,11 +426,8 @@ def read_ledger(path: Path) -> Ledger:
         LedgerError: missing, not a ledger, damaged, of another schema version, an image twice or out of order.
     """
     table = _read_table(path)
-    text = (table.schema.metadata or {}).get(_KEY)
-    if text is None:
-        raise LedgerError(f"{path} is a Parquet file but not a ledger; make one with 'ghostedge evaluate'")
     try:
-        ledger = Ledger(metadata=LedgerMetadata.from_json(text), **vars(_from_table(table)))
+        ledger = Ledger(metadata=_metadata_of(table.schema), **vars(_from_table(table)))
         if ledger.logits is not None and ledger.logits.shape[1] != ledger.metadata.classes:
             raise LedgerError(f"{ledger.logits.shape[1]} logits a row, {ledger.metadata.classes} in the metadata")
         dataset = ledger.metadata.dataset
@@ -413,19 +438,50 @@ def read_ledger(path: Path) -> Ledger:
     return ledger
 
 
-def _read_table(path: Path) -> Any:
+def read_metadata(path: Path) -> tuple[LedgerMetadata, bool]:
+    """A ledger's metadata and whether it holds whole logits. Raises: LedgerError."""
+    with _opened(path) as file:
+        try:
+            return _metadata_of(file.schema_arrow), "logits" in file.schema_arrow.names
+        except LedgerError as exc:
+            raise LedgerError(f"{path}: {exc}") from exc
+
+
+def read_pieces(path: Path) -> Iterator[Rows]:
+    """The rows of a ledger in their order, a few thousand at a time; they are not checked. Raises: LedgerError."""
+    pa = require("pyarrow", "evaluate")
+    with _opened(path) as file:
+        for batch in file.iter_batches(_ROW_GROUP, use_threads=False):
+            yield _from_table(pa.Table.from_batches([batch]))
+
+
+def _metadata_of(schema: Any) -> LedgerMetadata:
+    text = (schema.metadata or {}).get(_KEY)
+    if text is None:
+        raise LedgerError("a Parquet file but not a ledger; make one with 'ghostedge evaluate'")
+    return LedgerMetadata.from_json(text)
+
+
+def _read_table(path: Path, *, use_threads: bool = True) -> Any:
+    with _opened(path) as file:
+        return file.read(use_threads=use_threads)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A ``pyarrow.parquet.ParquetFile`` with a ledger's columns; what goes wrong while it is read is a LedgerError."""
     pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
     try:
-        with open(path, "rb") as file:
-            table = parquet.read_table(file)
+        with open(path, "rb") as stream, parquet.ParquetFile(stream) as file:
+            schema = file.schema_arrow
+            expected = _schema("logits" in schema.names, has_content=_CONTENT in schema.names)
+            if not schema.equals(expected, check_metadata=False):
+                have = ", ".join(f"{field.name} {field.type}" for field in schema)
+                raise LedgerError(f"{path} does not have a ledger's columns: it has {have}")
+            yield file
     except (OSError, pa.ArrowException) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else first_line(exc)
         raise LedgerError(f"{path} cannot be read as a ledger: {reason}") from exc
-    expected = _schema("logits" in table.column_names)
-    if not table.schema.equals(expected, check_metadata=False):
-        have = ", ".join(f"{field.name} {field.type}" for field in table.schema)
-        raise LedgerError(f"{path} does not have a ledger's columns: it has {have}")
-    return table
 
 
 def merge_ledgers(ledgers: Sequence[Ledger]) -> Ledger:

@@ -37,16 +37,16 @@ def refuse_known(dataset: Dataset, chosen: NDArray[np.intp], calibration: Mappin
     Raises:
         DatasetError: some of them are the same, byte for byte; the message names the first and counts them.
     """
-    known = {image_id for image_id, _ in calibration.values()}
+    known = {image_id.encode() for image_id, _ in calibration.values()}
     same = []
     for index in chosen:
-        if str(dataset.image_ids[index]) in known:
+        if (name := dataset.image_ids[index]) in known:
             try:
-                digest = hashlib.sha256(dataset.read(int(index))).hexdigest()
+                digest = hashlib.sha256(dataset.source(index).read()).hexdigest()
             except ImageError:
                 continue  # the evaluation itself reports images that cannot be read
             if digest in calibration:
-                same.append((str(dataset.image_ids[index]), calibration[digest][1]))
+                same.append((name.decode(), calibration[digest][1]))
     if same:
         image_id, artifact = same[0]
         raise DatasetError(

@@ -373,6 +373,13 @@ def _image_problems(reference: Ledger, candidate: Ledger) -> Iterable[str]:
             f"the labels of {len(rows):,} of {len(reference):,} images differ ({examples}{_more(rows)}); "
             "labels are indices in alphabetical order of the synsets"
         )
+    ours, theirs = reference.content_crc32, candidate.content_crc32
+    if len(rows := np.flatnonzero((ours >= 0) & (theirs >= 0) & (ours != theirs))):
+        yield (
+            f"the files of {len(rows):,} of {len(reference):,} images have the same names but other bytes "
+            f"({_examples(reference.image_ids[rows])}), as after encoding or resizing them again; evaluate both models "
+            "on the same files"
+        )
 
 
 def _examples(ids: NDArray[np.str_]) -> str:
@@ -406,6 +413,12 @@ def _warnings(reference: Ledger, candidate: Ledger) -> Iterable[str]:
         theirs.device,
     ):
         yield "reference and candidate are the same model file on the same runtime: this compares it with itself"
+    for name, ledger in (("reference", reference), ("candidate", candidate)):
+        if unknown := int((_answered(ledger) & (ledger.content_crc32 < 0)).sum()):
+            yield (
+                f"the {name} does not record the content of {unknown:,} images (no checksum): they are paired by name, "
+                "and that both models saw the same files was not compared"
+            )
     top1 = accuracy_of(reference).top1
     if top1.low_percent <= 100 / ours.classes:
         yield (

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Dataset
+from ghostedge.data.layouts import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.ledger import Rows, rows_of_logits
@@ -55,14 +56,12 @@ class Job:
     """What a worker needs once; it pickles.
 
     Attributes:
-        dataset: where the images are; every worker opens it itself.
         models: what to run.
         keep_logits: whether rows carry whole logits.
         decode_threads: how many images are decoded at a time.
         calibration: images that must not be among those evaluated, see `ghostedge.evaluation.overlap`.
     """
 
-    dataset: Dataset
     models: tuple[ModelSetup, ...]
     keep_logits: bool = False
     decode_threads: int = 1
@@ -89,22 +88,24 @@ class Task:
     """Images to run.
 
     Attributes:
-        indices: intp (n,) into the data set.
+        image_ids: n ids.
+        sources: where the n images are. The images come with the task, so that no worker has to know all.
         labels: int32 (n,), as indices of the logits.
         models: which of the job's models to run.
     """
 
-    indices: NDArray[np.intp]
+    image_ids: tuple[str, ...]
+    sources: tuple[Source, ...]
     labels: NDArray[np.int32]
     models: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image to which a model has no answer: the model, the image's index in the data set, why."""
+    """An image to which a model has no answer, and why."""
 
     model: int
-    index: int
+    image_id: str
     reason: str
 
 
@@ -157,45 +158,50 @@ class Worker:
     def run(self, task: Task) -> Result:
         """Decode the task's images once and run its models on them. Raises: ArtifactError where a model fails."""
         crop = partial(self._crop, geometries={_geometry(self._job.models[m].input) for m in task.models})
-        crops = list(self._pool.map(crop, task.indices) if self._job.decode_threads > 1 else map(crop, task.indices))
+        each = self._pool.map if self._job.decode_threads > 1 else map
+        crops = list(each(crop, task.image_ids, task.sources))
         good = np.array([not isinstance(crop, str) for crop in crops], dtype=bool)
         failures = [
-            Failure(model, int(index), crop)
-            for index, crop in zip(task.indices, crops, strict=True)
+            Failure(model, image_id, crop)
+            for image_id, crop in zip(task.image_ids, crops, strict=True)
             if isinstance(crop, str)
             for model in task.models
         ]
         images = [crop for crop in crops if not isinstance(crop, str)]
+        content = np.array([image.crc32 for image in images], np.int64)
+        image_ids = np.array(task.image_ids)
         rows = []
         prepared: _Prepared = {}
         for model in task.models:
             logits = self._logits(model, images, prepared)
             finite = np.isfinite(logits).all(axis=1)
-            for index in task.indices[good][~finite]:
-                failures.append(Failure(model, int(index), "the model's logits hold NaN or infinity"))
+            for image_id in image_ids[good][~finite].tolist():
+                failures.append(Failure(model, image_id, "the model's logits hold NaN or infinity"))
             chosen = np.flatnonzero(good)[finite]
             rows.append(
                 rows_of_logits(
-                    self._job.dataset.image_ids[task.indices[chosen]],
+                    image_ids[chosen],
                     task.labels[chosen],
                     logits[finite],
                     [None] * len(chosen),
                     keep_logits=self._job.keep_logits,
+                    content_crc32=content[finite],
                 )
             )
         return Result(task, tuple(rows), tuple(failures))
 
-    def _crop(self, index: int, geometries: set[_Geometry]) -> dict[_Geometry, Pixels] | str:
+    def _crop(self, image_id: str, source: Source, geometries: set[_Geometry]) -> _Decoded | str:
         """The image in every geometry, or why it cannot be read."""
         try:
-            encoded = self._job.dataset.read(int(index))
-            refuse_same(str(self._job.dataset.image_ids[index]), encoded, self._job.calibration)
+            encoded = source.read()
+            refuse_same(image_id, encoded, self._job.calibration)
             image = decode(encoded)
-            return {geometry: resize_and_crop(image, self._geometries[geometry]) for geometry in geometries}
+            crops = {geometry: resize_and_crop(image, self._geometries[geometry]) for geometry in geometries}
+            return _Decoded(crc32(encoded), crops)
         except ImageError as exc:
             return str(exc)
 
-    def _logits(self, number: int, images: list[dict[_Geometry, Pixels]], prepared: _Prepared) -> NDArray[np.float32]:
+    def _logits(self, number: int, images: list[_Decoded], prepared: _Prepared) -> NDArray[np.float32]:
         """float32 (n, classes) of n >= 0 decoded images; batches for models with the same input are made once."""
         model = self._job.models[number]
         logits = np.empty((len(images), self.about.classes[number]), np.float32)
@@ -203,7 +209,7 @@ class Worker:
             used = min(model.batch, len(images) - start)
             key = (model.input, model.batch, start)
             if key not in prepared:
-                crops = [crop[_geometry(model.input)] for crop in images[start : start + used]]
+                crops = [image.crops[_geometry(model.input)] for image in images[start : start + used]]
                 crops += crops[-1:] * (model.batch - used)
                 prepared[key] = to_spec(np.stack(crops), model.input)
             logits[start : start + used] = self._runtimes[number].run(prepared[key])[:used]
@@ -211,6 +217,14 @@ class Worker:
 
 
 _Geometry = tuple[int, int, int, str]
+
+
+class _Decoded(NamedTuple):
+    """An image in every geometry that is asked for, and the CRC-32 of what it was decoded from."""
+
+    crc32: int
+    crops: dict[_Geometry, Pixels]
+
 
 #: (input, batch size, first image) -> a batch that is ready to run.
 _Prepared = dict[tuple[InputSpec, int, int], NDArray[Any]]

@@ -26,13 +26,13 @@ def thumbnails(dataset: Dataset, image_ids: Iterable[str]) -> dict[str, str]:
         image_ids: of the images to show.
     """
     image_module, operations = require("PIL.Image", "evaluate"), require("PIL.ImageOps", "evaluate")
-    place = {str(name): index for index, name in enumerate(dataset.image_ids)}
+    place = {name.decode(): index for index, name in enumerate(dataset.image_ids)}
     made: dict[str, str] = {}
     for name in image_ids:
         if name in made or name not in place:
             continue
         try:
-            with image_module.open(io.BytesIO(dataset.read(place[name]))) as image:
+            with image_module.open(io.BytesIO(dataset.source(place[name]).read())) as image:
                 image.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # a JPEG is decoded at a fraction of its size
                 small = operations.fit(image.convert("RGB"), (_SIDE, _SIDE))
         except (ImageError, OSError, ValueError, SyntaxError, image_module.DecompressionBombError):

@@ -147,7 +147,7 @@ LAYOUTS: dict[Callable[..., Path], str] = {
 
 def rows(dataset: Dataset) -> dict[str, tuple[int, bytes]]:
     labels = labels_for(dataset, 1000)
-    return {str(name): (int(labels[i]), dataset.read(i)) for i, name in enumerate(dataset.image_ids)}
+    return {name.decode(): (int(labels[i]), dataset.source(i).read()) for i, name in enumerate(dataset.image_ids)}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
@@ -191,7 +191,7 @@ def test_file_names_that_repeat_carry_their_class_folder(tmp_path: Path) -> None
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "1.jpg").write_bytes(folder.encode())
     dataset = open_dataset(tmp_path)
-    assert dataset.image_ids.tolist() == ["cat/1.jpg", "dog/1.jpg"]
+    assert dataset.image_ids.tolist() == [b"cat/1.jpg", b"dog/1.jpg"]
     assert dataset.labels.tolist() == [0, 1]
 
 
@@ -379,9 +379,9 @@ def test_a_table_of_something_else(tmp_path: Path) -> None:
 def test_an_image_that_vanishes_is_an_image_error(tmp_path: Path) -> None:
     folder = flat_with_val_txt(tmp_path)
     dataset = open_dataset(folder)
-    (folder / dataset.image_ids[0]).unlink()
+    (folder / dataset.image_ids[0].decode()).unlink()
     with pytest.raises(ImageError, match="cannot be read: No such file"):
-        dataset.read(0)
+        dataset.source(0).read()
 
 
 def test_files_of_unreadable_kinds_are_not_passed_over(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -20,10 +21,11 @@ import pytest
 from PIL import Image
 
 from ghostedge.data.layouts import NO_LABELS, Dataset, open_dataset
-from ghostedge.errors import DatasetError, GhostedgeError, OutputError, UsageError
+from ghostedge.errors import DatasetError, GhostedgeError, LedgerError, OutputError, UsageError
 from ghostedge.evaluation import worker
 from ghostedge.evaluation.evaluate import PART_ROWS, Evaluation, Options, Progress, evaluate, subjects_of
 from ghostedge.evaluation.ledger import read_ledger
+from ghostedge.evaluation.parity import compare_ledgers
 from ghostedge.evaluation.worker import Job, Result, Task, Worker
 from ghostedge.runtimes.fake import FakeRuntime
 from ghostedge.types import Artifact, InputSpec
@@ -110,6 +112,33 @@ def test_a_row_is_what_the_runtime_answers_for_the_image(tmp_path: Path) -> None
     assert evaluation.images == 5
     assert evaluation.top1 == ledger.correct(1).mean()
     assert evaluation.top5 == ledger.correct(5).mean()
+
+
+def test_the_bytes_of_every_image_leave_their_checksum(tmp_path: Path) -> None:
+    """A folder of the same names whose images were encoded again does not pair with the first."""
+    models = artifacts(tmp_path, "a.onnx")
+    ledgers = []
+    for name in ("d", "again"):
+        folder = flat(tmp_path / name, 20)
+        if name == "again":
+            for path in folder.glob("*5.JPEG"):
+                Image.open(path).save(path, "JPEG", quality=60)
+        (evaluation,) = run(models, open_dataset(folder), tmp_path / name / "out")
+        ledgers.append(read_ledger(evaluation.ledger))
+        files = [(folder / image).read_bytes() for image in ledgers[-1].image_ids]
+        assert ledgers[-1].content_crc32.tolist() == list(map(zlib.crc32, files))
+    with pytest.raises(LedgerError, match=r"2 of 20 images .* other bytes \(00005\.JPEG, 00015\.JPEG\)"):
+        compare_ledgers(*ledgers)
+
+
+def test_a_ledger_from_before_checksums_is_made_again(tmp_path: Path) -> None:
+    models, dataset = artifacts(tmp_path, "a.onnx"), open_dataset(flat(tmp_path / "d", 20))
+    (first,) = run(models, dataset, tmp_path / "out")
+    whole = first.ledger.read_bytes()
+    parquet.write_table(parquet.read_table(first.ledger).drop_columns("content_crc32"), first.ledger)
+    (again,) = run(models, dataset, tmp_path / "out")
+    assert not again.unchanged
+    assert again.ledger.read_bytes() == whole
 
 
 def crop(path: Path) -> np.ndarray:
@@ -305,7 +334,7 @@ def test_an_artifact_that_comes_later_does_not_make_the_others_run_again(tmp_pat
     evaluations = run([first, second, third], dataset, tmp_path / "out", options)
     answers = np.zeros(3, dtype=int)
     for task in engines[0].tasks:
-        answers[list(task.models)] += len(task.indices)
+        answers[list(task.models)] += len(task.image_ids)
     assert answers.tolist() == [0, 296, 600]
     assert [evaluation.unchanged for evaluation in evaluations] == [True, False, False]
 
@@ -471,7 +500,7 @@ def test_skipped_images_stay_in_the_denominator(tmp_path: Path) -> None:
     engines = []
     counted = dataclasses.replace(skip, engine=lambda job: engines.append(Inline(job)) or engines[0])
     (again,) = run(models, open_dataset(folder), tmp_path / "out", counted)
-    assert sum(len(task.indices) for task in engines[0].tasks) == 2
+    assert sum(len(task.image_ids) for task in engines[0].tasks) == 2
     assert again == evaluation
     with pytest.raises(DatasetError, match="2 of 20 images have no answer"):
         run(models, open_dataset(folder), tmp_path / "out", dataclasses.replace(skip, on_error="fail"))

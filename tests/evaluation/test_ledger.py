@@ -122,6 +122,7 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     assert {field.name: str(field.type) for field in schema} == {
         "image_id": "string",
         "label": "int32",
+        "content_crc32": "int64",
         "top5_class": "fixed_size_list<element: int32>[5]",
         "top5_logit": "fixed_size_list<element: float>[5]",
         "label_logit": "float",
@@ -194,6 +195,13 @@ def test_a_parquet_file_of_something_else(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
     with pytest.raises(LedgerError, match="does not have a ledger's columns: it has x int64"):
         read_ledger(tmp_path / "a.parquet")
+
+
+def test_an_older_ledger_has_no_checksums(tmp_path: Path) -> None:
+    write_ledger(tmp_path / "a.parquet", ledger(0, 5))
+    older = parquet.read_table(tmp_path / "a.parquet").drop_columns("content_crc32")
+    parquet.write_table(older, tmp_path / "a.parquet")
+    assert read_ledger(tmp_path / "a.parquet").content_crc32.tolist() == [-1] * 5
 
 
 def rewritten(path: Path, change: str, to: str) -> Path:

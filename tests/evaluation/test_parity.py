@@ -265,6 +265,29 @@ def test_other_labels_are_named_with_counts(make_ledger: Any, paired_logits: Any
         compare_ledgers(make_ledger(reference, labels, file="m.ckpt"), make_ledger(candidate, shifted.astype(np.int32)))
 
 
+def test_files_of_the_same_names_and_other_bytes_are_refused_with_counts(make_ledger: Any, paired_logits: Any) -> None:
+    labels, reference, candidate = paired_logits(images=50)
+    content = np.arange(50)
+    content[[3, 7]] += 1000
+    first = make_ledger(reference, labels, file="m.ckpt")
+    with pytest.raises(
+        LedgerError,
+        match=r"files of 2 of 50 images have the same names but other bytes \(\S+4.JPEG, \S+8.JPEG\)",
+    ):
+        compare_ledgers(first, make_ledger(candidate, labels, content_crc32=content))
+
+
+@pytest.mark.parametrize("side", ["reference", "candidate"])
+def test_ledgers_without_checksums_pair_by_name_and_say_so(make_ledger: Any, paired_logits: Any, side: str) -> None:
+    labels, *logits = paired_logits(images=50)
+    first, second = (
+        make_ledger(values, labels, file=file, content_crc32=np.full(50, -1) if name == side else None)
+        for name, file, values in zip(("reference", "candidate"), ("m.ckpt", "m.tflite"), logits, strict=True)
+    )
+    (warning,) = compare_ledgers(first, second).warnings
+    assert warning.startswith(f"the {side} does not record the content of 50 images (no checksum): they are paired by")
+
+
 def test_another_preprocessing_is_named(pair: tuple[Ledger, Ledger]) -> None:
     reference, candidate = pair
     other = with_metadata(candidate, preprocessing="pillow_bilinear", input=InputSpec(resize=232))

@@ -84,9 +84,8 @@ def test_a_lost_node_leaves_no_trace(tmp_path: Path, cluster: Any) -> None:
 
 
 def test_a_model_that_a_node_cannot_load_is_one_line(tmp_path: Path, cluster: Any) -> None:
-    data = images(tmp_path / "d", 3)
     subjects = subjects_of([Artifact(tmp_path / "missing.onnx", "onnx", SPEC)], tmp_path, runtime=FAKE)
-    job = Job(open_dataset(data), (subjects[0].setup,))
+    job = Job((subjects[0].setup,))
     with pytest.raises(GhostedgeError, match=r"missing\.onnx does not exist$") as caught:
         RayEngine(job, cluster.address)
     assert "\n" not in str(caught.value)
@@ -96,12 +95,12 @@ def test_an_address_without_a_cluster_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    job = Job(open_dataset(images(tmp_path / "d", 1)), ())
+    job = Job(())
     with pytest.raises(UsageError, match=f"no Ray cluster answers at '{address}'.*--address is host:port of its head"):
         RayEngine(job, address)
 
 
 def test_an_address_that_is_none(tmp_path: Path) -> None:
-    job = Job(open_dataset(images(tmp_path / "d", 1)), ())
+    job = Job(())
     with pytest.raises(UsageError, match="no Ray cluster answers at 'head'"):
         RayEngine(job, "head")

@@ -69,8 +69,10 @@ def test_batches_that_are_not_full_give_the_same_rows(tmp_path: Path) -> None:
         setup = ModelSetup(
             Artifact(tmp_path / "model.onnx", "onnx", SMALL), "ghostedge.runtimes.fake:FakeRuntime", SMALL, batch=batch
         )
-        worker = Worker(Job(dataset, (setup,), keep_logits=True))
-        answers.append(worker.run(Task(np.arange(7), dataset.labels, (0,))).rows[0].logits)
+        worker = Worker(Job((setup,), keep_logits=True))
+        names = tuple(name.decode() for name in dataset.image_ids)
+        task = Task(names, tuple(map(dataset.source, range(7))), dataset.labels, (0,))
+        answers.append(worker.run(task).rows[0].logits)
         worker.close()
     np.testing.assert_array_equal(answers[0], answers[1])
     np.testing.assert_array_equal(answers[0], answers[2])

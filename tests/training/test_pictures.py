@@ -96,7 +96,7 @@ def test_the_layout_is_imagenets(art: artwork.Artwork, tmp_path: Path) -> None:
     pictures.write_split(art, tmp_path, "validation", 8, seed=0, quality=60)
     dataset = open_dataset(tmp_path)
     assert dataset.class_names == art.classes == tuple((tmp_path / "labels.txt").read_text().split())
-    numbers = [int(str(name)[-9:-4]) for name in dataset.image_ids]
+    numbers = [int(name[-9:-4]) for name in dataset.image_ids]
     assert [number % 4 for number in numbers] == dataset.labels.tolist()
     for path in tmp_path.rglob("*.jpg"):
         with Image.open(path) as image:
