@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +113,12 @@ def test_the_reference_ledger_is_mindspores_of_these_images() -> None:
     dataset = open_dataset(demo_images("validation"))
     assert ledger.metadata.is_reference
     assert ledger.metadata.checkpoint_sha256 == sha256_file(demo_checkpoint())
-    labels = dict(zip(dataset.image_ids.tolist(), dataset.labels.tolist(), strict=True))
-    assert dict(zip(ledger.image_ids.tolist(), ledger.labels.tolist(), strict=True)) == labels
+    rows = {
+        name.decode(): (int(label), zlib.crc32(dataset.source(index).read()))
+        for index, (name, label) in enumerate(zip(dataset.image_ids, dataset.labels, strict=True))
+    }
+    found = zip(ledger.labels.tolist(), ledger.content_crc32.tolist(), strict=True)
+    assert dict(zip(ledger.image_ids.tolist(), found, strict=True)) == rows
     recorded = demo_record()["validation"]["all"]["top1_percent"]
     # PyTorch computed the record: another order of summation turns one of the closest calls in a few hundred.
     assert 100 * ledger.correct().mean() == pytest.approx(recorded, abs=0.5)
