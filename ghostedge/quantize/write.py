@@ -31,6 +31,7 @@ def write(
     ranges: Mapping[str, Range],
     keep_float: Collection[str] = (),
     int16: Collection[str] = (),
+    dynamic: Collection[str] = (),
 ) -> bytes:
     """Quantise.
 
@@ -40,6 +41,7 @@ def write(
         ranges: activation -> what its integers span; every activation for a static scheme, not read for ``"dynamic"``.
         keep_float: names of the outputs of operators that stay in float; QUANTIZE and DEQUANTIZE are put around them.
         int16: likewise, operators with int16 activations.
+        dynamic: likewise, operators of a static scheme that take and give float32, their weights int8.
 
     Returns:
         The quantised model; its input and output stay float32.
@@ -58,6 +60,9 @@ def write(
         scheme += [_unquantised("*", name) for name in sorted(keep_float)]
         for name in sorted(int16):
             (rule,) = recipe.static_wi8_ai16()
+            scheme.append({**rule, "regex": _exactly(name)})
+        for name in sorted(dynamic):
+            (rule,) = recipe.dynamic_wi8_afp32()
             scheme.append({**rule, "regex": _exactly(name)})
     statistics = {name: {"min": np.float32(r.low), "max": np.float32(r.high)} for name, r in ranges.items()}
     with _quiet():

@@ -32,7 +32,8 @@ class QuantizeTFLiteStage(Stage):
 
     - weights are int8, symmetric, one scale an output channel; nothing is clipped off the input's range.
     - normalised input is float32, raw input uint8; logits are float32. Between the QUANTIZE at one end and the
-      DEQUANTIZE at the other an int8 model holds neither, and no float operator unless ``keep_float`` names it.
+      DEQUANTIZE before the last dense layer an int8 model holds neither, and no float operator unless ``keep_float``
+      names it; that layer has int8 weights and quantises its input as it runs.
     - XNNPACK runs all of it in one partition (int16x8: LiteRT has no fast kernels for it, so ``xnnpack = "report"``).
     - equal inputs give equal bytes.
 

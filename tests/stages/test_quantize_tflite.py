@@ -79,6 +79,14 @@ def test_it_answers_like_the_float_model(
     assert described.calibration == ({} if precision == "dynamic" else ids)
 
 
+def test_no_two_logits_of_int8_are_one_number(quantise: Quantise, calibration: CalibrationSet) -> None:
+    made = quantise("int8")
+    with open_runtime(made) as runtime:
+        logits = np.concatenate([runtime.run(x[None]) for x in calibration_batch(calibration, runtime.input)])
+    assert all(len(np.unique(row)) == len(row) for row in logits)
+    assert len(np.unique(logits)) > 0.99 * logits.size  # of int8 logits 256 values at most would be seen
+
+
 @pytest.mark.parametrize("fields", [{}, RAW])
 def test_int8_is_one_partition_with_integers_inside(quantise: Quantise, fields: dict[str, Any]) -> None:
     path = quantise("int8", **fields).path
@@ -86,11 +94,11 @@ def test_int8_is_one_partition_with_integers_inside(quantise: Quantise, fields: 
     model = unpack(path.read_bytes(), "m")
     graph = model.subgraphs[0]
     kinds = [operator_name(model, operator) for operator in graph.operators]
-    inside = kinds[1:-1] if not fields else kinds[2:-1]
-    assert kinds[-1] == "DEQUANTIZE"
+    inside = kinds[1:-2] if not fields else kinds[2:-2]
+    assert kinds[-2:] == ["DEQUANTIZE", "FULLY_CONNECTED"]  # the dense layer quantises its input as it runs
     assert kinds[0] == ("DEQUANTIZE" if fields else "QUANTIZE")
     assert not {"QUANTIZE", "DEQUANTIZE", "AVERAGE_POOL_2D"} & set(inside)
-    made = [graph.tensors[operator.outputs[0]] for operator in graph.operators[2:-1]]
+    made = [graph.tensors[operator.outputs[0]] for operator in graph.operators[2:-2]]
     assert {tensor_type(tensor) for tensor in made} == {"INT8"}
 
 
