@@ -12,7 +12,7 @@ addition to the next convolution.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,6 @@ _HOMOGENEOUS = {
     "Squeeze",
     "Unsqueeze",
 }
-
-#: What ends in 0..1 whatever came in, so that what it is multiplied with keeps the factor.
-_BOUNDED = {"Sigmoid", "HardSigmoid", "Clip", "Softmax", "Tanh"}
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,6 @@ class _Graph:
         for node in self.graph.node:
             for name in node.input:
                 self.readers[name] = self.readers.get(name, 0) + 1
-        self.producer = {name: node for node in self.graph.node for name in node.output}
         self.offset: dict[str, int] = {}
         count = 1
         for name, value in ranges.items():
@@ -210,22 +206,15 @@ class _Graph:
             self._tie(output, *activations)
         elif activations == [node.input[0]] and kind in ("Mul", "Div"):
             self._tie(output, activations[0])
-        elif kind == "Mul" and len(set(activations)) == 2 and (gate := self._gate(activations)) is not None:
-            self._fix(gate)
-            self._tie(output, *(name for name in activations if name != gate))
+        elif kind == "Mul" and len(activations) == 2 and any(fixed := [self._is_fixed(name) for name in activations]):
+            # A gate, whose sigmoid has fixed it, so that the product keeps the factors of what is gated.
+            self._tie(output, activations[fixed.index(True) - 1])
         else:
             self._fix(*activations, *node.output)
 
-    def _gate(self, names: Sequence[str]) -> str | None:
-        """The factor of a product that comes from a bounded function, possibly resized or multiplied by a constant."""
-        for name in names:
-            node = self.producer.get(name)
-            while node is not None and node.op_type in ("Resize", "Mul", "Div", "Identity", "Reshape", "Unsqueeze"):
-                before = [value for value in node.input if value in self.offset]
-                node = self.producer.get(before[0]) if len(before) == 1 else None
-            if node is not None and node.op_type in _BOUNDED:
-                return name
-        return None
+    def _is_fixed(self, name: str) -> bool:
+        """Whether no channel of an activation has a factor, by what was seen of the graph so far."""
+        return all(self._find(channel) == 0 for channel in self._channels(name))
 
     def _is_scalable(self, node: Any) -> bool:
         """Whether input and output channels can have any factors: constant weights of its own, all groups or one."""
@@ -239,12 +228,9 @@ class _Graph:
         if node.op_type == "Conv":
             group = self._attribute(node, "group", 1)
             return shape[:2] == [outputs, inputs] if group == 1 else shape[:2] == [group, 1] == [inputs, 1]
-        if node.op_type == "Gemm" and (self._attribute(node, "alpha", 1.0), self._attribute(node, "beta", 1.0)) != (
-            1,
-            1,
-        ):
+        if any(self._attribute(node, name, 1.0) != 1.0 for name in ("alpha", "beta")):
             return False
-        transposed = node.op_type == "Gemm" and self._attribute(node, "transB", 0)
+        transposed = self._attribute(node, "transB", 0)
         return shape == ([outputs, inputs] if transposed else [inputs, outputs])
 
     def _attribute(self, node: Any, name: str, default: Any) -> Any:
@@ -281,7 +267,7 @@ class _Graph:
                     scale = after.reshape(-1, 1, *tail) / before.reshape(1, -1, *tail)
                 else:
                     scale = (after / before).reshape(-1, 1, *tail)
-            elif node.op_type == "Gemm" and self._attribute(node, "transB", 0):
+            elif self._attribute(node, "transB", 0):
                 scale = after[:, None] / before[None, :]
             else:
                 scale = after[None, :] / before[:, None]
