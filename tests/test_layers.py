@@ -47,7 +47,7 @@ VENDORS = {
     "mindspore": {"models", "mindir.read", "stages.mindir", "runtimes.mindspore"},
     "onnx": {"mindir.to_onnx", "stages", "inspection.onnx", "quantize.equalise"},
     "onnxruntime": {"runtimes.onnx", "quantize.equalise"},
-    "openvino": {"stages.openvino", "stages.quantize_openvino", "runtimes.openvino"},
+    "openvino": {"quantize.fake_quantize", "stages.openvino", "stages.quantize_openvino", "runtimes.openvino"},
     "nncf": {"stages.quantize_openvino"},
     "tensorflow": {"stages"},
     "onnx2tf": {"stages"},

@@ -37,10 +37,10 @@ REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"estimator": "minmax", "bias_correction": True},
     ),
     "openvino": (
-        {"bias_correction": "fast", "estimator": "histogram"},
-        {"bias_correction": "fast", "estimator": "histogram", "activation_ranges": "channel"},
-        {"bias_correction": "fast", "estimator": "minmax", "activation_ranges": "channel"},
-        {"bias_correction": "none", "estimator": "histogram"},
+        {"estimator": "mse", "bias_correction": "fast"},
+        {"estimator": "lp", "bias_correction": "fast"},
+        {"estimator": "percentile", "bias_correction": "fast"},
+        {"estimator": "mse", "bias_correction": "none"},
     ),
 }
 

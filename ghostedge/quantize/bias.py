@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.quantize.observe import Observation
+from ghostedge.quantize.observation import Observation
 from ghostedge.tflite.edit import constant, replace_constant, tensor_name
 from ghostedge.tflite.model import ints, operator_name
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.quantize.bias import correct_biases
-from ghostedge.quantize.observe import Observation, observe
+from ghostedge.quantize.observation import Observation, int8_range
+from ghostedge.quantize.observe import observe
 from ghostedge.quantize.pooling import pools_to_convolutions
-from ghostedge.quantize.ranges import Range, estimate
+from ghostedge.quantize.ranges import Range
 from ghostedge.quantize.shared import fixed_ranges, groups
 from ghostedge.quantize.write import write
 from ghostedge.tflite.edit import constant, drop_metadata, tensor_name
@@ -21,11 +21,8 @@ from ghostedge.tflite.model import ints, operator_name, pack, unpack
 
 __all__ = ["Prepared", "Settings", "prepare", "quantise"]
 
-#: The range of small activations, as a multiple of what the calibration images reach.
-_HEADROOM = 1.1
 #: 65,536 levels leave room for more than any image brings, in all activations.
 _HEADROOM_INT16 = 2.0
-_INT8_LEVELS = 256
 
 
 @dataclass(frozen=True)
@@ -137,16 +134,12 @@ def choose_ranges(
         observed = [seen[name] for name in names if name in seen]
         if not observed:
             continue
-        whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
         if known:
             chosen = known[0]
         elif precision == "int16x8":
+            whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
             chosen = Range(whole.low * _HEADROOM_INT16, whole.high * _HEADROOM_INT16)
-        elif all(o.complete for o in observed):
-            # Squeezed activations and logits: too few values for a tail to show, and each clipped one costs a channel.
-            chosen = Range(whole.low * _HEADROOM, whole.high * _HEADROOM)
         else:
-            samples = np.concatenate([o.samples for o in observed])
-            chosen = estimate(settings.estimator, samples, whole, _INT8_LEVELS)
+            chosen = int8_range(observed, settings.estimator)
         ranges |= dict.fromkeys(names, chosen)
     return ranges

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ConvertError, UsageError
 from ghostedge.lazy import choose, require
+from ghostedge.quantize.fake_quantize import choose_ranges, drop_needless, set_range
+from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.runtimes.openvino import OpenVinoRuntime
 from ghostedge.stages.openvino import check_input, finish, last_line
 from ghostedge.types import Artifact, CalibrationSet, Format, InputSpec, Stage, StageOutput
@@ -27,10 +29,8 @@ __all__ = ["QuantizeOpenVINOStage"]
 _SATURATION_FIXES = {"all": "ENABLE", "first": "FIRST_LAYER", "none": "DISABLE"}
 #: Option -> its values.
 _CHOICES: Mapping[str, Iterable[str]] = {
-    "preset": ("mixed", "performance"),
     "bias_correction": ("fast", "full", "none"),
-    "activation_ranges": ("channel", "tensor"),
-    "estimator": ("histogram", "mean_minmax", "mean_quantile", "minmax"),
+    "estimator": ESTIMATORS,
     "saturation_fix": _SATURATION_FIXES,
 }
 
@@ -39,24 +39,23 @@ _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
 
 class QuantizeOpenVINOStage(Stage):
-    """Float32 OpenVINO IR to int8 by NNCF's post-training quantisation; see export/README.md for the choice of options.
+    """Float32 OpenVINO IR to int8: NNCF's graph and weights, ranges as for TFLite; see export/README.md.
 
     Needs: a float32 IR with one input and one output; calibration images.
 
     Promises, and checks before the file takes its place:
 
     - weights of convolutions and dense layers are int8, symmetric, one scale an output channel, but for those that
-      ``keep_float`` names; activations have 256 levels, and those of the input reach from black to white.
+      ``keep_float`` names; what these operators read has 256 levels, one range for all channels and for all that is
+      concatenated, and that of the input reaches from black to white.
     - input, names, dynamic batch and description as `ghostedge.stages.openvino` promises them.
     - equal inputs give equal bytes.
 
-    The recipe's ``[options]``: ``preset`` (``"mixed"``: activations asymmetric, ``"performance"``: symmetric),
-    ``bias_correction`` (``"full"``: against what the layers before did, ``"fast"``: each layer alone, ``"none"``),
-    ``estimator`` (of activation ranges: ``"minmax"``, ``"mean_minmax"``, ``"mean_quantile"``, ``"histogram"``),
-    ``activation_ranges`` (one for each ``"channel"`` in front of a depthwise convolution, or one a ``"tensor"``),
-    ``saturation_fix`` (half the range for the weights of ``"all"`` layers, the ``"first"`` one or ``"none"``),
-    ``subset_size`` (calibrate on the first so many images; all when left out), ``keep_float`` (list of operators, by
-    the names in the float32 IR).
+    The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"mse"``, ``"lp"``, ``"percentile"``,
+    ``"minmax"``), ``bias_correction`` (``"full"``: against what the layers before did, ``"fast"``: each layer alone,
+    ``"none"``), ``saturation_fix`` (half the range for the weights of ``"all"`` layers, the ``"first"`` one or
+    ``"none"``), ``subset_size`` (calibrate on the first so many images; all when left out), ``keep_float`` (list of
+    operators, by the names in the float32 IR).
     """
 
     source: Format = "openvino"
@@ -93,10 +92,8 @@ class QuantizeOpenVINOStage(Stage):
 class _Settings:
     """The options of a recipe, checked; the class above explains them."""
 
-    preset: str = "mixed"
+    estimator: str = "mse"
     bias_correction: str = "fast"
-    estimator: str = "histogram"
-    activation_ranges: str = "tensor"
     saturation_fix: str = "first"
     subset_size: int = 0
     keep_float: tuple[str, ...] = ()
@@ -181,18 +178,15 @@ def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[A
     advanced = nncf.AdvancedQuantizationParameters(
         overflow_fix=nncf.OverflowFix[_SATURATION_FIXES[settings.saturation_fix]],
         disable_bias_correction=settings.bias_correction == "none",
-        # None: per channel where the CPU plugin can, that is in front of depthwise convolutions.
-        activations_quantization_params=(
-            parameters(per_channel=False) if settings.activation_ranges == "tensor" else None
-        ),
-        activations_range_estimator_params=getattr(ranges, settings.estimator.upper()),
+        activations_quantization_params=parameters(per_channel=False),
+        activations_range_estimator_params=ranges.MINMAX,  # for the bias correction; `choose_ranges` replaces them
     )
     try:
         with _quiet(nncf):
             quantised = nncf.quantize(
                 model,
                 nncf.Dataset([batch[i : i + 1] for i in range(len(batch))]),
-                preset=nncf.QuantizationPreset(settings.preset),
+                preset=nncf.QuantizationPreset.MIXED,  # activations asymmetric, weights symmetric
                 subset_size=len(batch),
                 fast_bias_correction=settings.bias_correction == "fast",
                 ignored_scope=nncf.IgnoredScope(names=list(settings.keep_float)),
@@ -200,8 +194,10 @@ def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[A
             )
     except Exception as exc:  # NNCF raises its own kinds, RuntimeError and whatever OpenVINO raises
         raise ConvertError(f"NNCF cannot quantise {source.path}: {last_line(exc)}") from exc
-    _widen_input(ov, quantised, source.input)
     _check(quantised, source.path, settings)
+    drop_needless(quantised)
+    choose_ranges(quantised, batch, settings.estimator)
+    _widen_input(quantised, source.input)
     return quantised
 
 
@@ -217,23 +213,11 @@ def _quiet(nncf: Any) -> Iterator[None]:
         console.quiet = quiet
 
 
-def _widen_input(ov: Any, model: Any, spec: InputSpec) -> None:
-    """Let the quantiser of the input reach from black to white, so that no image's pixels are clipped.
-
-    Its zero stays on the grid: the convolution behind it pads with zeros.
-    """
-    black, white = spec.span()
-    low, high = min(0.0, black), max(0.0, white)
+def _widen_input(model: Any, spec: InputSpec) -> None:
+    """Let the quantiser of the input reach from black to white, so that no image's pixels are clipped."""
     for port in model.inputs[0].get_target_inputs():
-        quantiser = port.get_node()
-        if quantiser.get_type_name() != "FakeQuantize":
-            continue
-        levels = quantiser.get_levels() - 1
-        zero = round(-low / (high - low) * levels)
-        step = max(-low / zero if zero else 0.0, high / (levels - zero) if zero < levels else 0.0)
-        for index, value in enumerate((-zero * step, (levels - zero) * step) * 2, start=1):
-            constant = ov.op.Constant(np.full(quantiser.input(index).get_shape(), value, np.float32))
-            quantiser.input(index).replace_source_output(constant.output(0))
+        if port.get_node().get_type_name() == "FakeQuantize":
+            set_range(port.get_node(), Range.of(*spec.span()))
 
 
 # -- after -----------------------------------------------------------------------------------------------
