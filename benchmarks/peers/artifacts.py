@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess_batch
+from ghostedge.lazy import require
 from ghostedge.pipeline import needs_calibration
 from ghostedge.recipe import recipes
 from ghostedge.types import InputSpec
@@ -170,6 +171,9 @@ def make_peers(weights: Path, folder: Path, calibration: NDArray[np.float32], py
             output = partial / "timm_fp32.xml"
             ovc = Path(sys.executable).with_name("ovc")
             _run([ovc, folder / "timm.onnx", "--output_model", output, "--compress_to_fp16=False"])
+    if not (folder / "nncf").exists():
+        with _whole(folder / "nncf") as partial:
+            _nncf(folder / "openvino" / "timm_fp32.xml", calibration, partial / "timm_int8.xml")
 
 
 def _onnx2tf(onnx: Path, calibration: NDArray[np.float32], output: Path) -> None:
@@ -187,6 +191,13 @@ def _onnx2tf(onnx: Path, calibration: NDArray[np.float32], output: Path) -> None
             shutil.copyfile(folder / "made" / f"{onnx.stem}_{kind}.tflite", output / f"onnx2tf_{kind}.tflite")
 
 
+def _nncf(ir: Path, calibration: NDArray[np.float32], output: Path) -> None:
+    """`nncf.quantize` as its documentation begins: the model, the pictures, nothing chosen."""
+    ov, nncf = require("openvino", "export"), require("nncf", "export")
+    pictures = nncf.Dataset([picture[None] for picture in calibration])
+    ov.save_model(nncf.quantize(ov.Core().read_model(ir), pictures, subset_size=len(calibration)), output)
+
+
 def contestants(weights: Path, ours: Path, peers: Path) -> list[Contestant]:
     """The peers' artifacts, and whatever ghostedge's export folder holds."""
     found = [
@@ -197,6 +208,7 @@ def contestants(weights: Path, ours: Path, peers: Path) -> list[Contestant]:
         Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_integer_quant.tflite", "int8, float io", False),
         Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_full_integer_quant.tflite", "int8", False),
         Contestant("ovc", peers / "openvino" / "timm_fp32.xml", "fp32", False),
+        Contestant("ovc + NNCF", peers / "nncf" / "timm_int8.xml", "int8", False),
         Contestant("torch.onnx", peers / "timm.onnx", "fp32", False),
         Contestant("PyTorch eager", weights, "fp32", False),
     ]

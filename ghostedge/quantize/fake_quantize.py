@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
 from ghostedge.quantize.observation import Observation, Observer, int8_range
 from ghostedge.quantize.ranges import Range
@@ -38,10 +39,11 @@ def choose_ranges(model: Any, batch: Iterable[NDArray[np.float32]], estimator: s
 
     Args:
         model: an `openvino.Model` as NNCF quantised it, with one input.
-        batch: images, each float32 of the input's shape without its first axis; their activations are finite.
+        batch: images, each float32 of the input's shape without its first axis.
         estimator: a key of `ghostedge.quantize.ranges.ESTIMATORS`.
 
     Raises:
+        ConvertError: an activation is not finite.
         UsageError: no such estimator.
     """
     quantisers = {operator.get_friendly_name(): operator for operator in activation_quantisers(model)}
@@ -103,10 +105,11 @@ def _observe(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str, Obse
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     network = ov.compile_model(ov.Model(outputs, probe.get_parameters()), "CPU", settings)
     observer = Observer(channel_axis=1)
-    for image in batch:
+    for number, image in enumerate(batch, start=1):
         values = network(image[None])
         for place, name in enumerate(names):
-            observer.add(name, values[place])
+            if not observer.add(name, values[place]):
+                raise ConvertError(f"activation '{name}' is not finite on calibration image {number}")
     return observer.observations()
 
 

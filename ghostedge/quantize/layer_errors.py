@@ -35,6 +35,11 @@ _ROUNDING_EXCESS = 8.0
 #: Fewer values of a channel than this cannot tell an offset from chance.
 _OFFSET_VALUES = 32
 
+#: What ends the messages that two files are not one network.
+_GIVE_SOURCE = (
+    "give the float model it was made from, of ghostedge's int8 and int16x8 the one named ..._equalised.tflite"
+)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -99,8 +104,8 @@ def layer_errors(
     replaced = replace_weights(whole_weights, models[quantised_path])
     if replaced and np.median(list(replaced.values())) < _SAME_WEIGHTS_DB:
         raise ArtifactError(
-            f"the weights of {quantised_path} are not those of {exact_path}: the same layers, but another training; "
-            "give the float model it was made from"
+            f"the weights of {quantised_path} are not those of {exact_path}: the same layers, but "
+            f"rescaled or of another training; {_GIVE_SOURCE}"
         )
     cut_weights = unpack(files[exact_path], str(exact_path))
     replace_weights(cut_weights, models[quantised_path])
@@ -202,7 +207,7 @@ def _check_common(exact: Wiring, exact_path: Path, quantised: Wiring, quantised_
     if ends[0] != ends[1] or (layers and not inner):
         raise ArtifactError(
             f"{quantised_path} and {exact_path} are not of one network: no activation of the one has the name and the "
-            "shape of one of the other; give the float model it was made from"
+            f"shape of one of the other; {_GIVE_SOURCE}"
         )
 
 

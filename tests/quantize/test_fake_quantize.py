@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.errors import UsageError
+from ghostedge.errors import ConvertError, UsageError
 from ghostedge.quantize.fake_quantize import activation_quantisers, choose_ranges, drop_needless, set_range
 from ghostedge.quantize.ranges import Range
 
@@ -114,6 +114,13 @@ def test_the_estimator_decides(model: Any, batch: NDArray[np.float32]) -> None:
     assert found["mse"] < 15
     with pytest.raises(UsageError, match="unknown range estimator 'histogram'"):
         choose_ranges(model, batch, "histogram")
+
+
+def test_an_activation_that_is_not_finite_is_named_with_the_image(model: Any, batch: NDArray[np.float32]) -> None:
+    damaged = batch.copy()
+    damaged[3, 1, 5, 5] = np.inf
+    with pytest.raises(ConvertError, match=r"activation '(plain|wide)' is not finite on calibration image 4"):
+        choose_ranges(model, damaged, "mse")
 
 
 def test_the_images_decide_and_not_their_order_in_memory(model: Any, batch: NDArray[np.float32]) -> None:
