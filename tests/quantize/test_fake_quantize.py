@@ -95,6 +95,12 @@ def test_a_quantiser_is_given_what_the_network_makes_of_the_images(model: Any, b
     assert max(difference) < 4 * 10 / 255 * 3  # a step of each of the four channels that are summed
 
 
+def test_what_an_earlier_quantiser_cut_does_not_count(model: Any, batch: NDArray[np.float32]) -> None:
+    set_range({q.get_friendly_name(): q for q in activation_quantisers(model)}["gate"], Range(0, 0.3))
+    choose_ranges(model, batch, "minmax")
+    assert spans(model)["resized"][1] > 0.5  # the sigmoid of 0, which is at the middle of the pooled values
+
+
 def without_quantisers(model: Any) -> Any:
     for operator in activation_quantisers(model):
         for port in operator.output(0).get_target_inputs():
