@@ -26,17 +26,17 @@ from ghostedge.data.calibration import calibration_batch, choose_calibration
 from ghostedge.data.images import list_images
 from ghostedge.data.preprocess import preprocess
 from ghostedge.lazy import require
+from ghostedge.recipe import recipes
 from ghostedge.runtimes.openvino import OpenVinoRuntime
 from ghostedge.stages.openvino import finish
 from ghostedge.stages.quantize_openvino import QuantizeOpenVINOStage
 from ghostedge.types import Artifact, CalibrationSet, StageOutput
 
-#: What the recipe says.
-RECIPE = {"estimator": "mse", "bias_correction": "fast", "saturation_fix": "first"}
+RECIPE = recipes()["openvino_int8"].options
 
 #: Name -> options of ghostedge's stage.
 OURS: Mapping[str, Mapping[str, Any]] = {
-    "ghostedge, mse": RECIPE,
+    "ghostedge's recipe (mse)": RECIPE,
     "lp": {**RECIPE, "estimator": "lp"},
     "percentile": {**RECIPE, "estimator": "percentile"},
     "minmax": {**RECIPE, "estimator": "minmax"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
+from ghostedge.quantize.connected import connected
 from ghostedge.quantize.observation import Observation, Observer, int8_range
 from ghostedge.quantize.ranges import Range
 
@@ -48,7 +49,7 @@ def choose_ranges(model: Any, batch: Iterable[NDArray[np.float32]], estimator: s
     """
     quantisers = {operator.get_friendly_name(): operator for operator in activation_quantisers(model)}
     seen = _observe(model, batch)
-    for names in _groups(quantisers.values()):
+    for names in _groups(quantisers):
         chosen = int8_range([seen[name] for name in names], estimator)
         for name in names:
             set_range(quantisers[name], chosen)
@@ -113,24 +114,11 @@ def _observe(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str, Obse
     return observer.observations()
 
 
-def _groups(quantisers: Iterable[Any]) -> Iterator[Sequence[str]]:
+def _groups(quantisers: Mapping[str, Any]) -> list[list[str]]:
     """Names of quantisers that share one range: those whose activations one Concat joins, and what these share."""
-    leader: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    joined: dict[str, str] = {}
-    for operator in quantisers:
-        name = operator.get_friendly_name()
-        leader[name] = name
+    joined: dict[str, list[str]] = {}
+    for name, operator in quantisers.items():
         for reader in _readers(operator):
             if reader.get_type_name() == "Concat":
-                first = joined.setdefault(reader.get_friendly_name(), name)
-                leader[find(name)] = find(first)
-    members: dict[str, list[str]] = {}
-    for name in leader:
-        members.setdefault(find(name), []).append(name)
-    yield from members.values()
+                joined.setdefault(reader.get_friendly_name(), []).append(name)
+    return connected(quantisers, joined.values())

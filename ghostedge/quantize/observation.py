@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ghostedge.quantize.ranges import Range, estimate
 
-__all__ = ["Observation", "Observer", "int8_range"]
+__all__ = ["Observation", "Observer", "int8_range", "whole_range"]
 
 #: Values kept of an activation and an image; a few hundred images give the quantiles to 1 in 100,000.
 _SAMPLES = 2048
@@ -82,13 +82,18 @@ class Observer:
         }
 
 
+def whole_range(observed: Sequence[Observation]) -> Range:
+    """From the least to the greatest value of several activations."""
+    return Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
+
+
 def int8_range(observed: Sequence[Observation], estimator: str) -> Range:
     """The range for the 256 levels that activations share.
 
     Raises:
         UsageError: no such estimator.
     """
-    whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
+    whole = whole_range(observed)
     if all(o.complete for o in observed):
         # Squeezed activations: too few values for a tail to show, and each clipped one costs a channel.
         return Range(whole.low * _HEADROOM, whole.high * _HEADROOM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from ghostedge.quantize.connected import connected
 from ghostedge.quantize.ranges import Range
 from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.model import ints, operator_name
@@ -47,20 +48,10 @@ def groups(model: Any, keep_float: Collection[str] = ()) -> list[list[str]]:
     """
     graph = model.subgraphs[0]
     computed = {int(i) for i in graph.inputs} | {int(o) for operator in graph.operators for o in operator.outputs}
-    leader = {index: index for index in computed}
-
-    def find(index: int) -> int:
-        while leader[index] != index:
-            index = leader[index]
-        return index
-
-    for operator in graph.operators:
-        kept = tensor_name(graph, int(operator.outputs[0])) in keep_float
-        if operator_name(model, operator) in _SAME_SCALE and not kept:
-            first, *others = [i for i in (*ints(operator.outputs), *ints(operator.inputs)) if i in computed]
-            for other in others:
-                leader[find(other)] = find(first)
-    members: dict[int, list[str]] = {}
-    for index in sorted(computed):
-        members.setdefault(find(index), []).append(tensor_name(graph, index))
-    return list(members.values())
+    tied = [
+        [i for i in (*ints(operator.outputs), *ints(operator.inputs)) if i in computed]
+        for operator in graph.operators
+        if operator_name(model, operator) in _SAME_SCALE
+        and tensor_name(graph, int(operator.outputs[0])) not in keep_float
+    ]
+    return [[tensor_name(graph, index) for index in group] for group in connected(sorted(computed), tied)]

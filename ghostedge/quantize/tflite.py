@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ghostedge.quantize.bias import correct_biases
-from ghostedge.quantize.observation import Observation, int8_range
+from ghostedge.quantize.observation import Observation, int8_range, whole_range
 from ghostedge.quantize.observe import observe
 from ghostedge.quantize.pooling import pools_to_convolutions
 from ghostedge.quantize.ranges import Range
@@ -137,7 +137,7 @@ def choose_ranges(
         if known:
             chosen = known[0]
         elif precision == "int16x8":
-            whole = Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
+            whole = whole_range(observed)
             chosen = Range(whole.low * _HEADROOM_INT16, whole.high * _HEADROOM_INT16)
         else:
             chosen = int8_range(observed, settings.estimator)

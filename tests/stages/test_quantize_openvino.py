@@ -97,7 +97,7 @@ def logits(artifact: Artifact, seeds: range = range(100, 120)) -> NDArray[np.flo
         return runtime.run(preprocess_batch(map(picture, seeds), artifact.input))
 
 
-# 256 levels an activation in a net of four layers: 35 dB measured; with a range that was not set 5.
+# 256 levels an activation in a net of four layers: 38 dB measured; with every range cut to a thousandth 1.
 @pytest.mark.parametrize("kind", ["normalised", "raw"])
 def test_int8_gives_nearly_the_float_logits(int8: dict[str, Artifact], float_ir: Artifact, kind: str) -> None:
     assert compare(logits(float_ir), logits(int8[kind])).snr_db > 30
