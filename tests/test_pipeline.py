@@ -305,7 +305,12 @@ def test_a_stage_that_fails_does_not_stop_its_sibling(tiny: type[TinyStage], req
         export(request_)
     manifest = Manifest.read(request_.output)
     assert manifest is not None
-    assert recipes().keys() - manifest.artifacts.keys() == {"tflite_dynamic", "tflite_fp16", "tflite_fp32"}
+    assert recipes().keys() - manifest.artifacts.keys() == {
+        "tflite_dynamic",
+        "tflite_fp16",
+        "tflite_fp32",
+        "tflite_int16x8",
+    }
 
 
 def test_nan_logits_never_pass(tiny: type[TinyStage], request_: ExportRequest) -> None:

@@ -31,10 +31,10 @@ __all__ = ["REMEDIES", "Group", "Repair", "Search", "Trial"]
 #: Target -> settings to try before any operator is kept in float: they cost neither size nor speed.
 REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "tflite": (
-        {"estimator": "lp", "bias_correction": True},
-        {"estimator": "mse", "bias_correction": True},
-        {"estimator": "percentile", "bias_correction": True},
-        {"estimator": "minmax", "bias_correction": True},
+        {"estimator": "mse", "rounding": "compensated"},
+        {"estimator": "lp", "rounding": "compensated"},
+        {"estimator": "percentile", "rounding": "compensated"},
+        {"estimator": "minmax", "rounding": "compensated"},
     ),
     "openvino": (
         {"estimator": "mse", "bias_correction": "fast"},

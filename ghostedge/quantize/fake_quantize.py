@@ -105,7 +105,7 @@ def _observe(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str, Obse
     # One thread adds in one order: equal inputs give equal ranges.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     network = ov.compile_model(ov.Model(outputs, probe.get_parameters()), "CPU", settings)
-    observer = Observer(channel_axis=1)
+    observer = Observer()
     for number, image in enumerate(batch, start=1):
         values = network(image[None])
         for place, name in enumerate(names):

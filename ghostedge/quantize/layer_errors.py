@@ -36,9 +36,7 @@ _ROUNDING_EXCESS = 8.0
 _OFFSET_VALUES = 32
 
 #: What ends the messages that two files are not one network.
-_GIVE_SOURCE = (
-    "give the float model it was made from, of ghostedge's int8 and int16x8 the one named ..._equalised.tflite"
-)
+_GIVE_SOURCE = "give the float model it was made from, of ghostedge's int8 the one named ..._equalised.tflite"
 
 
 @dataclass(frozen=True)

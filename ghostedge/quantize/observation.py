@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,29 +27,21 @@ class Observation:
         whole: the least and the greatest value.
         samples: float32 (n,): values spread evenly over positions and channels, of every image.
         complete: `samples` are all values of every image: the activation is small, so their number is too.
-        channel_mean: float64 (channels,): the mean over images and positions.
     """
 
     whole: Range
     samples: NDArray[np.float32]
     complete: bool
-    channel_mean: NDArray[np.float64]
 
 
 class Observer:
-    """Takes the values of activations image by image; the same values in the same order give the same observations.
+    """Takes the values of activations image by image; the same values in the same order give the same observations."""
 
-    Args:
-        channel_axis: the axis of an activation that counts channels: -1 in TFLite, 1 in ONNX and OpenVINO.
-    """
-
-    def __init__(self, channel_axis: int) -> None:
-        self._axis = channel_axis
+    def __init__(self) -> None:
         self._offsets = np.random.default_rng(0)
         self._low: dict[str, float] = {}
         self._high: dict[str, float] = {}
         self._samples: dict[str, list[NDArray[np.float32]]] = {}
-        self._total: dict[str, Any] = {}
         self._complete: dict[str, bool] = {}
 
     def add(self, name: str, value: NDArray[np.float32]) -> bool:
@@ -65,8 +56,6 @@ class Observer:
         step = max(1, flat.size // _SAMPLES) | 1
         self._samples.setdefault(name, []).append(flat[int(self._offsets.integers(step)) :: step].copy())
         self._complete[name] = self._complete.get(name, True) and step == 1
-        others = tuple(axis for axis in range(value.ndim) if axis != self._axis % value.ndim)
-        self._total[name] = self._total.get(name, 0.0) + value.mean(axis=others, dtype=np.float64)
         return True
 
     def observations(self) -> dict[str, Observation]:
@@ -76,7 +65,6 @@ class Observer:
                 whole=Range.of(self._low[name], self._high[name]),
                 samples=np.concatenate(samples),
                 complete=self._complete[name],
-                channel_mean=self._total[name] / len(samples),
             )
             for name, samples in self._samples.items()
         }

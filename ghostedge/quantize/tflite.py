@@ -9,20 +9,22 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ghostedge.quantize.bias import correct_biases
 from ghostedge.quantize.observation import Observation, int8_range, whole_range
 from ghostedge.quantize.observe import observe
 from ghostedge.quantize.pooling import pools_to_convolutions
 from ghostedge.quantize.ranges import Range
+from ghostedge.quantize.rounding import InputMoments
 from ghostedge.quantize.shared import fixed_ranges, groups
+from ghostedge.quantize.weights import round_model, weighted_operators
 from ghostedge.quantize.write import write
 from ghostedge.tflite.edit import constant, drop_metadata, tensor_name
 from ghostedge.tflite.model import ints, operator_name, pack, unpack
 
 __all__ = ["Prepared", "Settings", "prepare", "quantise"]
 
-#: 65,536 levels leave room for more than any image brings, in all activations.
-_HEADROOM_INT16 = 2.0
+#: 65,536 levels leave room for more than any image brings, in all activations. Not 2: where what is added and the sum
+#: all have a power of two as scale, LiteRT's ADD shifts instead of multiplying, and refuses some of them.
+_HEADROOM_INT16 = 1.9
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,17 @@ class Settings:
 
     Attributes:
         estimator: of activation ranges, a key of `ghostedge.quantize.ranges.ESTIMATORS`.
+        rounding: of weights, one of `ghostedge.quantize.weights.ROUNDINGS`.
         bias_correction: whether biases make up for the mean error of rounded weights.
+        min_weight_elements: dynamic: operators with fewer weights stay in float, unless all have fewer.
         keep_float: names of the outputs of operators that stay in float.
         int16: names of the outputs of operators with int16 activations.
     """
 
-    estimator: str = "lp"
+    estimator: str = "mse"
+    rounding: str = "compensated"
     bias_correction: bool = True
+    min_weight_elements: int = 4096
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
 
@@ -49,10 +55,12 @@ class Prepared:
     Attributes:
         data: the model's file.
         seen: activation -> observation; empty where nothing was observed.
+        moments: a weighted operator, by the name of its output -> what it reads; likewise.
     """
 
     data: bytes
     seen: Mapping[str, Observation]
+    moments: Mapping[str, InputMoments]
 
 
 def prepare(
@@ -77,7 +85,7 @@ def prepare(
     pools_to_convolutions(model)
     data = pack(model)
     images = list(batch)
-    return Prepared(data, observe(data, model, images) if images else {})
+    return Prepared(data, *(observe(data, model, images) if images else ({}, {})))
 
 
 def quantise(
@@ -99,11 +107,13 @@ def quantise(
         UsageError: no such estimator.
     """
     model = unpack(prepared.data, "the float model")
-    if settings.bias_correction and prepared.seen:
-        correct_biases(model, prepared.seen)
+    round_model(model, prepared.moments, settings.rounding, settings.bias_correction, settings.keep_float)
     ranges = choose_ranges(model, prepared.seen, precision, settings, fixed)
     dynamic = () if precision != "int8" else _logits(model, settings)
-    return write(pack(model), precision, ranges, settings.keep_float, settings.int16, dynamic)
+    least = settings.min_weight_elements
+    if not any(weights.size >= least for _, kind, weights in weighted_operators(model) if kind != "DEPTHWISE_CONV_2D"):
+        least = 0  # a small network: not one of its operators would be quantised
+    return write(pack(model), precision, ranges, settings.keep_float, settings.int16, dynamic, least)
 
 
 def _logits(model: Any, settings: Settings) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ def write(
     keep_float: Collection[str] = (),
     int16: Collection[str] = (),
     dynamic: Collection[str] = (),
+    min_weight_elements: int = 0,
 ) -> bytes:
     """Quantise.
 
@@ -42,6 +43,7 @@ def write(
         keep_float: names of the outputs of operators that stay in float; QUANTIZE and DEQUANTIZE are put around them.
         int16: likewise, operators with int16 activations.
         dynamic: likewise, operators of a static scheme that take and give float32, their weights int8.
+        min_weight_elements: of the scheme ``"dynamic"``: operators with fewer weights stay in float.
 
     Returns:
         The quantised model; its input and output stay float32.
@@ -53,7 +55,10 @@ def write(
     recipe = require("ai_edge_quantizer.recipe", "export")
     scheme = getattr(recipe, SCHEMES[precision])()
     static = precision != "dynamic"
-    if not static:  # XNNPACK has no dynamically quantised depthwise convolution; each would cut its partition in two
+    if not static:
+        for rule in scheme:
+            rule["op_config"]["min_weight_elements"] = min_weight_elements
+        # XNNPACK has no dynamically quantised depthwise convolution; each would cut its partition in two.
         scheme.append(_unquantised("DEPTHWISE_CONV_2D"))
     if static:
         scheme += [_unquantised("INPUT"), _unquantised("OUTPUT")]

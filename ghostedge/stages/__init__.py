@@ -24,7 +24,7 @@ _QUANTISERS: dict[str, str] = {
 #: The precisions that are made from a float artifact of the same target.
 QUANTISED: tuple[str, ...] = ("dynamic", "int8", "int16x8")
 
-#: Float32, channels rescaled: what precisions with one scale an activation are made from.
+#: Float32, channels rescaled: what precisions with 256 levels an activation are made from.
 _EQUALISED = "equalised"
 
 
@@ -42,6 +42,6 @@ def make_stage(target: str, precision: str = "fp32") -> Stage:
 
 def source_precision(target: str, precision: str) -> str:
     """The precision of what the stage that writes `precision` of `target` reads."""
-    if precision in ("int8", "int16x8") or (precision == _EQUALISED and target != "onnx"):
+    if precision == "int8" or (precision == _EQUALISED and target != "onnx"):
         return _EQUALISED
     return "fp32"

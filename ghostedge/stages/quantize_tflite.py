@@ -11,6 +11,7 @@ from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.lazy import choose
 from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.quantize.tflite import Prepared, Settings, prepare, quantise
+from ghostedge.quantize.weights import ROUNDINGS
 from ghostedge.stages.tflite import check_input, finish
 from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.model import tensor_type, unpack
@@ -20,7 +21,7 @@ from ghostedge.types import Artifact, Format, InputSpec, Stage, StageOutput
 
 __all__ = ["QuantizeTFLiteStage"]
 
-_OPTIONS = ("bias_correction", "estimator", "int16", "keep_float", "xnnpack")
+_OPTIONS = ("bias_correction", "estimator", "int16", "keep_float", "min_weight_elements", "rounding", "xnnpack")
 
 
 class QuantizeTFLiteStage(Stage):
@@ -37,9 +38,10 @@ class QuantizeTFLiteStage(Stage):
     - XNNPACK runs all of it in one partition (int16x8: LiteRT has no fast kernels for it, so ``xnnpack = "report"``).
     - equal inputs give equal bytes.
 
-    The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"lp"``, ``"mse"``, ``"percentile"``,
-    ``"minmax"``), ``bias_correction`` (true or false), ``keep_float`` and ``int16`` (lists of operators, by the names
-    of their outputs), ``xnnpack`` as in `ghostedge.stages.tflite`.
+    The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"mse"``, ``"lp"``, ``"percentile"``,
+    ``"minmax"``), ``rounding`` (of weights: ``"compensated"``, ``"nearest"``), ``bias_correction`` (true or false),
+    ``keep_float`` and ``int16`` (lists of operators, by the names of their outputs), ``min_weight_elements`` (dynamic:
+    operators with fewer weights stay in float), ``xnnpack`` as in `ghostedge.stages.tflite`.
     """
 
     source: Format = "tflite"
@@ -77,7 +79,11 @@ def _check(stage: Stage, source: Artifact, output: StageOutput) -> None:
     check_input(output, source)
     for option in output.options:
         choose(f"option of {output.precision} tflite", option, _OPTIONS)
-    choose("range estimator", str(output.options.get("estimator", "lp")), ESTIMATORS)
+    choose("range estimator", str(output.options.get("estimator", Settings.estimator)), ESTIMATORS)
+    choose("rounding", str(output.options.get("rounding", Settings.rounding)), ROUNDINGS)
+    least = output.options.get("min_weight_elements", 0)
+    if not isinstance(least, int) or isinstance(least, bool) or least < 0:
+        raise UsageError(f"{output.path.name}: min_weight_elements is {least!r}; it must be a number of weights")
     if output.precision in stage.calibrated and output.calibration is None:
         raise UsageError(f"{output.path.name} needs images to calibrate on")
 
@@ -101,12 +107,8 @@ def _float(spec: InputSpec) -> InputSpec:
 
 def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Artifact:
     options = output.options
-    settings = Settings(
-        estimator=options.get("estimator", "lp"),
-        bias_correction=options.get("bias_correction", True),
-        keep_float=tuple(options.get("keep_float", ())),
-        int16=tuple(options.get("int16", ())),
-    )
+    given = {name: options[name] for name in _OPTIONS if name in options and name != "xnnpack"}
+    settings = Settings(**given | {name: tuple(given.get(name, ())) for name in ("int16", "keep_float")})
     raw = output.input.range == "raw"
     static = output.calibration is not None
     fixed = {names[0]: Range.of(*output.input.span())}
