@@ -29,6 +29,7 @@ from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, UsageError
 from ghostedge.files import output_error, sha256_file
+from ghostedge.lazy import require
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.quantize.sanity import check_batch, check_logits
 from ghostedge.recipe import Recipe, recipes
@@ -226,6 +227,8 @@ class _Export:
         """Build and verify each step once its source is there, side by side; return those that never could be."""
         waiting, running = list(steps), dict[Future[Any], tuple[Step, float]]()
         pool = ThreadPoolExecutor(max_workers=len(steps))
+        # Steps run side by side: BLAS of each on one thread, since threads of several would wait for each other.
+        limits = require("threadpoolctl", "export").threadpool_limits(1, user_api="blas")
         try:
             while True:
                 # One at a time: a step that is up to date makes the next ones ready at once.
@@ -244,6 +247,7 @@ class _Export:
             for step in steps:
                 step.stage.close()
             pool.shutdown(wait=False, cancel_futures=True)
+            limits.restore_original_limits()
 
     def _submit(self, pool: ThreadPoolExecutor, step: Step, staging: Path) -> Future[Any]:
         for recipe in step.recipes:

@@ -204,6 +204,7 @@ def contestants(weights: Path, ours: Path, peers: Path) -> list[Contestant]:
         Contestant("litert-torch", peers / "litert_torch_fp32.tflite", "fp32", False),
         Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_float32.tflite", "fp32", False),
         Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_float16.tflite", "fp16", False),
+        Contestant("litert-torch + AI Edge Quantizer", peers / "litert_torch_dynamic.tflite", "dynamic", False),
         Contestant("litert-torch + AI Edge Quantizer", peers / "litert_torch_int8.tflite", "int8, float io", False),
         Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_integer_quant.tflite", "int8, float io", False),
         Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_full_integer_quant.tflite", "int8", False),

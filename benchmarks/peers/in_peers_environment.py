@@ -3,8 +3,9 @@
     python in_peers_environment.py WEIGHTS.safetensors OUTPUT [--calibration IMAGES.npy]
 
 Writes to OUTPUT, each file unless it is there: ``timm.onnx``; ``litert_torch_fp32.tflite``, with channels last at its
-input and output as its users set it for a phone; with calibration images ``litert_torch_int8.tflite``, by the AI Edge
-Quantizer's static recipe, whose input and output are left in float32.
+input and output as its users set it for a phone; of that ``litert_torch_dynamic.tflite``, by the AI Edge Quantizer's
+dynamic recipe; with calibration images ``litert_torch_int8.tflite``, by its static recipe, whose input and output are
+left in float32.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ def to_tflite(model: torch.nn.Module, path: Path) -> None:
     litert_torch.convert(channels_last, (torch.randn(1, 224, 224, 3),)).export(str(path))
 
 
+def to_dynamic(tflite: Path, path: Path) -> None:
+    """The AI Edge Quantizer's dynamic int8 recipe on litert-torch's file."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    quantizer.Quantizer(str(tflite), recipe.dynamic_wi8_afp32()).quantize().export_model(str(path), overwrite=True)
+
+
 def to_int8(tflite: Path, images: Path, path: Path) -> None:
     """The AI Edge Quantizer's static int8 recipe on litert-torch's file."""
     from ai_edge_quantizer import quantizer, recipe
@@ -78,6 +86,7 @@ def main() -> None:
     model, tflite = network(args.weights), args.output / "litert_torch_fp32.tflite"
     make(args.output / "timm.onnx", lambda path: to_onnx(model, path))
     make(tflite, lambda path: to_tflite(model, path))
+    make(args.output / "litert_torch_dynamic.tflite", lambda path: to_dynamic(tflite, path))
     if args.calibration:
         make(args.output / "litert_torch_int8.tflite", lambda path: to_int8(tflite, args.calibration, path))
 
