@@ -31,7 +31,8 @@ class QuantizeTFLiteStage(Stage):
 
     Promises, and checks on each file before it takes its place:
 
-    - weights are int8, symmetric, one scale an output channel; nothing is clipped off the input's range.
+    - weights are int8, symmetric, one scale an output channel (dynamic: but for depthwise convolutions and operators
+      with few weights, which stay in float); nothing is clipped off the input's range.
     - normalised input is float32, raw input uint8; logits are float32. Between the QUANTIZE at one end and the
       DEQUANTIZE before the last dense layer an int8 model holds neither, and no float operator unless ``keep_float``
       names it; that layer has int8 weights and quantises its input as it runs.

@@ -185,6 +185,7 @@ def test_dynamic_leaves_operators_with_few_weights_in_float(quantise: Quantise) 
     everything = integers(0)
     least = everything[len(everything) // 2]
     assert integers(least) == [size for size in everything if size >= least] != everything
+    assert integers(10**9) == everything  # of a small network all, rather than nothing
 
 
 def test_rounding_together_is_nearer_than_one_by_one(
