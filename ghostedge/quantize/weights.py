@@ -126,13 +126,15 @@ class MomentsObserver:
         return np.ascontiguousarray(grouped.transpose(3, 0, 1, 2, 4)).reshape(groups, len(places), -1)
 
     def moments(self) -> dict[str, InputMoments]:
-        """The name of an operator's output -> what it reads."""
+        """The name of an operator's output -> what it reads; called once, after the last image."""
         for name in tuple(self._kept):
             self._multiply(name)
         moments = {}
         for name, count in self._count.items():
             mean = self._sum[name] / count
-            covariance = self._products[name] / count - mean[:, :, None] * mean[:, None, :]
+            covariance = self._products.pop(name)  # in place: they are the largest thing here
+            covariance /= count
+            covariance -= mean[:, :, None] * mean[:, None, :]
             moments[name] = InputMoments(mean, covariance)
         return moments
 
