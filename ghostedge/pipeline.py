@@ -212,7 +212,9 @@ class _Export:
             self.manifest = self._open_manifest()
             if any(self._calibration(step, recipe) for step in steps for recipe in step.recipes):
                 self._check_calibration()
-            waiting = self._build_all(steps, staging)
+            # Steps run side by side: BLAS of each on one thread, since threads of several would wait for each other.
+            with require("threadpoolctl", "export").threadpool_limits(1, user_api="blas"):
+                waiting = self._build_all(steps, staging)
             for step in waiting:
                 for recipe in step.recipes:
                     self.on_event(Event("failed", recipe.name, f"not made: {step.source} failed"))
@@ -227,8 +229,6 @@ class _Export:
         """Build and verify each step once its source is there, side by side; return those that never could be."""
         waiting, running = list(steps), dict[Future[Any], tuple[Step, float]]()
         pool = ThreadPoolExecutor(max_workers=len(steps))
-        # Steps run side by side: BLAS of each on one thread, since threads of several would wait for each other.
-        limits = require("threadpoolctl", "export").threadpool_limits(1, user_api="blas")
         try:
             while True:
                 # One at a time: a step that is up to date makes the next ones ready at once.
@@ -247,7 +247,6 @@ class _Export:
             for step in steps:
                 step.stage.close()
             pool.shutdown(wait=False, cancel_futures=True)
-            limits.restore_original_limits()
 
     def _submit(self, pool: ThreadPoolExecutor, step: Step, staging: Path) -> Future[Any]:
         for recipe in step.recipes:

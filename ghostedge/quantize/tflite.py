@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -44,8 +44,8 @@ class Settings:
     rounding: str = "compensated"
     bias_correction: bool = True
     min_weight_elements: int = 4096
-    keep_float: tuple[str, ...] = ()
-    int16: tuple[str, ...] = ()
+    keep_float: Collection[str] = ()
+    int16: Collection[str] = ()
 
 
 @dataclass(frozen=True)

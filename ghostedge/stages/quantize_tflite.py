@@ -107,9 +107,7 @@ def _float(spec: InputSpec) -> InputSpec:
 
 
 def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Artifact:
-    options = output.options
-    given = {name: options[name] for name in _OPTIONS if name in options and name != "xnnpack"}
-    settings = Settings(**given | {name: tuple(given.get(name, ())) for name in ("int16", "keep_float")})
+    settings = Settings(**{name: value for name, value in output.options.items() if name != "xnnpack"})
     raw = output.input.range == "raw"
     static = output.calibration is not None
     fixed = {names[0]: Range.of(*output.input.span())}
