@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import hashlib
 import importlib
@@ -209,7 +210,8 @@ class LiteRT:
         self.dtype = inputs[0]["dtype"].__name__
         self.quantization = inputs[0]["quantization"] if inputs[0]["quantization"][0] else None
         self.delegate = delegation(self._interpreter._get_ops_details())
-        self.details: Record = {}
+        allowed = allows_float16(path)
+        self.details: Record = {"inference_precision": "f16" if xnnpack and allowed and cpu_has_float16() else "f32"}
         self.description = zipped_description(path)
 
     def set_input(self, tensor: Any) -> None:
@@ -494,6 +496,26 @@ def zipped_description(path: str) -> Record:
             return parse_description(archive.read(f"{DESCRIPTION_KEY}.json"))
     except (zipfile.BadZipFile, KeyError, OSError):
         return {}
+
+
+def allows_float16(path: str) -> bool:
+    """Whether a .tflite model lets XNNPACK compute it in float16: TensorFlow's reduced_precision_metadata.h."""
+    data = Path(path).read_bytes()
+    return b"reduced_precision_support" in data and b"fp16accfp16" in data
+
+
+def cpu_has_float16() -> bool:
+    """Whether this is an ARM64 CPU with float16 arithmetic, scalar and vector: bits 9 and 10 of Linux's AT_HWCAP."""
+    if platform.machine().lower() not in ("aarch64", "arm64"):
+        return False
+    if sys.platform == "darwin":
+        return True
+    try:
+        getauxval = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError, TypeError):
+        return False
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    return int(getauxval(16)) >> 9 & 3 == 3
 
 
 def input_spec(description: Record, shape: tuple[int, ...]) -> Record | None:

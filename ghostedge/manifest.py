@@ -60,6 +60,8 @@ class ArtifactRecord:
         reference_difference: to the first model of the export, that is MindSpore's own run.
         bounds: what `difference` was held to, by name.
         calibration: of a quantised artifact: the images it was calibrated on, as `CalibrationSet.to_dict` gives them.
+        float16_difference: like `reference_difference`, but computed in float16; None for an artifact that no CPU
+            computes so.
     """
 
     recipe: str
@@ -79,6 +81,7 @@ class ArtifactRecord:
     reference_difference: Difference
     bounds: Mapping[str, float]
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    float16_difference: Difference | None = None
 
     def intact(self, folder: Path) -> bool:
         """Whether every file is in `folder` with the recorded bytes."""
@@ -96,6 +99,7 @@ class ArtifactRecord:
             "reference_difference": self.reference_difference.to_dict(),
             "bounds": dict(self.bounds),
             "calibration": dict(self.calibration),
+            "float16_difference": None if self.float16_difference is None else self.float16_difference.to_dict(),
         }
 
     @classmethod
@@ -107,6 +111,8 @@ class ArtifactRecord:
             "difference": Difference.from_dict(data["difference"]),
             "reference_difference": Difference.from_dict(data["reference_difference"]),
         }
+        if data.get("float16_difference") is not None:
+            converted["float16_difference"] = Difference.from_dict(data["float16_difference"])
         return cls(**{**data, **converted})
 
 

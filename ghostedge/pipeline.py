@@ -35,6 +35,7 @@ from ghostedge.quantize.sanity import check_batch, check_logits
 from ghostedge.recipe import Recipe, recipes
 from ghostedge.runtimes import open_runtime
 from ghostedge.stages import QUANTISED, make_stage, source_precision
+from ghostedge.tflite.float16 import allows_float16
 from ghostedge.types import Artifact, CalibrationSet, InputSpec, Stage, StageOutput
 
 __all__ = ["Event", "ExportRequest", "export", "needs_calibration", "plan"]
@@ -408,7 +409,13 @@ class _Export:
             difference = compare(source, logits)
             if recipe.precision in QUANTISED:
                 check_logits(source, logits, staged.path.name)
-            _hold_to(recipe, difference, self.models[step.source].path.name, staged.path.name)
+            made_from = self.models[step.source].path.name
+            _hold_to(recipe, difference, made_from, staged.path.name)
+            float16 = None
+            if staged.format == "tflite" and allows_float16(staged.path):
+                in_float16, _ = self._run(staged, float16=True)
+                _hold_to(recipe, compare(source, in_float16), made_from, f"{staged.path.name}, computed in float16,")
+                float16 = compare(self._logits_of(None), in_float16)
         except ParityError as exc:
             kept = self._move(staged, self.request.output / _REJECTED)
             raise ParityError(f"{exc}; the file is kept as {kept.path}") from exc
@@ -432,13 +439,15 @@ class _Export:
             reference_difference=compare(self._logits_of(None), logits),
             bounds=vars(recipe.bounds),
             calibration={} if (calibration := self._calibration(step, recipe)) is None else calibration.to_dict(),
+            float16_difference=float16,
         )
         self.models[recipe.name] = artifact
         self.hashes[recipe.name] = record.files[0].sha256
         self.logits[recipe.name] = logits
         self.manifest = self.manifest.with_artifact(record)
         self.manifest.write(self.request.output)
-        self.on_event(Event("done", recipe.name, f"{artifact.path.name}: {difference}", record))
+        also = "" if float16 is None else f"; in float16 {float16}"
+        self.on_event(Event("done", recipe.name, f"{artifact.path.name}: {difference}{also}", record))
 
     def _move(self, staged: Artifact, folder: Path) -> Artifact:
         """Move every file of an artifact; the one that names it comes last, so that it is never there alone."""
@@ -459,8 +468,8 @@ class _Export:
                 self._warn_if_insensitive(self.logits[None])
         return self.logits[name]
 
-    def _run(self, artifact: Artifact) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        with open_runtime(artifact, threads=self.request.threads) as runtime:
+    def _run(self, artifact: Artifact, *, float16: bool = False) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        with open_runtime(artifact, threads=self.request.threads, float16=float16) as runtime:
             rows = [runtime.run(batch) for batch in self._batches(runtime.input)]
             return np.concatenate(rows), dict(runtime.info)
 

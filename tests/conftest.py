@@ -208,6 +208,22 @@ def linear_logits() -> Callable[[NDArray[Any]], NDArray[Any]]:
 
 
 @pytest.fixture(scope="session")
+def float16_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The TFLite one of `linear_models`, which lets CPUs with float16 arithmetic compute in it."""
+    pytest.importorskip("flatbuffers")
+    pytest.importorskip("ai_edge_litert")
+    from ghostedge.tflite.float16 import allow_float16
+    from ghostedge.tflite.model import pack, unpack
+
+    source = Path(__file__).parent / "data" / "linear" / "fp32.tflite"
+    model = unpack(source.read_bytes(), source.name)
+    allow_float16(model)
+    path = tmp_path_factory.mktemp("float16") / "linear.tflite"
+    path.write_bytes(pack(model))
+    return path
+
+
+@pytest.fixture(scope="session")
 def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """``"fp32"``, ``"fp16"`` -> what `TFLiteStage` makes of `tiny_onnx` without rewrites; labels ``class 0``, ...."""
     from ghostedge.stages.tflite import TFLiteStage

@@ -51,7 +51,7 @@ VENDORS = {
     "nncf": {"stages.quantize_openvino"},
     "tensorflow": {"stages"},
     "onnx2tf": {"stages"},
-    "ai_edge_litert": {"tflite", "runtimes.tflite", "quantize"},
+    "ai_edge_litert": {"tflite", "runtimes.tflite", "runtimes.tflite_float16", "quantize"},
     "ai_edge_quantizer": {"quantize.write"},
     "tflite_runtime": {"runtimes.tflite"},
     "flatbuffers": {"tflite"},

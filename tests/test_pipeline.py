@@ -39,13 +39,17 @@ WEIGHTS = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
 class TinyRuntime:
     """Logits are the mean colour times a matrix, which is what the model file holds."""
 
-    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+    def __init__(self, artifact: Artifact, threads: int = 1, *, float16: bool = False) -> None:
         self.artifact, self.input, self.info = artifact, artifact.input, {"name": "tiny", "version": "1"}
         self.weights = np.load(artifact.path, allow_pickle=False)
+        if float16:
+            with np.errstate(over="ignore"):
+                self.weights = self.weights.astype(np.float16)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         mean = batch.mean(axis=(2, 3) if self.input.layout == "NCHW" else (1, 2), dtype=np.float64)
-        return (mean @ self.weights).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # a planted infinity
+            return (mean @ self.weights).astype(np.float32)
 
     def close(self) -> None: ...
 
@@ -273,6 +277,38 @@ def test_an_artifact_over_its_bound_is_rejected_and_the_others_stay(
     assert {"openvino_fp32", "tflite_fp16", "tflite_fp32"} <= manifest.artifacts.keys()
     assert not (request_.output / "net_fp16.xml").exists()
     assert {p.name for p in (request_.output / "rejected").iterdir()} == {"net_fp16.xml", "net_fp16.bin"}
+
+
+def test_what_some_cpus_compute_in_float16_is_verified_in_float16_too(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "allows_float16", lambda path: "_fp16" in path.name)
+    manifest = export(request_)
+    float16 = manifest.artifacts["tflite_fp16"].float16_difference
+    assert float16 is not None
+    assert 60 < float16.snr_db < 90  # weights of 11 bits
+    assert manifest.artifacts["tflite_fp32"].float16_difference is None
+    assert manifest.artifacts["openvino_fp16"].float16_difference is None
+    read = Manifest.read(request_.output)
+    assert read is not None
+    assert read.artifacts["tflite_fp16"].float16_difference == dataclasses.replace(
+        float16, snr_db=round(float16.snr_db, 2)
+    )
+
+
+def test_what_overflows_in_float16_is_rejected(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(request_.source.path, "wb") as file:
+        np.save(file, WEIGHTS * 1e5)  # float16 ends at 65,504
+    monkeypatch.setattr(pipeline, "allows_float16", lambda path: "_fp16" in path.name)
+    with pytest.raises(ParityError, match=r"net_fp16\.tflite"):
+        export(request_)
+    manifest = Manifest.read(request_.output)
+    assert manifest is not None
+    assert "tflite_fp16" not in manifest.artifacts
+    assert "tflite_fp32" in manifest.artifacts
+    assert (request_.output / "rejected" / "net_fp16.tflite").exists()
 
 
 def test_a_flipped_class_is_over_the_bound_however_small_the_noise(

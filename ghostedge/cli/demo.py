@@ -101,6 +101,7 @@ def steps(output: Path) -> Iterator[Step]:
         ManifestError: the export left none that can be read.
     """
     from ghostedge.demo import demo_checkpoint, demo_images, demo_labels_file, demo_reference
+    from ghostedge.tflite.float16 import allows_float16
 
     validation, labels = typed(demo_images("validation")), typed(demo_labels_file())
     sample = demo_images("validation") / _CLASS
@@ -126,6 +127,14 @@ def steps(output: Path) -> Iterator[Step]:
         "would take as long as all others together, and export has shown above how close it is.",
         ("evaluate", "--artifact", *evaluated, "--data", validation, "--output", str(ledgers)),
     )
+    float16 = tuple(path for path in evaluated if path.endswith(".tflite") and allows_float16(Path(path)))
+    yield Step(
+        "Once more in float16 those that CPUs with float16 arithmetic (Raspberry Pi 5, phones) compute so:",
+        (
+            *("evaluate", "--artifact", *float16, "--inference-precision", "f16"),
+            *("--data", validation, "--output", str(ledgers)),
+        ),
+    )
     yield Step(
         "Time them on this machine, a first look:",
         ("benchmark", "--artifact", *artifacts, "--quick", "--resume", "--output", str(latency)),
@@ -135,6 +144,7 @@ def steps(output: Path) -> Iterator[Step]:
         (
             *("parity", "--reference", typed(demo_reference())),
             *("--ledger", *(str(ledgers / f"{Path(artifact).name}.parquet") for artifact in evaluated)),
+            *(str(ledgers / f"{Path(artifact).name}.f16.parquet") for artifact in float16),
             *("--max-drop", _MAX_DROP, "--data", validation, "--labels", labels),
             *("--export", str(output), "--latency", str(latency), "--report", str(output / "report.html")),
         ),

@@ -22,6 +22,7 @@ examples:
   ghostedge evaluate --artifact build/*.tflite build/*.xml --data imagenet/val --output ledgers/
   ghostedge evaluate --artifact build/model.onnx --data ILSVRC2012_img_val.tar --output ledgers/ --limit 5000
   ghostedge evaluate --artifact build/model.onnx --data D --output ledgers/ --preprocessing pillow_bilinear
+  ghostedge evaluate --artifact build/model_fp16.tflite --data D --output ledgers/ --inference-precision f16
   ghostedge evaluate --artifact build/*.tflite --data /shared/val --output ledgers/ --engine ray --address head:6379
 
 --data takes class folders, a flat folder or the original tar with val.txt, labels.csv or the development kit beside it,
@@ -93,6 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help="resize as opencv_linear, pillow_bilinear or tensorflow_bilinear, not by the artifact's own rule",
     )
+    how.add_argument(
+        "--inference-precision",
+        choices=("f16",),
+        help="f16: compute .tflite files that allow it in float16 here too, as CPUs with float16 arithmetic do",
+    )
     how.add_argument("--input-spec", type=Path, metavar="F", help="JSON that says what the models' input holds")
     add_engine_arguments(parser)
 
@@ -108,7 +114,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--threads {args.threads}: at least 1 is needed")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
     artifacts = [open_artifact(path, input_spec=spec) for path in args.artifact]
-    subjects = subjects_of(artifacts, args.output, preprocessing=args.preprocessing, threads=args.threads)
+    subjects = subjects_of(
+        artifacts,
+        args.output,
+        preprocessing=args.preprocessing,
+        threads=args.threads,
+        float16=args.inference_precision == "f16",
+    )
     dataset = open_dataset(args.data, args.ground_truth)
     options = Options(
         limit=args.limit,

@@ -45,7 +45,7 @@ from ghostedge.evaluation.worker import About, Failure, Job, ModelSetup, Result,
 from ghostedge.files import PARTIAL_PREFIX, output_error, sha256_file
 from ghostedge.lazy import choose, require
 from ghostedge.manifest import Manifest
-from ghostedge.runtimes import RUNTIMES
+from ghostedge.runtimes import FLOAT16_RUNTIMES, RUNTIMES
 from ghostedge.types import RESIZE_RULES, Artifact
 
 __all__ = ["PART_ROWS", "Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
@@ -179,6 +179,7 @@ def subjects_of(
     preprocessing: str | None = None,
     threads: int = 1,
     runtime: str | None = None,
+    float16: bool = False,
 ) -> tuple[Subject, ...]:
     """The subjects of an evaluation of `artifacts`, with ledgers named after them in `output`.
 
@@ -188,6 +189,7 @@ def subjects_of(
         preprocessing: a resize rule in place of the artifacts' own; it becomes part of the ledger's name.
         threads: of one inference.
         runtime: ``"module:Class"`` in place of the format's own runtime.
+        float16: run them in float16 as CPUs with float16 arithmetic do; ``.f16`` becomes part of the ledgers' names.
 
     Raises:
         UsageError: no artifact, or two of the same file name; an unknown preprocessing or format.
@@ -199,10 +201,13 @@ def subjects_of(
             rule = choose("preprocessing", preprocessing, RESIZE_RULES)
             spec = replace(spec, resize_rule=rule)  # type: ignore[arg-type]  # chosen from the field's own values
             name += f".{rule}"
+        if float16:
+            name += ".f16"
         ledger = output / f"{name}.parquet"
         if ledger in subjects:
             raise UsageError(f"two artifacts are called {artifact.path.name}; evaluate them into two --output folders")
-        target = runtime or RUNTIMES[choose("format", artifact.format, RUNTIMES)]
+        known = FLOAT16_RUNTIMES if float16 else RUNTIMES
+        target = runtime or known[choose("format", artifact.format, known)]
         setup = ModelSetup(artifact, target, spec, threads)
         if artifact.format == "checkpoint":  # MindSpore compiles a graph for a batch of a given size
             setup = replace(setup, batch=_TASK_IMAGES, options={"batch_size": _TASK_IMAGES})

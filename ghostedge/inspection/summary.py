@@ -82,6 +82,7 @@ class ModelSummary:
         description: what ghostedge embedded; None in a file of other origin.
         xnnpack: what LiteRT's XNNPACK runs of it; TFLite only.
         spatial_transposes: tensors made by transposing a feature map; TFLite only.
+        allows_float16: whether CPUs with float16 arithmetic compute it in float16; TFLite only.
     """
 
     path: Path
@@ -98,6 +99,7 @@ class ModelSummary:
     description: Description | None = None
     xnnpack: Coverage | None = None
     spatial_transposes: tuple[str, ...] = field(default=())
+    allows_float16: bool = False
 
     @property
     def file_bytes(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ghostedge.inspection.summary import ModelSummary, Port, Weights, macs, total
 from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.float16 import allows_float16
 from ghostedge.tflite.model import ints, operator_name, spatial_transposes, tensor_type, text, unpack
 
 #: Operator -> (input that is the weight, the axes of the output that are positions).
@@ -42,6 +43,7 @@ def inspect_tflite(path: Path) -> ModelSummary:
         quantised_per_channel=sum(count > 1 for count in steps),
         xnnpack=coverage(path),
         spatial_transposes=spatial_transposes(model),
+        allows_float16=allows_float16(path),
     )
 
 

@@ -16,11 +16,21 @@ from ghostedge.reports.page import Markup, element, figure, join, table
 from ghostedge.reports.parity import Comparison, ParityReport
 from ghostedge.reports.plots import responsive, signed
 from ghostedge.reports.tradeoff_plot import TradeOff, tradeoff_plot
-from ghostedge.reports.wording import snr_text
+from ghostedge.reports.wording import computed_in_float16, snr_text
 
 __all__ = ["Beside", "artifacts_section", "latency_sections", "read_beside"]
 
 Record = Mapping[str, Any]
+
+#: The hash of an artifact, and whether it was computed in float16.
+_Key = tuple[object, bool]
+
+_Row = tuple[str, _Key, Comparison | None, ArtifactRecord | None]
+
+
+def _key(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> _Key:
+    """Of a ledger's or a latency record's ``model`` or ``artifact`` and its ``runtime``."""
+    return model.get("sha256"), computed_in_float16(model, runtime)
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,12 @@ class Beside:
     manifest: Manifest | None = None
     latencies: tuple[tuple[str, Record], ...] = ()
 
-    def times(self, sha256: object) -> dict[tuple[str, int], float]:
-        """(device, threads) -> median latency, ms, of the artifact with this hash; XNNPACK on where it is a choice."""
+    def times(self, key: _Key) -> dict[tuple[str, int], float]:
+        """(device, threads) -> median latency, ms, of an artifact; XNNPACK on where it is a choice."""
         return {
             (device, record["settings"]["threads"]): record["latency_ms"]["p50"]
             for device, record in self.latencies
-            if record["artifact"] and record["artifact"]["sha256"] == sha256
+            if record["artifact"] and _key(record["artifact"], record["runtime"]) == key
             if record["settings"]["xnnpack"] is not False
         }
 
@@ -70,25 +80,28 @@ def read_beside(export: Path | None, latency: Path | None) -> Beside:
 
 def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
     """One table of all that is known of each artifact, and a plot of time against accuracy for each device."""
-    comparisons = {c.source.metadata.model.get("sha256"): c for c in report.comparisons}
-    # (name, hash, comparison, record): the export's artifacts in its order, then what else was compared.
-    rows: list[tuple[str, object, Comparison | None, ArtifactRecord | None]] = []
+    comparisons = {_key(c.source.metadata.model, c.source.metadata.runtime): c for c in report.comparisons}
+    # The export's artifacts in its order, then what else was compared.
+    rows: list[_Row] = []
     if beside.manifest is not None:
         for exported in beside.manifest.artifacts.values():
             file = exported.files[0]
-            rows.append((file.name, file.sha256, comparisons.pop(file.sha256, None), exported))
-    rows += [(comparison.source.name, sha256, comparison, None) for sha256, comparison in comparisons.items()]
-    columns = list(dict.fromkeys(place for _, sha256, _, _ in rows for place in beside.times(sha256)))
+            rows.append((file.name, (file.sha256, False), comparisons.pop((file.sha256, False), None), exported))
+            in_float16 = (file.sha256, True)
+            if in_float16 in comparisons or beside.times(in_float16):
+                rows.append((f"{file.name} in float16", in_float16, comparisons.pop(in_float16, None), exported))
+    rows += [(comparison.source.name, key, comparison, None) for key, comparison in comparisons.items()]
+    columns = list(dict.fromkeys(place for _, key, _, _ in rows for place in beside.times(key)))
     of_export = ("Size (MB)", "SNR at export", "XNNPACK parts") if beside.manifest is not None else ()
     header = ("Artifact", "Verdict", *of_export, "Top-1", "Drop, points", *map(_place, columns))
     cells = []
-    for number, (name, sha256, comparison, record) in enumerate(rows, start=1):
-        times = beside.times(sha256)
+    for number, (name, key, comparison, record) in enumerate(rows, start=1):
+        times = beside.times(key)
         cells.append(
             [
                 f"{number} {name}",
                 _verdict(comparison),
-                *(_export_cells(record) if of_export else ()),
+                *(_export_cells(record, float16=key[1]) if of_export else ()),
                 *_accuracy_cells(comparison),
                 *(f"{times[place]:.2f} ms" if place in times else "–" for place in columns),
             ]
@@ -102,9 +115,9 @@ def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
     figures = []
     for place in columns:
         points = [
-            _trade_off(number, name, comparison, beside.times(sha256)[place])
-            for number, (name, sha256, comparison, _) in enumerate(rows, start=1)
-            if comparison is not None and place in beside.times(sha256)
+            _trade_off(number, name, comparison, beside.times(key)[place])
+            for number, (name, key, comparison, _) in enumerate(rows, start=1)
+            if comparison is not None and place in beside.times(key)
         ]
         if len(points) > 1:
             figures.append(
@@ -134,14 +147,15 @@ def _place(place: tuple[str, int]) -> str:
     return f"{device}, {'1 thread' if threads == 1 else f'{threads} threads'}"
 
 
-def _export_cells(record: ArtifactRecord | None) -> tuple[str, str, str]:
+def _export_cells(record: ArtifactRecord | None, *, float16: bool) -> tuple[str, str, str]:
     if record is None:
         return "–", "–", "–"
+    difference = record.float16_difference if float16 else record.reference_difference
     size = sum(file.size_bytes for file in record.files) / 1e6
     parts = str(record.runtime.get("delegate_partitions", "–"))
     if outside := sum(record.runtime.get("operators_outside_delegate", {}).values()):
         parts += f", {outside} outside"
-    return f"{size:.1f}", snr_text(record.reference_difference.to_dict()["snr_db"]), parts
+    return f"{size:.1f}", "–" if difference is None else snr_text(difference.to_dict()["snr_db"]), parts
 
 
 def _verdict(comparison: Comparison | None) -> str:
@@ -171,9 +185,9 @@ def _caption(manifest: Manifest | None) -> str:
     return "; ".join(parts)
 
 
-def _notes(rows: Sequence[tuple[str, object, Comparison | None, ArtifactRecord | None]], beside: Beside) -> list[str]:
+def _notes(rows: Sequence[_Row], beside: Beside) -> list[str]:
     """What the table leaves out, and why."""
-    known = {sha256 for _, sha256, _, _ in rows}
+    known = {key[0] for _, key, _, _ in rows}
     other = [
         r["artifact"]["file"] for _, r in beside.latencies if r["artifact"] and r["artifact"]["sha256"] not in known
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.evaluation.parity import Flip, LogitDifference, ParityResult
@@ -11,6 +12,7 @@ from ghostedge.reports.plots import signed
 
 __all__ = [
     "class_name",
+    "computed_in_float16",
     "drop_text",
     "flips_text",
     "kl_text",
@@ -74,6 +76,16 @@ def spec_text(metadata: LedgerMetadata) -> str:
 
 def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
+
+
+def computed_in_float16(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> bool:
+    """Whether a TFLite model was computed in float16 (`ghostedge.tflite.float16`): another result at another speed.
+
+    Args:
+        model: a ledger's ``model`` or a latency record's ``artifact``.
+        runtime: its ``runtime``.
+    """
+    return model.get("format") == "tflite" and runtime.get("inference_precision") == "f16"
 
 
 def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:

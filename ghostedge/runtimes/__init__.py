@@ -5,7 +5,7 @@ from __future__ import annotations
 from ghostedge.lazy import choose, resolve
 from ghostedge.types import Artifact, Runtime
 
-__all__ = ["RUNTIMES", "open_runtime"]
+__all__ = ["FLOAT16_RUNTIMES", "RUNTIMES", "open_runtime"]
 
 RUNTIMES: dict[str, str] = {
     "checkpoint": "ghostedge.runtimes.mindspore:MindSporeRuntime",
@@ -16,7 +16,18 @@ RUNTIMES: dict[str, str] = {
 }
 
 
-def open_runtime(artifact: Artifact, threads: int = 1) -> Runtime:
-    """Load `artifact` in the runtime of its format. Raises: ArtifactError, MissingExtraError."""
-    runtime: Runtime = resolve(RUNTIMES[choose("format", artifact.format, RUNTIMES)])(artifact, threads)
+#: Those that compute in float16 what a CPU with float16 arithmetic computes so, on any CPU.
+FLOAT16_RUNTIMES: dict[str, str] = {"tflite": "ghostedge.runtimes.tflite_float16:Float16TFLiteRuntime"}
+
+
+def open_runtime(artifact: Artifact, threads: int = 1, *, float16: bool = False) -> Runtime:
+    """Load `artifact` in the runtime of its format; `float16`: in the one of `FLOAT16_RUNTIMES`.
+
+    Raises:
+        ArtifactError: the runtime does not take it.
+        MissingExtraError: the runtime is not installed.
+        UsageError: there is no such runtime for its format.
+    """
+    known = FLOAT16_RUNTIMES if float16 else RUNTIMES
+    runtime: Runtime = resolve(known[choose("format", artifact.format, known)])(artifact, threads)
     return runtime

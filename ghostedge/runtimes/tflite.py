@@ -18,9 +18,10 @@ from ghostedge.lazy import require
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 from ghostedge.tflite.check import check_tflite
 from ghostedge.tflite.coverage import partition
+from ghostedge.tflite.float16 import allows_float16, cpu_has_float16
 from ghostedge.types import Artifact
 
-__all__ = ["TFLiteRuntime"]
+__all__ = ["TFLiteRuntime", "quiet_stderr"]
 
 _stderr_lock = threading.Lock()
 
@@ -34,7 +35,9 @@ class TFLiteRuntime(SingleImageRuntime):
     Attributes:
         info: ``name``, ``version``, ``threads``; ``delegate``: ``"XNNPACK"``, or None where it took nothing;
             ``delegate_partitions``: in how many pieces; ``operators``: how many the model has;
-            ``operators_outside_delegate``: kind -> how many are left to LiteRT's own kernels.
+            ``operators_outside_delegate``: kind -> how many are left to LiteRT's own kernels;
+            ``inference_precision``: what floating-point operators are computed in, ``"f16"`` where file and CPU both
+            allow it (`ghostedge.tflite.float16`), else ``"f32"``.
 
     Raises:
         ArtifactError: not a whole TFLite model, or not one that takes ``artifact.input``.
@@ -52,7 +55,7 @@ class TFLiteRuntime(SingleImageRuntime):
         self.info = {"name": package, "version": version, "threads": threads, **self.info}
 
     def _load(self, module: ModuleType, threads: int) -> None:
-        with _quiet_stderr():
+        with quiet_stderr():
             self._model: Any = module.Interpreter(model_path=str(self.artifact.path), num_threads=threads)
             inputs = self._model.get_input_details()
             if len(inputs) == 1 and len(inputs[0]["shape"]) == 4 and inputs[0]["shape"][0] != 1:
@@ -71,6 +74,7 @@ class TFLiteRuntime(SingleImageRuntime):
             "delegate_partitions": found.partitions,
             "operators": found.nodes,
             "operators_outside_delegate": dict(Counter(found.outside)),
+            "inference_precision": "f16" if cpu_has_float16() and allows_float16(self.artifact.path) else "f32",
         }
 
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -122,7 +126,7 @@ def _dequantise(integers: NDArray[Any], details: dict[str, Any]) -> NDArray[np.f
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Keep LiteRT's C++ "INFO: Created TensorFlow Lite XNNPACK delegate" off stderr; failures come as exceptions."""
     with _stderr_lock:
         kept = os.dup(2)

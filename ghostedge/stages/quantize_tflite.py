@@ -12,7 +12,7 @@ from ghostedge.lazy import choose
 from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.quantize.tflite import Prepared, Settings, prepare, quantise
 from ghostedge.quantize.weights import ROUNDINGS
-from ghostedge.stages.tflite import check_input, finish
+from ghostedge.stages.tflite import check_input, check_precision, finish, wants_float16
 from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.model import tensor_type, unpack
 from ghostedge.tflite.raw_input import fold_normalisation, take_raw, take_uint8
@@ -21,7 +21,12 @@ from ghostedge.types import Artifact, Format, InputSpec, Stage, StageOutput
 
 __all__ = ["QuantizeTFLiteStage"]
 
-_OPTIONS = ("bias_correction", "estimator", "int16", "keep_float", "min_weight_elements", "rounding", "xnnpack")
+_OPTIONS = (
+    *("bias_correction", "estimator", "inference_precision", "int16", "keep_float"),
+    *("min_weight_elements", "rounding", "xnnpack"),
+)
+#: Those that `ghostedge.stages.tflite.finish` takes.
+_FINISH = ("inference_precision", "xnnpack")
 
 
 class QuantizeTFLiteStage(Stage):
@@ -36,13 +41,15 @@ class QuantizeTFLiteStage(Stage):
     - normalised input is float32, raw input uint8; logits are float32. Between the QUANTIZE at one end and the
       DEQUANTIZE before the last dense layer an int8 model holds neither, and no float operator unless ``keep_float``
       names it; that layer has int8 weights and quantises its input as it runs.
-    - XNNPACK runs all of it in one partition (int16x8: LiteRT has no fast kernels for it, so ``xnnpack = "report"``).
+    - XNNPACK runs all of it in one partition, as in `ghostedge.stages.tflite` (int16x8: LiteRT has no fast kernels for
+      it, so ``xnnpack = "report"``).
     - equal inputs give equal bytes.
 
     The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"mse"``, ``"lp"``, ``"percentile"``,
     ``"minmax"``), ``rounding`` (of weights: ``"compensated"``, ``"nearest"``), ``bias_correction`` (true or false),
     ``keep_float`` and ``int16`` (lists of operators, by the names of their outputs), ``min_weight_elements`` (dynamic:
-    operators with fewer weights stay in float), ``xnnpack`` as in `ghostedge.stages.tflite`.
+    operators with fewer weights stay in float), ``inference_precision`` (dynamic alone) and ``xnnpack`` as in
+    `ghostedge.stages.tflite`.
     """
 
     source: Format = "tflite"
@@ -80,6 +87,7 @@ def _check(stage: Stage, source: Artifact, output: StageOutput) -> None:
     check_input(output, source)
     for option in output.options:
         choose(f"option of {output.precision} tflite", option, _OPTIONS)
+    check_precision(output)
     choose("range estimator", str(output.options.get("estimator", Settings.estimator)), ESTIMATORS)
     choose("rounding", str(output.options.get("rounding", Settings.rounding)), ROUNDINGS)
     least = output.options.get("min_weight_elements", 0)
@@ -107,7 +115,7 @@ def _float(spec: InputSpec) -> InputSpec:
 
 
 def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Artifact:
-    settings = Settings(**{name: value for name, value in output.options.items() if name != "xnnpack"})
+    settings = Settings(**{name: value for name, value in output.options.items() if name not in _FINISH})
     raw = output.input.range == "raw"
     static = output.calibration is not None
     fixed = {names[0]: Range.of(*output.input.span())}
@@ -116,5 +124,5 @@ def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tupl
     if raw and static:
         take_uint8(model)
     elif raw:
-        take_raw(model, output.input)
+        take_raw(model, output.input, by="CAST" if wants_float16(output) else "DEQUANTIZE")
     return finish(model, output, source, names)

@@ -22,6 +22,7 @@ from ghostedge.lazy import choose
 from ghostedge.stages import _onnx2tf
 from ghostedge.stages.rewrites import INT8_REWRITES, REWRITES
 from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
 from ghostedge.tflite.nearest import nearest_to_copies
@@ -29,11 +30,15 @@ from ghostedge.tflite.raw_input import take_raw
 from ghostedge.tflite.sums import sums_to_additions
 from ghostedge.types import Artifact, Format, StageOutput
 
-__all__ = ["TFLiteStage", "check_input", "finish"]
+__all__ = ["TFLiteStage", "check_input", "check_precision", "finish", "wants_float16"]
 
 _WORKER = "ghostedge.stages._onnx2tf"
-_OPTIONS = ("xnnpack", "rewrites")
+_OPTIONS = ("inference_precision", "xnnpack", "rewrites")
 _XNNPACK = ("report", "require")
+_INFERENCE_PRECISIONS = ("f16", "f32")
+
+#: What may be computed in float16: float32 is asked for where float32 is made, and int8 has no float but its logits.
+_FLOAT16 = ("dynamic", "fp16")
 
 
 class TFLiteStage:
@@ -45,7 +50,8 @@ class TFLiteStage:
 
     - the input is float32 (1, height, width, channels), named as in the ONNX; so is the output, (1, classes).
       The batch is 1 because phones' delegates want static shapes; LiteRT's ``resize_tensor_input`` still works.
-    - LiteRT loads it and runs it, all of it on XNNPACK in one partition.
+    - LiteRT loads it and runs it, all of it on XNNPACK in one partition (but for the CAST of raw pixels, where it may
+      be computed in float16).
     - no TRANSPOSE moves a feature map, unless the ONNX itself depends on the order of one (a Flatten of 7 x 7 pixels).
     - it carries the standard metadata (`ghostedge.tflite.metadata`), and the same ONNX gives the same bytes.
 
@@ -53,6 +59,8 @@ class TFLiteStage:
 
     - ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is not wholly on XNNPACK or that
       holds layout transposes; ``ghostedge inspect`` shows both.
+    - ``inference_precision = "f16"`` (fp16 alone): CPUs with float16 arithmetic may compute in it, see
+      `ghostedge.tflite.float16`; ``"f32"`` (the default): all compute in float32.
     - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.stages.rewrites` are made; by default all, but of an
       equalised model those that int8 gains from.
     """
@@ -110,7 +118,7 @@ class TFLiteStage:
         sums_to_additions(model)
         nearest_to_copies(model)
         if output.input.range == "raw":
-            take_raw(model, output.input)
+            take_raw(model, output.input, by="CAST" if wants_float16(output) else "DEQUANTIZE")
         return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
 
 
@@ -120,6 +128,7 @@ def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
     for option in output.options:
         choose("option of target tflite", option, _OPTIONS)
     choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), _XNNPACK)
+    check_precision(output)
     _rewrites(output)
     check_input(output, source)
 
@@ -130,6 +139,20 @@ def _rewrites(output: StageOutput) -> tuple[str, ...]:
     if not isinstance(names, list | tuple):
         raise UsageError(f"option rewrites must be a list of names, not {names!r}; available: {', '.join(REWRITES)}")
     return tuple(choose("rewrite", str(name), REWRITES) for name in names)
+
+
+def wants_float16(output: StageOutput) -> bool:
+    """Whether an output's recipe lets CPUs with float16 arithmetic compute in it."""
+    return output.options.get("inference_precision") == "f16"
+
+
+def check_precision(output: StageOutput) -> None:
+    """Raise UsageError for an ``inference_precision`` that is unknown, or not for this output's precision."""
+    wanted = choose("inference_precision", str(output.options.get("inference_precision", "f32")), _INFERENCE_PRECISIONS)
+    if wanted == "f16" and output.precision not in _FLOAT16:
+        raise UsageError(
+            f'{output.path.name}: inference_precision = "f16" is for {" and ".join(_FLOAT16)}, not {output.precision}'
+        )
 
 
 def check_input(output: StageOutput, source: Artifact) -> None:
@@ -159,6 +182,8 @@ def finish(
         OutputError: the file cannot be written.
     """
     transposes = spatial_transposes(model)
+    if wants_float16(output):
+        allow_float16(model)
     calibration = {image.image_id: image.sha256 for image in output.calibration.images} if output.calibration else {}
     data = embed(
         model,
@@ -174,7 +199,8 @@ def finish(
         except ArtifactError as exc:
             raise ConvertError(f"LiteRT cannot run what was made of {source}: {exc}") from exc
         problems = []
-        if not covered.whole:
+        cast = wants_float16(output) and output.input.range == "raw"
+        if not covered.whole and not (cast and (covered.partitions, covered.outside) == (1, ("CAST",))):
             outside = ", ".join(sorted(set(covered.outside))) or "none"
             problems.append(f"XNNPACK runs it in {covered.partitions} partitions, operators left out: {outside}")
         if transposes and not order_dependent:

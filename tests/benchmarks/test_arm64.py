@@ -49,6 +49,35 @@ def test_a_record_made_on_arm64(
         assert not record["valid"]
 
 
+def test_float16_where_the_cpu_has_it(
+    bench: Callable[..., subprocess.CompletedProcess[str]],
+    records: Callable[[], dict[str, dict[str, Any]]],
+    float16_tflite: Path,
+    tiny: Path,
+    tmp_path: Path,
+) -> None:
+    for cpu, precision in (("cortex-a72", "f32"), ("cortex-a76", "f16")):
+        done = bench(float16_tflite, tiny / "tiny_fp32.tflite", python=(SYSROOT / f"python-{cpu}",))
+        assert done.returncode == 0, done.stderr
+        found = {r["artifact"]["file"]: r["runtime"]["inference_precision"] for r in records().values()}
+        assert found == {"linear.tflite": precision, "tiny_fp32.tflite": "f32"}
+
+
+def test_float16_takes_fewer_instructions_where_the_cpu_has_it(tiny: Path, tmp_path: Path) -> None:
+    from ghostedge.tflite.float16 import allow_float16
+    from ghostedge.tflite.model import pack, unpack
+
+    plain, allowed = tiny / "tiny_fp32.tflite", tmp_path / "allowed.tflite"
+    model = unpack(plain.read_bytes(), plain.name)
+    allow_float16(model)
+    allowed.write_bytes(pack(model))
+    a72, a76 = ([count(path, "--cpu", cpu)[0]["instructions"] for path in (plain, allowed)] for cpu in CPUS)
+    assert a72[0] == pytest.approx(a72[1], rel=0.02)
+    assert a76[1] < 0.9 * a76[0]
+    (profiled,) = count(allowed, "--cpu", "cortex-a76", "--profile")
+    assert any(name.startswith("xnn_f16_") for name in profiled["functions"])
+
+
 def test_outputs_are_those_of_this_machine(tiny: Path) -> None:
     done = python("check_outputs.py", tiny / "tiny_fp32.tflite", tiny / "tiny_int8.tflite")
     assert done.returncode == 0, done.stdout + done.stderr

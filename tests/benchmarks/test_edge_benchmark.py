@@ -361,6 +361,15 @@ def test_a_quantised_input_is_rounded_and_clipped(edge: ModuleType) -> None:
     assert edge.quantised(values, runtime).tolist() == [[-10, -9, -8, 127, -128]]
 
 
+def test_float16_by_the_rule_of_the_package(edge: ModuleType, tiny: Path, float16_tflite: Path) -> None:
+    from ghostedge.tflite import float16
+
+    for model in (float16_tflite, *sorted(tiny.glob("*.tflite"))):
+        assert edge.allows_float16(str(model)) is float16.allows_float16(model)
+    assert edge.allows_float16(str(float16_tflite))
+    assert edge.cpu_has_float16() is float16.cpu_has_float16()
+
+
 def test_the_artifact_s_own_description_is_used(edge: ModuleType, tiny: Path, tmp_path: Path) -> None:
     model = tmp_path / "described.tflite"
     shutil.copy(tiny / "tiny_fp32.tflite", model)

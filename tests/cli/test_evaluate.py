@@ -26,6 +26,9 @@ SPECS = {
 }
 
 
+LINEAR = Path(__file__).parents[1] / "data" / "linear"
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Thirty photos of four kinds in class folders."""
@@ -69,6 +72,22 @@ def test_a_real_artifact_end_to_end(
     assert out.out.startswith("Artifact")
     assert out.out.splitlines()[2].split()[:5] == [model.name, "30", top1, "100.00", "0"]
     assert out.out.splitlines()[2].endswith(" (unchanged)")
+
+
+def test_in_float16(data: Path, tmp_path: Path, float16_tflite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(SPECS["tflite"]))
+    arguments = ["evaluate", "--artifact", str(float16_tflite), "--input-spec", str(tmp_path / "spec.json")]
+    arguments += ["--data", str(data), "--output", str(tmp_path / "out"), "--workers", "2"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--inference-precision", "f16"]) == 0
+    plain, float16 = (read_ledger(tmp_path / "out" / f"linear.tflite{end}.parquet") for end in ("", ".f16"))
+    assert float16.metadata.runtime["inference_precision"] == "f16"
+    assert plain.image_ids.tolist() == float16.image_ids.tolist()
+    logits = float16.top5_logit[:, :4]
+    assert np.array_equal(logits, logits.astype(np.float16))
+    assert not np.array_equal(logits, plain.top5_logit[:, :4])
+    assert main([*arguments[:2], str(LINEAR / "fp32.tflite"), *arguments[3:], "--inference-precision", "f16"]) == 1
+    assert "does not allow float16" in capsys.readouterr().err
 
 
 def test_a_corrupt_image_is_named_and_the_exit_code_is_1(

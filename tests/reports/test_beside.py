@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -56,6 +57,39 @@ def rows(page: str) -> list[str]:
     """The rows of the table of every artifact."""
     section = page.partition('id="artifacts"')[2].partition("</table>")[0]
     return section.replace("<wbr>", "").split("<tr>")[2:]
+
+
+def in_float16(report: ParityReport, name: str) -> ParityReport:
+    """The report with one more comparison: that of `name`, computed in float16."""
+    (comparison,) = (c for c in report.comparisons if c.source.name == name)
+    model = {**comparison.source.metadata.model, "format": "tflite"}
+    runtime = {**comparison.source.metadata.runtime, "inference_precision": "f16"}
+    metadata = dataclasses.replace(comparison.source.metadata, model=model, runtime=runtime)
+    source = dataclasses.replace(comparison.source, name=f"{name} in float16", sha256="f", metadata=metadata)
+    return dataclasses.replace(
+        report, comparisons=(*report.comparisons, dataclasses.replace(comparison, source=source))
+    )
+
+
+def test_what_was_computed_in_float16_has_a_row_of_its_own(report: ParityReport, hashes: dict[str, str]) -> None:
+    digest = hashes["fp32.tflite"]
+    record = dataclasses.replace(
+        exported("fp32.tflite", digest, 122.5), float16_difference=Difference(10, 0.0, 63.4, 1.0)
+    )
+    manifest = Manifest({"file": "m.ckpt"}, ({"name": "a.jpg"},), {"fp32": record})
+    pi4, pi5 = timed("fp32.tflite", digest, 11.25), timed("fp32.tflite", digest, 5.5)
+    pi5["artifact"]["format"], pi5["runtime"] = "tflite", pi5["runtime"] | {"inference_precision": "f16"}
+    latencies = (("pi4", pi4), ("pi5", pi5))
+    page = parity_html(in_float16(report, "fp32.tflite"), [], {}, Beside(manifest, latencies))
+    plain, float16 = (next(row for row in rows(page) if f"{number} fp32" in row) for number in (1, 2))
+    assert "fp32.tflite in float16" in float16
+    assert ("122.5" in plain, "11.25 ms" in plain, "5.50 ms" in plain) == (True, True, False)
+    assert ("63.4" in float16, "11.25 ms" in float16, "5.50 ms" in float16) == (True, False, True)
+    # A time in float16 without an accuracy in float16 does not borrow the other's.
+    page = parity_html(report, [], {}, Beside(manifest, latencies))
+    (alone,) = (row for row in rows(page) if "in float16" in row)
+    assert "not evaluated" in alone
+    assert "5.50 ms" in alone
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ from PIL import Image
 from ghostedge.artifact import open_artifact, read_description
 from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch
-from ghostedge.errors import ConvertError, UsageError
+from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.runtimes import open_runtime
 from ghostedge.stages import make_stage
 from ghostedge.tflite.coverage import coverage
-from ghostedge.tflite.model import operator_name, tensor_type, unpack
+from ghostedge.tflite.float16 import allow_float16
+from ghostedge.tflite.model import operator_name, pack, tensor_type, unpack
 from ghostedge.tflite.raw_input import fold_normalisation
 from ghostedge.types import Artifact, CalibrationImage, CalibrationSet, InputSpec, StageOutput
 
@@ -77,6 +78,31 @@ def test_it_answers_like_the_float_model(
     assert (described.precision, described.labels) == (precision, tiny_tflite["fp32"].labels)
     ids = {image.image_id: image.sha256 for image in calibration.images}
     assert described.calibration == ({} if precision == "dynamic" else ids)
+
+
+@pytest.mark.parametrize("fields", [{}, RAW])
+def test_dynamic_in_float16(
+    quantise: Quantise, tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, fields: dict[str, Any]
+) -> None:
+    made = quantise("dynamic", options={"inference_precision": "f16"}, **fields)
+    with open_runtime(made, float16=True) as runtime:
+        rows = [runtime.run(image[None]) for image in calibration_batch(calibration, runtime.input)]
+    float16 = np.concatenate(rows)
+    assert np.array_equal(float16, float16.astype(np.float16))
+    assert compare(logits(tiny_tflite["fp32"], calibration), float16).snr_db > 36
+    with pytest.raises(UsageError, match="is for dynamic and fp16, not int8"):
+        quantise("int8", options={"inference_precision": "f16"})
+
+
+def test_what_crashes_litert_in_float16_is_one_line(quantise: Quantise) -> None:
+    # Why raw pixels go through a CAST where float16 is allowed: without, they go through a DEQUANTIZE.
+    made = quantise("dynamic", **RAW)
+    model = unpack(made.path.read_bytes(), "m")
+    assert operator_name(model, model.subgraphs[0].operators[0]) == "DEQUANTIZE"
+    allow_float16(model)
+    made.path.write_bytes(pack(model))
+    with pytest.raises(ArtifactError, match=r"cannot compute .*\.tflite in float16: LiteRT crashes \(signal"):
+        open_runtime(made, float16=True)
 
 
 def test_no_two_logits_of_int8_are_one_number(quantise: Quantise, calibration: CalibrationSet) -> None:
@@ -153,7 +179,6 @@ def test_folded_normalisation_pads_with_the_mean_colour(tiny_tflite: dict[str, A
 def stem(model: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the first convolution gives."""
     from ghostedge.tflite.interpreter import inspecting_interpreter
-    from ghostedge.tflite.model import pack
 
     interpreter = inspecting_interpreter(pack(model))
     graph = model.subgraphs[0]
@@ -223,7 +248,6 @@ def test_activations_that_are_not_finite_are_named(
     tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
     from ghostedge.tflite.edit import constant, replace_constant
-    from ghostedge.tflite.model import pack
 
     source = tiny_tflite["fp32"]
     model = unpack(source.path.read_bytes(), "m")

@@ -21,11 +21,15 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from ghostedge.compare import compare
+from ghostedge.data.preprocess import normalise
 from ghostedge.errors import ConvertError, MissingExtraError, UsageError
 from ghostedge.lazy import require
+from ghostedge.runtimes import open_runtime
 from ghostedge.stages import tflite
 from ghostedge.stages.tflite import TFLiteStage
 from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.float16 import allows_float16
 from ghostedge.tflite.model import operator_name, pack, spatial_transposes, unpack
 from ghostedge.types import Artifact, InputSpec, StageOutput
 
@@ -80,6 +84,37 @@ def test_all_of_it_is_on_xnnpack_in_nhwc(tiny_tflite: dict[str, Artifact], preci
         ("logits", [1, 5], np.float32),
     ]
     assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["input"], "outputs": ["logits"]}}
+
+
+def test_float16_is_allowed_where_the_recipe_asks_for_it(
+    tiny_tflite: dict[str, Artifact], tiny_onnx: Path, tmp_path: Path
+) -> None:
+    asked = StageOutput(tmp_path / "f16.tflite", "fp16", NHWC, options={"rewrites": [], "inference_precision": "f16"})
+    raw = dataclasses.replace(
+        asked, path=tmp_path / "raw.tflite", input=dataclasses.replace(NHWC, range="raw", dtype="uint8")
+    )
+    source = Artifact(tiny_onnx, "onnx", NCHW)
+    (made,) = TFLiteStage().build(source, (asked,))
+    (made_raw,) = TFLiteStage().build(source, (raw,))
+    assert (allows_float16(made.path), allows_float16(tiny_tflite["fp16"].path)) == (True, False)
+    pixels = np.random.default_rng(5).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    for artifact, batch in ((made, normalise(pixels, NHWC)), (made_raw, pixels)):
+        with open_runtime(artifact) as runtime:
+            float32 = runtime.run(batch)
+        with open_runtime(artifact, float16=True) as runtime:
+            float16 = runtime.run(batch)
+        assert np.array_equal(float16, float16.astype(np.float16))
+        assert compare(float32, float16).snr_db > 50
+
+
+@pytest.mark.parametrize("precision", ["fp32", "equalised"])
+def test_float32_stays_float32(tiny_onnx: Path, tmp_path: Path, precision: str) -> None:
+    output = StageOutput(tmp_path / "m.tflite", precision, NHWC, options={"inference_precision": "f16"})
+    with pytest.raises(UsageError, match=rf"is for dynamic and fp16, not {precision}"):
+        TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), (output,))
+    unknown = dataclasses.replace(output, options={"inference_precision": "f8"})
+    with pytest.raises(UsageError, match="unknown inference_precision 'f8'"):
+        TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), (unknown,))
 
 
 def test_the_same_onnx_gives_the_same_bytes_and_leaves_nothing_else(

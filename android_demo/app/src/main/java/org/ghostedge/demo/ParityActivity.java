@@ -16,6 +16,8 @@ import java.util.List;
 import java.util.Map;
 import org.ghostedge.core.Cancellation;
 import org.ghostedge.core.DemoException;
+import org.ghostedge.core.DeviceFiles;
+import org.ghostedge.core.Float16;
 import org.ghostedge.core.ImageFolder;
 import org.ghostedge.core.LedgerRun;
 import org.ghostedge.core.Pixels;
@@ -123,6 +125,8 @@ public final class ParityActivity extends Activity implements View.OnClickListen
             runtime.put("version", TensorFlowLite.runtimeVersion());
             runtime.put("threads", threads);
             runtime.put("xnnpack", xnnpack);
+            String cpuinfo = new DeviceFiles(new File("/sys"), new File("/proc")).cpuInfo();
+            runtime.put("inference_precision", Float16.inferencePrecision(model.file.bytes, xnnpack, cpuinfo));
             LedgerRun run = new LedgerRun(model.file, model.description, images, model.classifier,
                     new LedgerRun.Decoder() {
                         @Override

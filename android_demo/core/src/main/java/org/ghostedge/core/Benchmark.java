@@ -197,6 +197,7 @@ public final class Benchmark {
         runtime.put("name", "tflite-runtime");
         runtime.put("version", engines.version());
         runtime.put("import_ms", null);
+        runtime.put("inference_precision", conditions.inferencePrecision(model, job.xnnpack));
         Map<String, Object> record = new LinkedHashMap<>();
         record.put("schema_version", 1);
         record.put("kind", "latency_record");

@@ -50,6 +50,11 @@ public final class Conditions {
         return out;
     }
 
+    /** What the device computes a model's floating-point operators in: {@code "f16"} or {@code "f32"}. */
+    String inferencePrecision(ModelFile model, boolean xnnpack) {
+        return Float16.inferencePrecision(model.bytes, xnnpack, files.cpuInfo());
+    }
+
     /** What the device is doing before or after a run. */
     Map<String, Object> snapshot() {
         Map<String, Object> temperatures = files.temperatures();

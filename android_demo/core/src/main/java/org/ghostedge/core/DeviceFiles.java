@@ -166,9 +166,14 @@ public final class DeviceFiles {
         return null;
     }
 
+    /** What the kernel says of the processor, or null. */
+    public String cpuInfo() {
+        return text(new File(proc, "cpuinfo"));
+    }
+
     /** The processor's name, or null. */
     public String cpu() {
-        String text = text(new File(proc, "cpuinfo"));
+        String text = cpuInfo();
         for (String name : new String[] {"model name", "Hardware"}) {
             for (String line : text == null ? new String[0] : text.split("\n")) {
                 if (line.startsWith(name) && line.indexOf(':') > 0) {

@@ -1,0 +1,66 @@
+"""Let a .tflite model be computed in float16 where the CPU can, and know where that happens.
+
+XNNPACK computes a float model in float16, activations and sums alike, when the CPU has such arithmetic and the model
+says that it may: a metadata entry named ``reduced_precision_support`` that holds ``fp16accfp16`` ("fp16 inference,
+accumulated in fp16"; TensorFlow's ``reduced_precision_metadata.h``, read by its ``xnnpack_delegate.cc``). Elsewhere the
+entry changes nothing. ARM64 may have that arithmetic since ARMv8.2: the Cortex-A76 of a Raspberry Pi 5 and most phones
+of its age do, the Cortex-A72 of a Raspberry Pi 4 does not. On x86 LiteRT 2.1 ignores the entry, AVX512-FP16 or not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ghostedge.errors import ArtifactError
+from ghostedge.lazy import require
+
+__all__ = ["allow_float16", "allows_float16", "cpu_has_float16"]
+
+_ENTRY = "reduced_precision_support"
+_VALUE = b"fp16accfp16"
+
+# Of <sys/auxv.h> and Linux's <asm/hwcap.h> for arm64: scalar and vector float16 arithmetic.
+_AT_HWCAP = 16
+_HWCAP_FPHP, _HWCAP_ASIMDHP = 1 << 9, 1 << 10
+
+
+def allow_float16(model: Any) -> None:
+    """Put the entry into a ``ModelT``, changed in place."""
+    schema = require("ai_edge_litert.schema_py_generated", "tflite")
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(_VALUE, np.uint8)
+    entry.name, entry.buffer = _ENTRY, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+
+
+def allows_float16(path: Path) -> bool:
+    """Whether a .tflite file holds the entry. Raises: ArtifactError where it cannot be read."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            # Names and values are stored as they are; LiteRT, which parses them, does not give them out.
+            return data.find(_ENTRY.encode()) >= 0 and data.find(_VALUE) >= 0
+    except (OSError, ValueError) as exc:  # ValueError: an empty file
+        raise ArtifactError(f"cannot read {path}: {exc}") from exc
+
+
+def cpu_has_float16() -> bool:
+    """Whether XNNPACK finds float16 arithmetic in this computer's CPU."""
+    if platform.machine().lower() not in ("aarch64", "arm64"):
+        return False
+    if sys.platform == "darwin":  # all of Apple's own processors for computers
+        return True
+    try:
+        getauxval = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError, TypeError):  # neither glibc nor Android's C library
+        return False
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    wanted = _HWCAP_FPHP | _HWCAP_ASIMDHP
+    return bool(getauxval(_AT_HWCAP) & wanted == wanted)
