@@ -67,7 +67,7 @@ def outputs_of(python: Path | str, model: Path, inputs: Path) -> Logits:
 def inputs_of(model: Path, folder: Path | None, limit: int) -> NDArray[Any]:
     """What the model is run on: (n, height, width, channels); noise, n = 1, without photos."""
     from ghostedge.artifact import open_artifact
-    from ghostedge.data.images import list_images
+    from ghostedge.data.layouts import NO_LABELS, open_dataset, spread
     from ghostedge.data.preprocess import preprocess_batch
     from ghostedge.errors import GhostedgeError
     from ghostedge.tflite.check import check_tflite
@@ -76,8 +76,9 @@ def inputs_of(model: Path, folder: Path | None, limit: int) -> NDArray[Any]:
         check_tflite(model)
         if folder is None:
             return _noise(model)
-        photos = list_images(folder)
-        return preprocess_batch(photos[:: max(1, len(photos) // limit)][:limit], open_artifact(model).input)
+        photos = open_dataset(folder, NO_LABELS)
+        chosen = [photos.source(index).read() for index in spread(photos.image_ids, limit)]
+        return preprocess_batch(chosen, open_artifact(model).input)
     except GhostedgeError as exc:
         raise SystemExit(str(exc)) from exc
 
@@ -102,7 +103,9 @@ def main() -> int:
     """Parse the command line, check, print a table. Returns: the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
-    parser.add_argument("--images", type=Path, metavar="PHOTOS", help="a folder (default: one input of noise)")
+    parser.add_argument(
+        "--images", type=Path, metavar="PHOTOS", help="a folder, as evaluate's --data (default: one input of noise)"
+    )
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="N of the photos (default: 20)")
     parser.add_argument("--min-snr-db", type=float, default=MIN_SNR_DB)
     parser.add_argument("--sysroot", type=Path, default=OUTPUT, metavar="DIR")
