@@ -85,6 +85,21 @@ def test_every_artifact_agrees_with_mindspore(exported: Path, images: Path) -> N
         assert difference.top1_agreement >= (0.9 if record.precision == "dynamic" else 1.0), name
 
 
+def test_what_a_phone_computes_in_float16_agrees_with_mindspore(exported: Path) -> None:
+    manifest = Manifest.read(exported)
+    assert manifest is not None
+    found = {name: record.float16_difference for name, record in manifest.artifacts.items()}
+    # Activations of 11 bits add to weights of 11 bits: 58 dB are left; to dynamic's 8 bits they add nothing.
+    bounds = {"tflite_fp16": 52, "tflite_dynamic": 28}
+    assert {name for name, difference in found.items() if difference is not None} == bounds.keys()
+    for name, bound in bounds.items():
+        float16, float32 = found[name], manifest.artifacts[name].reference_difference
+        assert float16 is not None
+        assert float16.snr_db >= bound, name
+        assert float16.snr_db != float32.snr_db, name
+        assert float16.top1_agreement >= 0.9, name
+
+
 def test_int8_tflite_keeps_the_logits_in_a_quarter_of_the_size_on_one_partition(
     exported: Path, images: Path, tmp_path: Path
 ) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from ghostedge.compare import Difference
     from ghostedge.evaluation.repair import Trial
     from ghostedge.manifest import ArtifactRecord, Manifest
     from ghostedge.pipeline import Event, ExportRequest
@@ -284,7 +286,7 @@ class _Progress:
 def summary(manifest: Manifest) -> str:
     """The table of an export: one row an artifact, differences against MindSpore's own run."""
     header = ("Artifact", "Precision", "Size (MB)", "SNR (dB)", "Max abs", "Top-1 agreement")
-    rows = [header, *(_row(record) for record in manifest.artifacts.values())]
+    rows = [header, *(row for record in manifest.artifacts.values() for row in _rows(record))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
@@ -293,13 +295,13 @@ def summary(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _row(record: ArtifactRecord) -> tuple[str, ...]:
-    difference = record.reference_difference.to_dict()
-    return (
-        record.files[0].name,
-        record.precision,
-        f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}",
-        "identical" if difference["snr_db"] is None else f"{difference['snr_db']:.1f}",
-        f"{difference['max_abs']:.1e}",
-        f"{difference['top1_agreement']:.1%}",
-    )
+def _rows(record: ArtifactRecord) -> Iterator[tuple[str, ...]]:
+    size = f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}"
+    yield (record.files[0].name, record.precision, size, *_numbers(record.reference_difference))
+    if record.float16_difference is not None:
+        yield (f"{record.files[0].name} in float16", "", "", *_numbers(record.float16_difference))
+
+
+def _numbers(difference: Difference) -> tuple[str, str, str]:
+    snr = "identical" if math.isinf(difference.snr_db) else f"{difference.snr_db:.1f}"
+    return snr, f"{difference.max_abs:.1e}", f"{difference.top1_agreement:.1%}"
