@@ -89,8 +89,8 @@ def test_what_a_phone_computes_in_float16_agrees_with_mindspore(exported: Path) 
     manifest = Manifest.read(exported)
     assert manifest is not None
     found = {name: record.float16_difference for name, record in manifest.artifacts.items()}
-    # Activations of 11 bits add to weights of 11 bits: 58 dB are left; to dynamic's 8 bits they add nothing.
-    bounds = {"tflite_fp16": 52, "tflite_dynamic": 28}
+    # Activations of 11 bits add to weights of 11 bits: 62 dB are left; to dynamic's 8 bits they add nothing.
+    bounds = {"tflite_fp16": 56, "tflite_dynamic": 28}
     assert {name for name, difference in found.items() if difference is not None} == bounds.keys()
     for name, bound in bounds.items():
         float16, float32 = found[name], manifest.artifacts[name].reference_difference
