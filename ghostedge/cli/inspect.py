@@ -177,7 +177,7 @@ def _facts(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "XNNPACK", f"{covered.delegated} of {covered.nodes} operators in {covered.partitions} partition(s)"
         if covered.outside:
             yield "outside XNNPACK", ", ".join(sorted(set(covered.outside)))
-        yield "float16 arithmetic", "on CPUs that have it" if summary.allows_float16 else "no: float32 on all CPUs"
+        yield "float16", "on CPUs that have it" if summary.allows_float16 else "not allowed"
         count = len(summary.spatial_transposes)
         yield "transposes", f"{count} of feature maps" + (f": {', '.join(summary.spatial_transposes)}" if count else "")
 

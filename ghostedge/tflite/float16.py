@@ -2,9 +2,12 @@
 
 XNNPACK computes a float model in float16, activations and sums alike, when the CPU has such arithmetic and the model
 says that it may: a metadata entry named ``reduced_precision_support`` that holds ``fp16accfp16`` ("fp16 inference,
-accumulated in fp16"; TensorFlow's ``reduced_precision_metadata.h``, read by its ``xnnpack_delegate.cc``). Elsewhere the
-entry changes nothing. ARM64 may have that arithmetic since ARMv8.2: the Cortex-A76 of a Raspberry Pi 5 and most phones
-of its age do, the Cortex-A72 of a Raspberry Pi 4 does not. On x86 LiteRT 2.1 ignores the entry, AVX512-FP16 or not.
+accumulated in fp16"; TensorFlow's ``reduced_precision_metadata.h``, read by its ``xnnpack_delegate.cc``). What
+TFLiteConverter writes into a model of float16 weights, ``fp16accfp32``, XNNPACK passes over. Elsewhere the entry
+changes nothing.
+
+ARM64 may have that arithmetic since ARMv8.2: the Cortex-A76 of a Raspberry Pi 5 and most phones of its age do, the
+Cortex-A72 of a Raspberry Pi 4 does not. On x86 LiteRT 2.1 ignores the entry, AVX512-FP16 or not.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
+from ghostedge.tflite.model import text
 
 __all__ = ["allow_float16", "allows_float16", "cpu_has_float16"]
 
@@ -32,13 +36,13 @@ _HWCAP_FPHP, _HWCAP_ASIMDHP = 1 << 9, 1 << 10
 
 
 def allow_float16(model: Any) -> None:
-    """Put the entry into a ``ModelT``, changed in place."""
+    """Put the entry into a ``ModelT``, changed in place; one that says something else goes."""
     schema = require("ai_edge_litert.schema_py_generated", "tflite")
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = np.frombuffer(_VALUE, np.uint8)
     entry.name, entry.buffer = _ENTRY, len(model.buffers)
     model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
+    model.metadata = [*(other for other in model.metadata or [] if text(other.name) != _ENTRY), entry]
 
 
 def allows_float16(path: Path) -> bool:

@@ -53,8 +53,10 @@ def test_what_is_slow_stands_in_the_table() -> None:
         description=Description(spec, ("cat", "dog"), "int8"),
         xnnpack=Coverage(nodes=3, delegated=2, partitions=2, outside=("CUSTOM",)),
         spatial_transposes=("features",),
+        allows_float16=True,
     )
     text = table(summary)
+    assert re.search(r"float16 +on CPUs that have it", text)
     assert "model.tflite: TFLite, 2.50 MB" in text
     assert "image: uint8 (1, 32, 32, 3), step 0.0078125, zero point 128" in text
     assert "1,000 in 0.00 MB (int8 90.0%, int32 10.0%)" in text

@@ -7,10 +7,12 @@ import platform
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError
-from ghostedge.tflite.float16 import allows_float16, cpu_has_float16
+from ghostedge.tflite.float16 import allow_float16, allows_float16, cpu_has_float16
+from ghostedge.tflite.model import pack, text, unpack
 
 LINEAR = Path(__file__).parents[1] / "data" / "linear"
 
@@ -36,6 +38,17 @@ def test_only_the_whole_entry_allows_it(float16_tflite: Path, tmp_path: Path) ->
     other = tmp_path / "accumulates_in_fp32.tflite"
     other.write_bytes(float16_tflite.read_bytes().replace(b"fp16accfp16", b"fp16accfp32"))
     assert not allows_float16(other)
+
+
+def test_what_a_converter_said_before_goes(float16_tflite: Path) -> None:
+    pytest.importorskip("flatbuffers")
+    model = unpack(float16_tflite.read_bytes(), "m")
+    (before,) = (entry for entry in model.metadata if text(entry.name) == "reduced_precision_support")
+    model.buffers[before.buffer].data = np.frombuffer(b"fp16accfp32", np.uint8)  # as TFLiteConverter writes
+    allow_float16(model)
+    again = unpack(pack(model), "m")
+    found = [bytes(again.buffers[e.buffer].data) for e in again.metadata if text(e.name) == "reduced_precision_support"]
+    assert found == [b"fp16accfp16"]
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
