@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.statistics import Proportion
+from ghostedge.reports.wording import ModelKey, model_key
 
 __all__ = ["read_accuracies"]
 
 
-def read_accuracies(files: Sequence[Path]) -> dict[str, Proportion]:
-    """Top-1 accuracies by the model file's sha256.
+def read_accuracies(files: Sequence[Path]) -> dict[ModelKey, Proportion]:
+    """Top-1 accuracies by the model file's sha256, and whether it was computed in float16.
 
     Args:
         files: parity reports (``.json``, as ``ghostedge parity --report`` puts beside its page) and ledgers
@@ -24,7 +25,7 @@ def read_accuracies(files: Sequence[Path]) -> dict[str, Proportion]:
             on other images do not belong on one axis.
         LedgerError: a ledger is damaged.
     """
-    found: dict[str, Proportion] = {}
+    found: dict[ModelKey, Proportion] = {}
     for file in files:
         found |= _of_ledger(file) if file.suffix == ".parquet" else _of_parity_report(file)
     counts = {accuracy.images for accuracy in found.values()}
@@ -34,20 +35,21 @@ def read_accuracies(files: Sequence[Path]) -> dict[str, Proportion]:
     return found
 
 
-def _of_ledger(file: Path) -> dict[str, Proportion]:
+def _of_ledger(file: Path) -> dict[ModelKey, Proportion]:
     from ghostedge.evaluation.ledger import read_ledger
     from ghostedge.evaluation.parity import accuracy_of
 
     ledger = read_ledger(file)
-    return {str(ledger.metadata.model["sha256"]): accuracy_of(ledger).top1}
+    return {model_key(ledger.metadata.model, ledger.metadata.runtime): accuracy_of(ledger).top1}
 
 
-def _of_parity_report(file: Path) -> dict[str, Proportion]:
+def _of_parity_report(file: Path) -> dict[ModelKey, Proportion]:
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
         return {
-            _sha256(comparison["ledger"]): Proportion(**comparison["result"]["candidate"]["top1"])
+            model_key(metadata["model"], metadata["runtime"]): Proportion(**comparison["result"]["candidate"]["top1"])
             for comparison in report["comparisons"]
+            for metadata in [comparison["ledger"]["metadata"]]
         }
     except OSError as exc:
         raise UsageError(f"--accuracy {file} cannot be read: {exc.strerror}") from exc
@@ -56,7 +58,3 @@ def _of_parity_report(file: Path) -> dict[str, Proportion]:
             f"--accuracy {file} is neither a parity report (.json) nor a ledger (.parquet); "
             "ghostedge parity --report writes the one, ghostedge evaluate the other"
         ) from exc
-
-
-def _sha256(ledger: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
-    return ledger["metadata"]["model"]["sha256"]

@@ -16,21 +16,13 @@ from ghostedge.reports.page import Markup, element, figure, join, table
 from ghostedge.reports.parity import Comparison, ParityReport
 from ghostedge.reports.plots import responsive, signed
 from ghostedge.reports.tradeoff_plot import TradeOff, tradeoff_plot
-from ghostedge.reports.wording import computed_in_float16, snr_text
+from ghostedge.reports.wording import ModelKey, model_key, snr_text
 
 __all__ = ["Beside", "artifacts_section", "latency_sections", "read_beside"]
 
 Record = Mapping[str, Any]
 
-#: The hash of an artifact, and whether it was computed in float16.
-_Key = tuple[object, bool]
-
-_Row = tuple[str, _Key, Comparison | None, ArtifactRecord | None]
-
-
-def _key(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> _Key:
-    """Of a ledger's or a latency record's ``model`` or ``artifact`` and its ``runtime``."""
-    return model.get("sha256"), computed_in_float16(model, runtime)
+_Row = tuple[str, ModelKey, Comparison | None, ArtifactRecord | None]
 
 
 @dataclass(frozen=True)
@@ -45,12 +37,12 @@ class Beside:
     manifest: Manifest | None = None
     latencies: tuple[tuple[str, Record], ...] = ()
 
-    def times(self, key: _Key) -> dict[tuple[str, int], float]:
+    def times(self, key: ModelKey) -> dict[tuple[str, int], float]:
         """(device, threads) -> median latency, ms, of an artifact; XNNPACK on where it is a choice."""
         return {
             (device, record["settings"]["threads"]): record["latency_ms"]["p50"]
             for device, record in self.latencies
-            if record["artifact"] and _key(record["artifact"], record["runtime"]) == key
+            if record["artifact"] and model_key(record["artifact"], record["runtime"]) == key
             if record["settings"]["xnnpack"] is not False
         }
 
@@ -80,7 +72,7 @@ def read_beside(export: Path | None, latency: Path | None) -> Beside:
 
 def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
     """One table of all that is known of each artifact, and a plot of time against accuracy for each device."""
-    comparisons = {_key(c.source.metadata.model, c.source.metadata.runtime): c for c in report.comparisons}
+    comparisons = {model_key(c.source.metadata.model, c.source.metadata.runtime): c for c in report.comparisons}
     # The export's artifacts in its order, then what else was compared.
     rows: list[_Row] = []
     if beside.manifest is not None:

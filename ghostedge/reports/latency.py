@@ -16,6 +16,7 @@ from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, laten
 from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
 from ghostedge.reports.plots import responsive
 from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
+from ghostedge.reports.wording import ModelKey, computed_in_float16, model_key
 
 __all__ = ["device_section", "latency_html", "write_latency_report"]
 
@@ -37,14 +38,14 @@ _NUMERIC = range(2, 9)
 
 
 def write_latency_report(
-    records: Sequence[tuple[str, Record]], path: Path, accuracies: Mapping[str, Proportion] | None = None
+    records: Sequence[tuple[str, Record]], path: Path, accuracies: Mapping[ModelKey, Proportion] | None = None
 ) -> Path:
     """Write the page, whole or not at all.
 
     Args:
         records: the device as it was named, and a latency record of it.
         path: the HTML file.
-        accuracies: top-1 accuracy by the model's sha256 (`ghostedge.reports.accuracy.read_accuracies`).
+        accuracies: top-1 accuracies, see `ghostedge.reports.accuracy.read_accuracies`.
 
     Raises:
         UsageError: `path` does not end in ``.html``.
@@ -54,7 +55,7 @@ def write_latency_report(
     return path
 
 
-def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[str, Proportion] | None = None) -> str:
+def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[ModelKey, Proportion] | None = None) -> str:
     """The whole page; devices in the order of their first record, records in theirs."""
     devices = list(dict.fromkeys(device for device, _ in records))
     valid = sum(bool(record["valid"]) for _, record in records)
@@ -78,7 +79,7 @@ def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[str,
 
 
 def device_section(
-    name: str, records: Sequence[Record], accuracies: Mapping[str, Proportion] = MappingProxyType({})
+    name: str, records: Sequence[Record], accuracies: Mapping[ModelKey, Proportion] = MappingProxyType({})
 ) -> Markup:
     """Everything about one device, under the heading `name`: its facts, every run, the plots, what spoils a number."""
     short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
@@ -102,32 +103,26 @@ def device_section(
     )
 
 
-def _trade_off(records: Sequence[Record], accuracies: Mapping[str, Proportion]) -> list[Markup]:
+def _trade_off(records: Sequence[Record], accuracies: Mapping[ModelKey, Proportion]) -> list[Markup]:
     """Accuracy against latency of the models whose accuracy is known: each with its fastest setting."""
     if not accuracies:
         return []
-    fastest: dict[str, Record] = {}
-    for record in records:
-        sha256 = record["artifact"]["sha256"] if record["artifact"] else ""
-        best = fastest.get(sha256)
-        if sha256 in accuracies and (best is None or _rank(record) < _rank(best)):
-            fastest[sha256] = record
+    fastest: dict[ModelKey, Record] = {}
+    of_models = [(model_key(r["artifact"], r["runtime"]), r) for r in records if r["artifact"]]
+    for key, record in of_models:
+        best = fastest.get(key)
+        if key in accuracies and (best is None or _rank(record) < _rank(best)):
+            fastest[key] = record
     heading = element("h3", "Accuracy against latency")
-    unknown = sorted(
-        {
-            record["artifact"]["file"]
-            for record in records
-            if record["artifact"] and record["artifact"]["sha256"] not in accuracies
-        }
-    )
+    unknown = sorted({_name(record) for key, record in of_models if key not in accuracies})
     left_out = [element("p", f"No accuracy was given of: {', '.join(unknown)}.", class_="note")] if unknown else []
     if not fastest:
         return [heading, *left_out]
     short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
     points = [
         TradeOff(number, _label(r, short), r["latency_ms"]["p50"], a.percent, a.low_percent, a.high_percent, r["valid"])
-        for number, (sha256, r) in enumerate(sorted(fastest.items(), key=lambda item: item[1]["latency_ms"]["p50"]), 1)
-        for a in [accuracies[sha256]]
+        for number, (key, r) in enumerate(sorted(fastest.items(), key=lambda item: item[1]["latency_ms"]["p50"]), 1)
+        for a in [accuracies[key]]
     ]
     unbeaten = front(points)
     rows = [
@@ -190,10 +185,17 @@ def _short_names(files: Sequence[str]) -> dict[str, str]:
     return {name: (PurePosixPath(name).stem if len(suffixes) == 1 else name)[cut:] for name in names}
 
 
+def _name(record: Record, short: Mapping[str, str] | None = None) -> str:
+    artifact = record["artifact"]
+    if not artifact:
+        return "null"
+    name = (short or {}).get(artifact["file"], artifact["file"])
+    return f"{name} in float16" if computed_in_float16(artifact, record["runtime"]) else name
+
+
 def _label(record: Record, short: Mapping[str, str] | None = None) -> str:
-    settings, artifact = record["settings"], record["artifact"]
-    name = artifact["file"] if artifact else "null"
-    name = (short or {}).get(name, name)
+    settings = record["settings"]
+    name = _name(record, short)
     threads = "1 thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
     return f"{name}, {threads}" + (", no XNNPACK" if settings["xnnpack"] is False else "")
 
@@ -203,7 +205,7 @@ def _row(record: Record) -> list[str]:
     numbers = (latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"])
     reasons = ", ".join(reason["code"].replace("_", " ") for reason in record["invalid_reasons"])
     return [
-        record["artifact"]["file"] if record["artifact"] else "null",
+        _name(record),
         f"{record['runtime']['name']} {record['runtime']['version']}"
         + (" (no XNNPACK)" if record["settings"]["xnnpack"] is False else ""),
         str(record["settings"]["threads"]),

@@ -11,11 +11,13 @@ from ghostedge.evaluation.statistics import PairedDrop, Proportion
 from ghostedge.reports.plots import signed
 
 __all__ = [
+    "ModelKey",
     "class_name",
     "computed_in_float16",
     "drop_text",
     "flips_text",
     "kl_text",
+    "model_key",
     "p_text",
     "provenance",
     "severity_text",
@@ -86,6 +88,15 @@ def computed_in_float16(model: Mapping[str, Any], runtime: Mapping[str, Any]) ->
         runtime: its ``runtime``.
     """
     return model.get("format") == "tflite" and runtime.get("inference_precision") == "f16"
+
+
+#: A model file's sha256, and whether it was computed in float16.
+ModelKey = tuple[str, bool]
+
+
+def model_key(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> ModelKey:
+    """What an accuracy and a latency must share to stand side by side; arguments as of `computed_in_float16`."""
+    return str(model.get("sha256")), computed_in_float16(model, runtime)
 
 
 def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:

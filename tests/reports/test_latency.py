@@ -140,7 +140,7 @@ def test_the_trade_off_takes_each_model_at_its_fastest_and_names_those_without_a
     one_thread["settings"]["threads"] = 1
     one_thread["latency_ms"]["p50"] = 30.0
     other["artifact"] = {"file": "other.tflite", "sha256": "b" * 64}
-    known = {"a" * 64: proportion(37_000, 50_000)}
+    known = {("a" * 64, False): proportion(37_000, 50_000)}
     page = latency_html([("pi", one_thread), ("pi", record), ("pi", other)], known)
     assert "1. model_fp32, 4 threads" in page.replace("<wbr>", "")
     assert "74.00" in page
@@ -153,7 +153,24 @@ def test_a_number_that_is_not_valid_does_not_stand_for_a_model_that_has_a_valid_
     bad = copy.deepcopy(record) | {"valid": False, "invalid_reasons": [{"code": "quick", "text": "--quick"}]}
     bad["latency_ms"]["p50"] = 1.0
     bad["settings"]["threads"] = 8
-    page = latency_html([("pi", bad), ("pi", record)], {"a" * 64: proportion(37, 50)}).replace("<wbr>", "")
+    page = latency_html([("pi", bad), ("pi", record)], {("a" * 64, False): proportion(37, 50)}).replace("<wbr>", "")
+    assert "1. model_fp32.tflite, 4 threads" in page
+
+
+def test_float16_is_another_model_at_another_speed(record: dict[str, Any]) -> None:
+    float16 = copy.deepcopy(record)
+    for each in (record, float16):
+        each["artifact"]["format"] = "tflite"
+    float16["runtime"]["inference_precision"] = "f16"
+    float16["latency_ms"]["p50"] = 1.25
+    known = {("a" * 64, False): proportion(37_000, 50_000), ("a" * 64, True): proportion(36_000, 50_000)}
+    page = latency_html([("pi", record), ("pi", float16)], known).replace("<wbr>", "")
+    assert "1. model_fp32.tflite in float16, 4 threads" in page
+    assert "2. model_fp32.tflite, 4 threads" in page
+    assert ("74.00" in page, "72.00" in page) == (True, True)
+    del known["a" * 64, True]
+    page = latency_html([("pi", record), ("pi", float16)], known).replace("<wbr>", "")
+    assert "No accuracy was given of: model_fp32.tflite in float16." in page
     assert "1. model_fp32.tflite, 4 threads" in page
 
 
@@ -162,7 +179,7 @@ def test_accuracies_of_a_parity_report(report: ParityReport, tmp_path: Path) -> 
     path.write_text(report.to_json())
     found = read_accuracies([path])
     expected = {
-        comparison.source.metadata.model["sha256"]: comparison.result.candidate.top1
+        (comparison.source.metadata.model["sha256"], False): comparison.result.candidate.top1
         for comparison in report.comparisons
     }
     assert found == expected
