@@ -39,12 +39,14 @@ WEIGHTS = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
 class TinyRuntime:
     """Logits are the mean colour times a matrix, which is what the model file holds."""
 
+    float16_fault: ClassVar[Callable[[NDArray[Any]], NDArray[Any]]] = staticmethod(lambda weights: weights)
+
     def __init__(self, artifact: Artifact, threads: int = 1, *, float16: bool = False) -> None:
         self.artifact, self.input, self.info = artifact, artifact.input, {"name": "tiny", "version": "1"}
         self.weights = np.load(artifact.path, allow_pickle=False)
         if float16:
             with np.errstate(over="ignore"):
-                self.weights = self.weights.astype(np.float16)
+                self.weights = self.float16_fault(self.weights).astype(np.float16)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         mean = batch.mean(axis=(2, 3) if self.input.layout == "NCHW" else (1, 2), dtype=np.float64)
@@ -294,6 +296,18 @@ def test_what_some_cpus_compute_in_float16_is_verified_in_float16_too(
     assert read.artifacts["tflite_fp16"].float16_difference == dataclasses.replace(
         float16, snr_db=round(float16.snr_db, 2)
     )
+
+
+def test_what_is_worse_than_its_bound_in_float16_alone_is_rejected(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "allows_float16", lambda path: "_fp16" in path.name)
+    monkeypatch.setattr(TinyRuntime, "float16_fault", staticmethod(lambda weights: weights * 1.02))  # 34 dB
+    with pytest.raises(
+        ParityError, match=r"net_fp16\.tflite, computed in float16, differs .*SNR 34\.\d dB is below 50"
+    ):
+        export(dataclasses.replace(request_, recipes=(recipes()["tflite_fp16"],)))
+    assert not (request_.output / "net_fp16.tflite").exists()
 
 
 def test_what_overflows_in_float16_is_rejected(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import copy
+import ctypes
 import json
+import platform
 import shutil
 import signal
 import subprocess
@@ -361,13 +363,32 @@ def test_a_quantised_input_is_rounded_and_clipped(edge: ModuleType) -> None:
     assert edge.quantised(values, runtime).tolist() == [[-10, -9, -8, 127, -128]]
 
 
-def test_float16_by_the_rule_of_the_package(edge: ModuleType, tiny: Path, float16_tflite: Path) -> None:
-    from ghostedge.tflite import float16
+def test_models_allow_float16_by_the_rule_of_the_package(
+    edge: ModuleType, tiny: Path, float16_tflite: Path, tmp_path: Path
+) -> None:
+    from ghostedge.tflite.float16 import allows_float16
 
-    for model in (float16_tflite, *sorted(tiny.glob("*.tflite"))):
-        assert edge.allows_float16(str(model)) is float16.allows_float16(model)
-    assert edge.allows_float16(str(float16_tflite))
-    assert edge.cpu_has_float16() is float16.cpu_has_float16()
+    other = tmp_path / "accumulates_in_fp32.tflite"
+    other.write_bytes(float16_tflite.read_bytes().replace(b"fp16accfp16", b"fp16accfp32"))
+    found = {path: edge.allows_float16(str(path)) for path in (float16_tflite, other, *tiny.glob("*.tflite"))}
+    assert found == {path: allows_float16(path) for path in found}
+    assert [path for path, allowed in found.items() if allowed] == [float16_tflite]
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
+@pytest.mark.parametrize("hwcap", [0x119FFB, 0x8FB, 0x2FB, 0x4FB])
+def test_cpus_have_float16_by_the_rule_of_the_package(
+    edge: ModuleType, monkeypatch: pytest.MonkeyPatch, machine: str, hwcap: int
+) -> None:
+    from ghostedge.tflite.float16 import cpu_has_float16
+
+    def getauxval(kind: int) -> int:
+        return hwcap if kind == 16 else 0
+
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(getauxval=getauxval))
+    assert edge.cpu_has_float16() is cpu_has_float16() is ((machine, hwcap) == ("aarch64", 0x119FFB))
 
 
 def test_the_artifact_s_own_description_is_used(edge: ModuleType, tiny: Path, tmp_path: Path) -> None:
