@@ -203,9 +203,12 @@ def _probe(path: Path) -> None:
 
 
 def _main() -> None:
-    model = _CompiledModel(Path(sys.argv[1]), 1)
-    model.run(np.zeros(model.input_bytes, np.uint8))
-    model.close()
+    try:
+        model = _CompiledModel(Path(sys.argv[1]), 1)
+        model.run(np.zeros(model.input_bytes, np.uint8))
+        model.close()
+    except ArtifactError as exc:
+        sys.exit(str(exc))
 
 
 if __name__ == "__main__":
