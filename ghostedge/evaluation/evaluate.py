@@ -45,7 +45,7 @@ from ghostedge.evaluation.worker import About, Failure, Job, ModelSetup, Result,
 from ghostedge.files import PARTIAL_PREFIX, output_error, sha256_file
 from ghostedge.lazy import choose, require
 from ghostedge.manifest import Manifest
-from ghostedge.runtimes import FLOAT16_RUNTIMES, RUNTIMES
+from ghostedge.runtimes import runtime_of
 from ghostedge.types import RESIZE_RULES, Artifact
 
 __all__ = ["PART_ROWS", "Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
@@ -206,8 +206,7 @@ def subjects_of(
         ledger = output / f"{name}.parquet"
         if ledger in subjects:
             raise UsageError(f"two artifacts are called {artifact.path.name}; evaluate them into two --output folders")
-        known = FLOAT16_RUNTIMES if float16 else RUNTIMES
-        target = runtime or known[choose("format", artifact.format, known)]
+        target = runtime or runtime_of(artifact.format, float16=float16)
         setup = ModelSetup(artifact, target, spec, threads)
         if artifact.format == "checkpoint":  # MindSpore compiles a graph for a batch of a given size
             setup = replace(setup, batch=_TASK_IMAGES, options={"batch_size": _TASK_IMAGES})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ghostedge.lazy import choose, resolve
 from ghostedge.types import Artifact, Runtime
 
-__all__ = ["FLOAT16_RUNTIMES", "RUNTIMES", "open_runtime"]
+__all__ = ["FLOAT16_RUNTIMES", "RUNTIMES", "open_runtime", "runtime_of"]
 
 RUNTIMES: dict[str, str] = {
     "checkpoint": "ghostedge.runtimes.mindspore:MindSporeRuntime",
@@ -20,14 +20,19 @@ RUNTIMES: dict[str, str] = {
 FLOAT16_RUNTIMES: dict[str, str] = {"tflite": "ghostedge.runtimes.tflite_float16:Float16TFLiteRuntime"}
 
 
+def runtime_of(model_format: str, *, float16: bool = False) -> str:
+    """``"module:Class"`` of a format's runtime in `RUNTIMES`, or in `FLOAT16_RUNTIMES`. Raises: UsageError."""
+    known, noun = (FLOAT16_RUNTIMES, "float16 format") if float16 else (RUNTIMES, "format")
+    return known[choose(noun, model_format, known)]
+
+
 def open_runtime(artifact: Artifact, threads: int = 1, *, float16: bool = False) -> Runtime:
-    """Load `artifact` in the runtime of its format; `float16`: in the one of `FLOAT16_RUNTIMES`.
+    """Load `artifact` in the runtime that `runtime_of` names.
 
     Raises:
         ArtifactError: the runtime does not take it.
         MissingExtraError: the runtime is not installed.
         UsageError: there is no such runtime for its format.
     """
-    known = FLOAT16_RUNTIMES if float16 else RUNTIMES
-    runtime: Runtime = resolve(known[choose("format", artifact.format, known)])(artifact, threads)
+    runtime: Runtime = resolve(runtime_of(artifact.format, float16=float16))(artifact, threads)
     return runtime

@@ -96,7 +96,7 @@ def test_refusals(float16_tflite: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="takes 768 bytes, its input spec says 3072"):
         larger = InputSpec(layout="NHWC", height=16, width=16, resize=16)
         open_runtime(Artifact(float16_tflite, "tflite", larger), float16=True)
-    with pytest.raises(UsageError, match="unknown format 'onnx'; available: tflite"):
+    with pytest.raises(UsageError, match="unknown float16 format 'onnx'; available: tflite"):
         open_runtime(Artifact(float16_tflite, "onnx", SPEC), float16=True)
 
 
