@@ -269,11 +269,11 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     source = open_artifact(exported / "oracle_1x.mindir")
     faithful = (exported / "oracle_1x.onnx").read_bytes()
 
-    def runtime(artifact: Artifact, threads: int = 1) -> Any:
+    def runtime(artifact: Artifact, threads: int = 1, *, float16: bool = False) -> Any:
         if artifact.format == "mindir":
             # The right ONNX in MindSpore's place, so that ten faults do not start MindSpore ten times: 125 dB from it.
             artifact = dataclasses.replace(open_artifact(exported / "oracle_1x.onnx"), input=artifact.input)
-        return open_runtime(artifact, threads)
+        return open_runtime(artifact, threads, float16=float16)
 
     def run(fault: Fault | None = None, **fields: Any) -> Manifest:
         class Stage:

@@ -128,13 +128,14 @@ def steps(output: Path) -> Iterator[Step]:
         ("evaluate", "--artifact", *evaluated, "--data", validation, "--output", str(ledgers)),
     )
     float16 = tuple(path for path in evaluated if path.endswith(".tflite") and allows_float16(Path(path)))
-    yield Step(
-        "Once more in float16 those that CPUs with float16 arithmetic (Raspberry Pi 5, phones) compute so:",
-        (
-            *("evaluate", "--artifact", *float16, "--inference-precision", "f16"),
-            *("--data", validation, "--output", str(ledgers)),
-        ),
-    )
+    if float16:
+        yield Step(
+            "Once more in float16 those that CPUs with float16 arithmetic (Raspberry Pi 5, phones) compute so:",
+            (
+                *("evaluate", "--artifact", *float16, "--inference-precision", "f16"),
+                *("--data", validation, "--output", str(ledgers)),
+            ),
+        )
     yield Step(
         "Time them on this machine, a first look:",
         ("benchmark", "--artifact", *artifacts, "--quick", "--resume", "--output", str(latency)),

@@ -124,7 +124,7 @@ def test_a_page_of_earlier_runs_with_their_accuracy(tmp_path: Path, capsys: pyte
     assert run("--artifact", model, "--output", records) == 0
     top1 = {"count": 37, "images": 50, "percent": 74.0, "low_percent": 60.5, "high_percent": 84.1}
     comparison = {
-        "ledger": {"metadata": {"model": {"sha256": sha256_file(model)}}},
+        "ledger": {"metadata": {"model": {"sha256": sha256_file(model)}, "runtime": {"name": "ai-edge-litert"}}},
         "result": {"candidate": {"top1": top1}},
     }
     parity = tmp_path / "parity.json"
