@@ -122,7 +122,7 @@ def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tupl
     data = quantise(prepared, output.precision, settings, fixed)
     model = unpack(data, output.path.name)
     if raw and static:
-        take_uint8(model)
+        take_uint8(model, float16=False)
     elif raw:
-        take_raw(model, output.input, by="CAST" if wants_float16(output) else "DEQUANTIZE")
+        take_raw(model, output.input, float16=wants_float16(output))
     return finish(model, output, source, names)

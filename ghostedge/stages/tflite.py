@@ -118,7 +118,7 @@ class TFLiteStage:
         sums_to_additions(model)
         nearest_to_copies(model)
         if output.input.range == "raw":
-            take_raw(model, output.input, by="CAST" if wants_float16(output) else "DEQUANTIZE")
+            take_raw(model, output.input, float16=wants_float16(output))
         return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def _normalisation(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.flo
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-def take_raw(model: Any, spec: InputSpec, *, by: Literal["CAST", "DEQUANTIZE"] = "DEQUANTIZE") -> None:
+def take_raw(model: Any, spec: InputSpec, *, float16: bool) -> None:
     """Make a float model take uint8 pixels: `take_uint8`, and a 1 x 1 depthwise convolution that normalises.
 
     The network behind them is untouched; it still pads with zeros in normalised space.
@@ -50,26 +50,26 @@ def take_raw(model: Any, spec: InputSpec, *, by: Literal["CAST", "DEQUANTIZE"] =
     graph.operators.insert(0, make_operator(model, "DEPTHWISE_CONV_2D", [real, weights, bias], [index], options))
     graph.tensors[index].name = b"normalised"
     graph.inputs = np.array([real], np.int32)
-    take_uint8(model, by=by)
+    take_uint8(model, float16=float16)
 
 
-def take_uint8(model: Any, *, by: Literal["CAST", "DEQUANTIZE"] = "DEQUANTIZE") -> None:
+def take_uint8(model: Any, *, float16: bool) -> None:
     """Make a model whose input is float32, 0..255, take uint8.
 
-    By a DEQUANTIZE, which XNNPACK has; a QUANTIZE from uint8 to int8 it leaves to LiteRT (2.1.0). LiteRT's own CAST is
-    for models that may be computed in float16: with a DEQUANTIZE of uint8 and operators that quantise their inputs as
-    they run, XNNPACK crashes on CPUs that do so (2.1.0).
+    By a DEQUANTIZE, which XNNPACK has; a QUANTIZE from uint8 to int8 it leaves to LiteRT (2.1.0). With `float16`, for
+    models that may be computed in it, by LiteRT's own CAST: on a DEQUANTIZE of uint8 beside operators that quantise
+    their inputs as they run, XNNPACK crashes on CPUs that do so (2.1.0).
     """
     schema = require("ai_edge_litert.schema_py_generated", "tflite")
     graph = model.subgraphs[0]
     (index,) = ints(graph.inputs)
-    pixels = add_tensor(graph, ints(graph.tensors[index].shape), "UINT8", "pixels", None if by == "CAST" else (1.0, 0))
+    pixels = add_tensor(graph, ints(graph.tensors[index].shape), "UINT8", "pixels", None if float16 else (1.0, 0))
     graph.tensors[index].name = b"pixels/real"
-    options = None
-    if by == "CAST":
-        options = schema.CastOptionsT()
+    kind, options = "DEQUANTIZE", None
+    if float16:
+        kind, options = "CAST", schema.CastOptionsT()
         options.inDataType, options.outDataType = schema.TensorType.UINT8, schema.TensorType.FLOAT32
-    graph.operators.insert(0, make_operator(model, by, [pixels], [index], options))
+    graph.operators.insert(0, make_operator(model, kind, [pixels], [index], options))
     graph.inputs = np.array([pixels], np.int32)
 
 
