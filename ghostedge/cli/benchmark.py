@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--threads", type=_threads, default=(1,), metavar="N,N", help="one run each (default: 1)")
     what.add_argument("--xnnpack", choices=("on", "off", "both"), default="on", help="for .tflite (default: on)")
-    what.add_argument("--precision-hint", choices=("f32", "f16", "bf16"), help="for OpenVINO (its default on ARM: f16)")
+    what.add_argument(
+        "--precision-hint",
+        choices=("f32", "f16", "bf16", "default"),
+        help="for OpenVINO (default: f32, as evaluate; its own default is f16 or bf16 where the CPU has it)",
+    )
     what.add_argument("--cpus", metavar="0-3|big", help="run on these CPUs of the device only")
     what.add_argument("--image", type=Path, metavar="PHOTO", help="time decoding and preprocessing of this photo too")
     how = parser.add_argument_group("how")

@@ -82,7 +82,7 @@ def to_onnx(graph: Graph, batch_axes: Mapping[str, int] | None, metadata: Mappin
 def _check_sizes(graph: Graph) -> None:
     """Raise ConvertError for a Resize whose scales give another size in float32 or in double.
 
-    The installed checker computes in one of them, users' runtimes may in the other: `ghostedge.mindir.lowerings.resize`.
+    The installed checker computes in one of them, users' runtimes in either: see `ghostedge.mindir.lowerings.resize`.
     """
     for node in graph.nodes:
         if node.op != "Resize":

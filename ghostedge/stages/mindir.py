@@ -77,7 +77,7 @@ def _check(output: StageOutput, checkpoint: Checkpoint) -> None:
 
 def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> Artifact:
     image = ms.Tensor(np.random.default_rng(0).standard_normal(output.input.shape(1)).astype(np.float32))
-    description = Description(output.input, output.labels, output.precision).to_json()
+    description = Description.of(output).to_json()
 
     def finish(model: Any) -> None:
         _rename(model)
