@@ -88,12 +88,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _unsupported() -> str | None:
     """Why ghostedge cannot run here, in one line; before anything is imported that would fail in its own words."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (a clone can be run by any)
         return f"Python 3.11 to 3.14 is needed, this is {sys.version_info[0]}.{sys.version_info[1]}"
     if sys.maxsize <= 2**32:
         return (
-            "a 64-bit system is needed, this Python is of 32 bits: the runtimes have no packages for it (on a Raspberry "
-            "Pi 3 or later install the 64-bit Raspberry Pi OS)"
+            "a 64-bit system is needed, this Python is of 32 bits: the runtimes have no packages for it (on a "
+            "Raspberry Pi 3 or later install the 64-bit Raspberry Pi OS)"
         )
     return None
 
