@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml locks/export.txt | $(BIN)/uv
 
 $(VENV)/.installed-demo: pyproject.toml locks/export.txt | $(BIN)/uv
 	@echo "installing MindSpore, TensorFlow, OpenVINO and what else the demo runs: 5.4 GB on disk in $(VENV)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint locks/export.txt --editable '.[demo]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint locks/export.txt --editable '.[export,evaluate]'
 	touch $@
 
 lint: install
