@@ -490,7 +490,10 @@ def load_error(name: str, path: str, reason: str) -> str:
         return f"{path} is compiled for the Edge TPU; measure the file it was compiled from ({reason})"
     if any(mark in text for mark in ("custom op", "didn't find op", "not_implemented", "unsupported op", "opset")):
         return f"{path} holds an operator that {runtime} does not have here; update it or convert again ({reason})"
-    return f"{path} is refused by {runtime}: {reason}; {what_to_do(path, name)}"
+    if "shapeinferenceerror" in text:
+        # ONNX Runtime since 1.28, of a Resize that ghostedge wrote before 0.2.
+        return f"{path} has shapes that {runtime} refuses ({reason}); export it again with ghostedge 0.2 or newer"
+    return f"{path} is refused by {runtime}: {reason.rstrip('.')}; {what_to_do(path, name)}"
 
 
 def what_to_do(path: str, runtime: str) -> str:

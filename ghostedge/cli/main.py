@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "reference": "ghostedge.cli.reference",
     "evaluate": "ghostedge.cli.evaluate",
     "parity": "ghostedge.cli.parity",
+    "verify": "ghostedge.cli.verify",
     "benchmark": "ghostedge.cli.benchmark",
     "demo": "ghostedge.cli.demo",
 }
@@ -33,7 +34,7 @@ _EXIT_CODES = textwrap.dedent("""\
     exit codes:
       0    done
       1    the tool could not do what was asked (wrong arguments included)
-      2    an artifact differs from its source by more than its bound
+      2    an artifact differs from its source by more than its bound, or gives wrong answers on a device
       3    more images are needed to judge (parity)
       130  interrupted (Ctrl-C); whole files stay, the next run continues
 """)

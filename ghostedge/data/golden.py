@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import ArtifactError
 from ghostedge.files import atomic_path
 
-__all__ = ["MAX_IMAGES", "SUFFIX", "Golden", "read_golden", "spread", "write_golden"]
+__all__ = ["MAX_IMAGES", "SUFFIX", "Golden", "golden_beside", "read_golden", "spread", "write_golden"]
 
 SCHEMA_VERSION = 1
 
@@ -86,6 +86,16 @@ def spread(count: int, most: int = MAX_IMAGES) -> list[int]:
     """At most `most` of the indices 0..count - 1, evenly spread, the first among them."""
     chosen = min(count, most)
     return [index * count // chosen for index in range(chosen)]
+
+
+def golden_beside(artifact: Path) -> Path | None:
+    """The golden file of an artifact's export, in its folder; None where none is clearly its own.
+
+    Of several that whose name the artifact's begins with, the longest such.
+    """
+    found = sorted(path for path in artifact.parent.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+    own = [path for path in found if artifact.name.startswith(path.name.removesuffix(SUFFIX))]
+    return max(own, key=lambda path: len(path.name), default=found[0] if len(found) == 1 else None)
 
 
 def write_golden(path: Path, golden: Golden) -> None:

@@ -12,6 +12,7 @@ from ghostedge.reports.plots import signed
 
 __all__ = [
     "ModelKey",
+    "answers_text",
     "class_name",
     "computed_in_float16",
     "drop_text",
@@ -45,6 +46,14 @@ def p_text(p: float) -> str:
 def snr_text(snr_db: float | None) -> str:
     """``"64.2 dB"``, or ``"identical"``."""
     return "identical" if snr_db is None else f"{snr_db:.1f} dB"
+
+
+def answers_text(verification: Mapping[str, Any] | None) -> str:
+    """Whether a latency record's answers were right: ``"right, 64.2 dB"``, ``"WRONG, 3.1 dB"``, ``"not checked"``."""
+    if verification is None:
+        return "not checked"
+    snr = snr_text(verification["snr_db"]) if verification["finite"] else "not finite"
+    return f"{'right' if verification['correct'] else 'WRONG'}, {snr}"
 
 
 def kl_text(difference: LogitDifference) -> str:
