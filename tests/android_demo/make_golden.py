@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.golden import Golden, write_golden
+from ghostedge.data.golden import SUFFIX, Golden, golden_beside, write_golden
 from ghostedge.data.preprocess import resize_and_crop, to_spec
 from ghostedge.description import Description
 from ghostedge.evaluation.ledger import rows_of_logits
@@ -72,6 +73,7 @@ def golden() -> dict[str, Any]:
         "summary": summaries(),
         "top5": top5(),
         "golden_file": golden_file(),
+        "beside": beside(),
         "misfits": misfits(),
         "bounds": bounds(),
         "words": words(),
@@ -190,6 +192,26 @@ def golden_file() -> list[dict[str, Any]]:
             "source_sha256": vectors.source_sha256,
         }
     ]
+
+
+def beside() -> list[dict[str, Any]]:
+    """Which golden file in its folder ghostedge takes for a model."""
+    cases = []
+    for model, names in (
+        ("net_fp16.tflite", []),
+        ("net_fp16.tflite", ["net"]),
+        ("net_fp16.tflite", ["other"]),
+        ("net_fp16.tflite", ["other", "third"]),
+        ("net_fp16.tflite", ["a", "net", "net_fp16", "net_fp32"]),
+        ("net_fp16.tflite", [".partial-net", "other"]),
+    ):
+        files = ["net_fp16.tflite", *(f"{name}{SUFFIX}" for name in names), "x.npz"]
+        with TemporaryDirectory() as folder:
+            for file in files:
+                (Path(folder) / file).touch()
+            found = golden_beside(Path(folder) / model)
+        cases.append({"model": model, "files": files, "golden": found.name if found else None})
+    return cases
 
 
 def misfits() -> list[dict[str, Any]]:

@@ -101,9 +101,8 @@ final class Models {
      * Reads the golden pictures of a model.
      *
      * @param model one of {@link #names()}, or the path of a file
-     * @param asked a path, or a file's name in the folder of models; null: the only golden file that lies beside the
-     *     model
-     * @return null where none is asked for, and none or several lie there
+     * @param asked a path, or a file's name in the folder of models; null: the model's own, which lies beside it
+     * @return null where none is asked for and none is clearly its own
      */
     Golden golden(String model, String asked) throws DemoException {
         String name = asked;
@@ -111,12 +110,12 @@ final class Models {
         boolean bundled = !file.isFile() && model.startsWith(BUNDLED);
         try {
             if (asked == null) {
-                String only = Golden.only(
-                        bundled ? context.getAssets().list("models") : file.getAbsoluteFile().getParentFile().list());
-                if (only == null) {
+                File folder = file.getAbsoluteFile().getParentFile();
+                String own = Golden.beside(file.getName(), bundled ? context.getAssets().list("models") : folder.list());
+                if (own == null) {
                     return null;
                 }
-                name = bundled ? BUNDLED + only : new File(file.getAbsoluteFile().getParentFile(), only).getPath();
+                name = bundled ? BUNDLED + own : new File(folder, own).getPath();
             }
             try (InputStream stream = bundled && asked == null
                     ? context.getAssets().open(name) : new FileInputStream(file(name))) {

@@ -24,7 +24,7 @@ public final class BenchmarkJob {
     public final boolean verify;
     /** Minutes of load after the samples; 0: none. */
     public final int sustainedMinutes;
-    /** Path of the golden file; null: the only one beside the model, if there is one. */
+    /** Path of the golden file; null: the model's own, if it lies beside it. */
     public final String golden;
     /** File name of the record, with {@code .json}. */
     public final String out;

@@ -161,18 +161,24 @@ public final class Golden {
                 + "); copy it again, or run ghostedge export again");
     }
 
-    /** The one golden file among a folder's files; null where there is none, or several: which one is not guessed. */
-    public static String only(String[] names) {
-        String found = null;
-        for (String name : names == null ? new String[0] : names) {
-            if (name.endsWith(SUFFIX) && !name.startsWith(".")) {
-                if (found != null) {
-                    return null;
-                }
-                found = name;
+    /**
+     * The golden file of a model's export among the files of its folder; null where none is clearly its own.
+     *
+     * <p>Of several that whose name the model's begins with, the longest such: golden_beside() of ghostedge.
+     */
+    public static String beside(String model, String[] files) {
+        String own = null;
+        String any = null;
+        int count = 0;
+        for (String file : files == null ? new String[0] : files) {
+            if (file.endsWith(SUFFIX) && !file.startsWith(".")) {
+                count++;
+                any = file;
+                String name = file.substring(0, file.length() - SUFFIX.length());
+                own = model.startsWith(name) && (own == null || file.length() > own.length()) ? file : own;
             }
         }
-        return found;
+        return own != null ? own : count == 1 ? any : null;
     }
 
     /** How many pictures there are; at least one. */

@@ -143,11 +143,13 @@ public class GoldenTest {
     }
 
     @Test
-    public void theOnlyFileBesideAModelIsTaken() {
-        assertEquals("m.golden.npz", Golden.only(new String[] {"m.tflite", "m.golden.npz", ".partial-x.golden.npz"}));
-        assertNull(Golden.only(new String[] {"m.tflite", "x.npz"}));
-        assertNull("which one is not guessed", Golden.only(new String[] {"a.golden.npz", "b.golden.npz"}));
-        assertNull(Golden.only(null));
+    public void theFileBesideAModelIsTheOneThatGhostedgeTakes() throws Exception {
+        for (Map<String, Object> each : TestData.<Map<String, Object>>golden("beside")) {
+            List<?> files = (List<?>) each.get("files");
+            String found = Golden.beside((String) each.get("model"), files.toArray(new String[0]));
+            assertEquals(files.toString(), each.get("golden"), found);
+        }
+        assertNull("a folder that cannot be listed", Golden.beside("m.tflite", null));
     }
 
     @Test
