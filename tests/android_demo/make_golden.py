@@ -322,6 +322,7 @@ def verifications() -> list[dict[str, Any]]:
         ("near in float16", wanted, near, {}, {"min_snr_db": 90.0, "min_top1_agreement": 0.98}, "f16", 0.01),
         ("another model", wanted, other, {}, {}, None, 0.01),
         ("other best classes", tied, flipped, {}, {}, None, 0.01),
+        ("equal best classes", short([[5, 5, 0, 1]]), short([[5, 4.99, 0, 1]]), {}, {}, None, 0.01),
         ("right only the first time", wanted, near, dict.fromkeys(range(2, repeats + 1), other[0]), {}, None, 0.01),
         ("wrong once", wanted, near, {7: other[0]}, {}, None, 0.01),
         ("another bit once", wanted, near, {50: np.nextafter(near[0], np.float32(9))}, {}, None, 0.01),

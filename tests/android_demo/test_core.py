@@ -50,6 +50,7 @@ def test_a_record_fits_the_schema_and_has_the_verdict_of_the_script(
     schema = json.loads(SCHEMA.read_text())
     jsonschema.validate(record, schema, cls=jsonschema.Draft202012Validator, format_checker=jsonschema.FormatChecker())
     assert record["name"] == name
+    assert record["schema_version"] == edge.SCHEMA_VERSION
     reasons, warnings = edge.judge(record)
     for ours, theirs in ((record["invalid_reasons"], reasons), (record["warnings"], warnings)):
         assert [finding["code"] for finding in ours] == [finding["code"] for finding in theirs]

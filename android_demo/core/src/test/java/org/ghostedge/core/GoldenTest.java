@@ -182,8 +182,9 @@ public class GoldenTest {
         refused("logits", npy(F4, new byte[9]), "is not 9 bytes");
         refused("logits", npy(f4 + "(999999999, 999999999, 999999999, 999999999, 999999999), }", new byte[8]),
                 "is not 8 bytes");
-        // Products that a long, or an int, would wrap around to the size that is there.
-        refused("logits", npy(f4 + "(65536, 65536, 65536, 65536, 1, 2), }", new byte[8]), "is not 8 bytes");
+        // Products that an int, or a long, would wrap around to the two values that are there.
+        refused("logits", npy(f4 + "(6, 715827883), }", new byte[8]), "is not 8 bytes");
+        refused("logits", npy(f4 + "(646623403, 40804522, 10487), }", new byte[8]), "is not 8 bytes");
         refused("logits", npy(f4 + "(536870912, 2, 2), }", new byte[0]), "is not 0 bytes");
         refused("logits", npy(f4 + "(99999999999, 1), }", new byte[8]), "its shape is absurd");
         refused("logits", npy(f4 + "(-1, 2), }", new byte[8]), "its shape is absurd");
