@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 
-
 def _find() -> Path:
     """The folder ``files``: of the clone, or of the distribution ghostedge-demo."""
     own = Path(__file__).resolve().parent / "files"

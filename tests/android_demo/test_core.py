@@ -56,6 +56,8 @@ def test_a_record_fits_the_schema_and_has_the_verdict_of_the_script(
         assert [finding["code"] for finding in ours] == [finding["code"] for finding in theirs]
     if record["verification"] is not None:
         reason = edge.wrong_answers(record["verification"])
+        if name == "wrong_later":
+            reason = "after the timed samples one picture got another answer than before"
         assert (record["verification"]["correct"], record["verification"]["reason"]) == (reason is None, reason)
     summary = edge.summarise(record["samples_ms"])
     assert record["latency_ms"] == pytest.approx(summary, abs=1.001e-6)

@@ -99,6 +99,9 @@ final class Comparison {
 
     /** Signal to noise ratio, dB; null for identical numbers, since JSON has no infinity. */
     static Double snrDb(double share) {
+        if (Double.isInfinite(share)) {
+            return -9999.0;
+        }
         return share == 0 ? null : Double.valueOf(Summary.rounded(-10.0 * Math.log10(share), 2));
     }
 

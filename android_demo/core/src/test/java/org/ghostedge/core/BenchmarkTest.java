@@ -371,12 +371,13 @@ public class BenchmarkTest {
     }
 
     @Test
-    public void answersThatChangeWhileItIsTimedAreToldOf() throws Exception {
+    public void answersThatAreOthersAfterTimingAreWrong() throws Exception {
         device.wrongFrom = 500;
         Map<String, Object> record = run("wrong_later", "valid", null, TestData.linearGolden(), null);
         assertEquals(true, at(record, "verification", "repeats", "identical"));
         assertEquals(false, at(record, "verification", "repeats", "after_timing_identical"));
         assertEquals("not_repeatable governor", codes(record, "warnings"));
+        assertEquals("wrong_answers", codes(record, "invalid_reasons"));
     }
 
     @Test
