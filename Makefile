@@ -20,7 +20,8 @@ help:
 	@echo "               every test that needs no more than a device has, with the newest packages, in $(EDGE)"
 	@echo "make test-arm64 [ARTIFACTS='A.tflite ...']"
 	@echo "               the benchmark on the real ARM64 LiteRT under emulation (needs Debian's qemu-user, gcc,"
-	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference"
+	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference;"
+	@echo "               after make demo, as root: the docs' install commands on a fresh Debian (debootstrap, qemu-user-static)"
 	@echo "make lock      write locks/ anew from pyproject.toml"
 	@echo "make clean     remove build/"
 
@@ -62,6 +63,7 @@ test-edge:
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
 	GHOSTEDGE_ARM64=1 $(BIN)/pytest tests/benchmarks/test_arm64.py tests/devices/test_ssh.py
+	$(BIN)/python benchmarks/arm64/install_path.py --skip-missing
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/check_outputs.py $(ARTIFACTS))
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/cost.py $(ARTIFACTS))
 
