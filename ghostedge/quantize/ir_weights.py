@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -147,7 +147,7 @@ def round_ir(
     rounded = 0
     for operator in quantised.get_ordered_ops():
         kind, name = operator.get_type_name(), operator.get_friendly_name()
-        if kind not in WEIGHTED or name not in moments or _integers(operator) is None:
+        if kind not in WEIGHTED or name not in moments or (before := _integers(operator)) is None:
             continue
         weights = exact[name].input_value(1).get_node().get_data()
         limit = limits.get(name, "pairs")
@@ -158,8 +158,8 @@ def round_ir(
             pairs(kind, weights.shape) if limit == "pairs" else None,
         )
         if bias_correction:
-            before = _integers(operator).real()
-            _shift_bias(operator, ((made.real() - before) @ moments[name].mean[:, :, None]).reshape(-1))
+            shift = (made.real() - before.real()) @ moments[name].mean[:, :, None]
+            _shift_bias(operator, shift.reshape(-1))
         _replace(operator, made)
         rounded += 1
     return rounded
@@ -201,7 +201,9 @@ def _integers(operator: Any) -> Integers | None:
         return None
     values, steps = (part.get_data() for part in parts)
     rows = to_rows(values, operator.get_type_name())
-    return Integers(rows, np.broadcast_to(steps.reshape(-1, 1), (rows.shape[0] * rows.shape[1], 1)).reshape(*rows.shape[:2], 1))
+    return Integers(
+        rows, np.broadcast_to(steps.reshape(-1, 1), (rows.shape[0] * rows.shape[1], 1)).reshape(*rows.shape[:2], 1)
+    )
 
 
 def _replace(operator: Any, made: Integers) -> None:

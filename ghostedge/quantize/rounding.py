@@ -8,16 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "PAIR_LIMIT", "InputMoments", "Integers", "round_integers", "round_to_nearest", "round_weights"]
+__all__ = [
+    "LEVELS",
+    "PAIR_LIMIT",
+    "ROUNDINGS",
+    "InputMoments",
+    "Integers",
+    "round_integers",
+    "round_to_nearest",
+    "round_weights",
+]
+
+#: How weights are rounded: each by itself, or so that errors make up for each other.
+ROUNDINGS = ("compensated", "nearest")
 
 #: The largest integer that a weight becomes; the smallest is its negative.
 LEVELS = 127
 
-#: The most that the weights of one sign may add up to of two whose products with numbers of 0 to 255 are added in 16 bits.
+#: The most that two weights of one sign may add up to whose products with numbers of 0 to 255 are added in 16 bits.
 PAIR_LIMIT = 32767 // 255
 
+#: Columns rounded before their errors are handed on to all that are behind them, by one product.
+_BLOCK = 64
+
 #: Steps that an output may take, as multiples of the one that its largest weight asks for.
-_STEPS = (1.0, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.4, 1.55, 1.75, 2.0)
+_STEPS = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0)
 
 #: Of the mean variance of the inputs, added to each one's: what the calibration images do not show is not relied on.
 _DAMPING = 0.01
@@ -76,7 +91,7 @@ def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64])
 
     def choose(index: int, left: NDArray[np.float64], rounded: NDArray[np.float64]) -> NDArray[np.float64]:
         column = np.clip(np.rint(left[:, :, index]), -LEVELS, LEVELS)
-        return np.where(largest == index, LEVELS * sign[:, :, index], column)
+        return np.asarray(np.where(largest == index, LEVELS * sign[:, :, index], column))
 
     rounded = _round_in_order(left, share, choose)
     back = np.argsort(order, axis=1)
@@ -136,7 +151,7 @@ def round_integers(
         step = first[:, rows] * np.float32(wider)
         rounded = _round_in_order(ordered[:, rows] / step, share, _Bounds(limit, partner, damped))
         error = rounded * step - ordered[:, rows]
-        cost = np.einsum("goi,gij,goj->go", error, damped, error, optimize=True)
+        cost = ((error @ damped) * error).sum(axis=2)
         better = cost < least[:, rows]
         least[:, rows] = np.where(better, cost, least[:, rows])
         steps[:, rows] = np.where(better[:, :, None], step, steps[:, rows])
@@ -186,7 +201,7 @@ class _Bounds:
         wanted = np.where(done, wanted, wanted - np.sign(wanted) * surplus * part)
         high = np.where(done, np.minimum(limit, PAIR_LIMIT - other.clip(0)), limit)
         low = np.where(done, -np.minimum(limit, PAIR_LIMIT - (-other).clip(0)), -limit)
-        return np.clip(np.rint(wanted), low, high)
+        return np.asarray(np.clip(np.rint(wanted), low, high))
 
 
 def _column(values: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -223,9 +238,14 @@ def _round_in_order(
         choose: column, what is left to round, what is rounded -> (groups, outputs).
     """
     rounded = np.zeros_like(left)
-    for index in range(left.shape[2]):
-        column = choose(index, left, rounded)
-        error = (left[:, :, index] - column) / share[:, index, index, None]
-        left[:, :, index:] -= error[:, :, None] * share[:, None, index, index:]
-        rounded[:, :, index] = column
+    inputs = left.shape[2]
+    for begin in range(0, inputs, _BLOCK):
+        end = min(begin + _BLOCK, inputs)
+        errors = np.empty_like(left[:, :, begin:end])
+        for index in range(begin, end):
+            column = choose(index, left, rounded)
+            error = (left[:, :, index] - column) / share[:, index, index, None]
+            left[:, :, index:end] -= error[:, :, None] * share[:, None, index, index:end]
+            rounded[:, :, index], errors[:, :, index - begin] = column, error
+        left[:, :, end:] -= errors @ share[:, begin:end, end:]
     return rounded

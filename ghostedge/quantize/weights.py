@@ -9,14 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.quantize.moments import MomentSums
-from ghostedge.quantize.rounding import InputMoments, round_to_nearest, round_weights
+from ghostedge.quantize.rounding import ROUNDINGS, InputMoments, round_to_nearest, round_weights
 from ghostedge.tflite.edit import constant, replace_constant, tensor_name
 from ghostedge.tflite.model import ints, operator_name
 
 __all__ = ["ROUNDINGS", "MomentsObserver", "round_model", "weighted_operators"]
-
-#: How weights are rounded: each by itself, or so that errors make up for each other.
-ROUNDINGS = ("compensated", "nearest")
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _SAME = 0  # schema.fbs, enum Padding
