@@ -53,6 +53,7 @@ VENDORS = {
         "stages.openvino",
         "stages.quantize_openvino",
         "runtimes.openvino",
+        "runtimes.openvino_isa",
     },
     "nncf": {"stages.quantize_openvino"},
     "tensorflow": {"stages"},

@@ -138,9 +138,12 @@ def round_integers(
     groups, outputs, inputs = exact.shape
     first = np.abs(exact).max(axis=-1, keepdims=True) / limit
     first = np.where(first == 0, 1.0, first).astype(np.float32)
+    damped = share = None
     if covariance is None:
-        covariance = np.broadcast_to(np.eye(inputs), (groups, inputs, inputs))
-    order, damped, share = _in_order(covariance)
+        order, variance = np.tile(np.arange(inputs), (groups, 1)), np.ones((groups, inputs))
+    else:
+        order, damped, share = _in_order(covariance)
+        variance = np.diagonal(damped, axis1=1, axis2=2)
     ordered = np.take_along_axis(exact, order[:, None, :], axis=2)
     back = np.argsort(order, axis=1)
     partner = None if partners is None else np.take_along_axis(back, partners[order], axis=1)
@@ -149,9 +152,9 @@ def round_integers(
     rows = np.arange(outputs)
     for wider in _STEPS:
         step = first[:, rows] * np.float32(wider)
-        rounded = _round_in_order(ordered[:, rows] / step, share, _Bounds(limit, partner, damped))
+        rounded = _round_in_order(ordered[:, rows] / step, share, _Bounds(limit, partner, variance))
         error = rounded * step - ordered[:, rows]
-        cost = ((error @ damped) * error).sum(axis=2)
+        cost = ((error if damped is None else error @ damped) * error).sum(axis=2)
         better = cost < least[:, rows]
         least[:, rows] = np.where(better, cost, least[:, rows])
         steps[:, rows] = np.where(better[:, :, None], step, steps[:, rows])
@@ -179,17 +182,16 @@ class _Bounds:
     Args:
         limit: the largest integer.
         partner: (groups, inputs), of each column; itself for none. None: there are no pairs.
-        covariance: (groups, inputs, inputs), of the columns.
+        variance: (groups, inputs), of what meets the columns.
     """
 
-    def __init__(self, limit: int, partner: NDArray[np.intp] | None, covariance: NDArray[np.float64]) -> None:
-        self._limit, self._partner = limit, partner
-        self._variance = np.diagonal(covariance, axis1=1, axis2=2)
+    def __init__(self, limit: int, partner: NDArray[np.intp] | None, variance: NDArray[np.float64]) -> None:
+        self._limit, self._partner, self._variance = limit, partner, variance
 
     def __call__(self, index: int, left: NDArray[np.float64], rounded: NDArray[np.float64]) -> NDArray[np.float64]:
         wanted, limit = left[:, :, index], float(self._limit)
         if self._partner is None:
-            return np.clip(np.rint(wanted), -limit, limit)
+            return np.asarray(np.clip(np.rint(wanted), -limit, limit))
         at = self._partner[:, index]
         alone, done = (at == index)[:, None], (at < index)[:, None]
         of_partner = np.where(done, _column(rounded, at), _column(left, at))
@@ -227,25 +229,27 @@ def _in_order(
 
 def _round_in_order(
     left: NDArray[np.float64],
-    share: NDArray[np.float64],
+    share: NDArray[np.float64] | None,
     choose: Callable[[int, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """Round column by column by `choose`, handing the error of each on to those after it.
 
     Args:
         left: (groups, outputs, inputs), in steps; changed.
-        share: see `_in_order`.
+        share: see `_in_order`; None to hand nothing on.
         choose: column, what is left to round, what is rounded -> (groups, outputs).
     """
     rounded = np.zeros_like(left)
     inputs = left.shape[2]
     for begin in range(0, inputs, _BLOCK):
         end = min(begin + _BLOCK, inputs)
-        errors = np.empty_like(left[:, :, begin:end])
+        errors = np.zeros_like(left[:, :, begin:end])
         for index in range(begin, end):
-            column = choose(index, left, rounded)
-            error = (left[:, :, index] - column) / share[:, index, index, None]
-            left[:, :, index:end] -= error[:, :, None] * share[:, None, index, index:end]
-            rounded[:, :, index], errors[:, :, index - begin] = column, error
-        left[:, :, end:] -= errors @ share[:, begin:end, end:]
+            rounded[:, :, index] = choose(index, left, rounded)
+            if share is not None:
+                error = (left[:, :, index] - rounded[:, :, index]) / share[:, index, index, None]
+                left[:, :, index:end] -= error[:, :, None] * share[:, None, index, index:end]
+                errors[:, :, index - begin] = error
+        if share is not None:
+            left[:, :, end:] -= errors @ share[:, begin:end, end:]
     return rounded
