@@ -300,6 +300,8 @@ def _rows(record: ArtifactRecord) -> Iterator[tuple[str, ...]]:
     yield (record.files[0].name, record.precision, size, *_numbers(record.reference_difference))
     if record.float16_difference is not None:
         yield (f"{record.files[0].name} in float16", "", "", *_numbers(record.float16_difference))
+    for kind, found in record.cpu_differences.items():
+        yield (f"{record.files[0].name} {kind}", "", "", *_numbers(found))
 
 
 def _numbers(difference: Difference) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from ghostedge.lazy import require
 from ghostedge.quantize.moments import MomentSums
 from ghostedge.quantize.rounding import LEVELS, PAIR_LIMIT, InputMoments, Integers, round_integers
 
-__all__ = ["WEIGHTED", "Limit", "observe_inputs", "pairs", "round_ir", "saturating"]
+__all__ = ["WEIGHTED", "Limit", "observe_inputs", "overflowing", "pairs", "round_ir", "saturating", "to_rows"]
 
 #: The operators with weights, which are their second input.
 WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
@@ -172,15 +172,19 @@ def saturating(model: Any) -> dict[str, int]:
         kind = operator.get_type_name()
         if kind not in WEIGHTED or (integers := _integers(operator)) is None:
             continue
-        partners = pairs(kind, tuple(operator.get_input_shape(1)))
-        if partners is None:
-            continue
-        values = integers.values.astype(np.int32)
-        other = np.where(partners == np.arange(len(partners)), 0, values[:, :, partners])
-        sums = values.clip(0) + other.clip(0), -(values.clip(None, 0) + other.clip(None, 0))
-        if count := int((np.maximum(*sums) > PAIR_LIMIT).sum()) // 2:
+        if count := overflowing(integers.values, pairs(kind, tuple(operator.get_input_shape(1)))):
             found[operator.get_friendly_name()] = count
     return found
+
+
+def overflowing(rows: NDArray[np.int8], partners: NDArray[np.intp] | None) -> int:
+    """How many pairs of weights, in rows of `to_rows`, have products whose sum can exceed 16 bits; see `pairs`."""
+    if partners is None:
+        return 0
+    values = rows.astype(np.int32)
+    other = np.where(partners == np.arange(len(partners)), 0, values[:, :, partners])
+    up, down = values.clip(0) + other.clip(0), (-values).clip(0) + (-other).clip(0)
+    return int((np.maximum(up, down) > PAIR_LIMIT).sum()) // 2
 
 
 def _parts(operator: Any) -> tuple[Any, Any] | None:
