@@ -184,10 +184,9 @@ def finish(
     transposes = spatial_transposes(model)
     if wants_float16(output):
         allow_float16(model)
-    calibration = {image.image_id: image.sha256 for image in output.calibration.images} if output.calibration else {}
     data = embed(
         model,
-        Description(output.input, output.labels, output.precision, calibration),
+        Description.of(output),
         name=output.path.stem,
         input_name=names[0],
         output_name=names[1],
