@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.quantize.ir_weights import from_rows, observe_inputs, pairs, round_ir, saturating, to_rows
+from ghostedge.quantize.rounding import PAIR_LIMIT
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
 from ghostedge.runtimes.openvino_isa import run_on_other_cpu
 from ghostedge.types import Artifact, InputSpec
@@ -105,6 +106,29 @@ def test_the_pairs_are_those_that_saturate(kind: str, tmp_path: Path) -> None:
     saturated = {places for places, value in zip(two, found[0], strict=True) if value < 0.9 * 2 * 126 * 255}
     assert saturated == {(i, int(j)) for i, j in enumerate(partners) if i < j}
     assert len(saturated) == inputs // CHANNELS * (CHANNELS // 2)
+
+
+@pytest.mark.skipif(int8_arithmetic() not in (VNNI, SATURATING), reason="left out: this is no x86 CPU")
+def test_the_limit_is_the_last_that_does_not_saturate(tmp_path: Path) -> None:
+    within, beyond = PAIR_LIMIT // 2, PAIR_LIMIT // 2 + 1
+    pairs_of = [(within, within), (-within, -within), (127, 1), (127, -127), (beyond, within), (-beyond, -within)]
+    integers = np.zeros((len(pairs_of), CHANNELS, 1, 1), np.int8)
+    integers[:, :2, 0, 0] = pairs_of
+    white = np.full((1, 3, 8, 8), 255, np.float32)
+    artifact = quantised_ir(tmp_path / "m.xml", "Convolution", integers)
+    found = without_vnni(artifact, white)[0] - 255.0 * np.sum(pairs_of, axis=1)
+    np.testing.assert_allclose(found[:4], 0, atol=0.1)
+    assert np.abs(found[4:]).min() > 100
+    assert saturating(openvino_model(artifact)) == {operator_name(artifact): 2}
+
+
+def openvino_model(artifact: Artifact) -> Any:
+    return ov.Core().read_model(artifact.path)
+
+
+def operator_name(artifact: Artifact) -> str:
+    (found,) = (o for o in openvino_model(artifact).get_ops() if o.get_type_name() == "Convolution")
+    return str(found.get_friendly_name())
 
 
 def network(seed: int = 1) -> Any:
