@@ -128,7 +128,8 @@ def test_a_process_that_may_not_use_vnni_takes_the_real_one_where_there_is_one(i
     done = run_in(int8_irs["saturates"], "AVX2", "ONEDNN_MAX_CPU_ISA")
     own, other, _ = done.stdout.strip().split("|")
     assert own == SATURATING
-    assert other == (VNNI if int8_arithmetic() == VNNI else IN_FLOAT)
+    # Where these tests themselves may not use VNNI, the CPU may have it nevertheless.
+    assert other in ((VNNI,) if int8_arithmetic() == VNNI else (VNNI, IN_FLOAT))
 
 
 @x86
