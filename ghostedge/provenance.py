@@ -54,7 +54,7 @@ def refusal(path: Path, runtime: str, did: str, reason: BaseException | str) -> 
     """
     said = first_line(reason) if isinstance(reason, BaseException) else reason
     hint = {
-        "same": f"; the file is as it was exported (its sha256 is in {_MANIFEST}), so try another version of the runtime",
+        "same": f"; the file is as it was exported ({_MANIFEST} has its sha256): try another version of the runtime",
         "other": f"; its sha256 is not the one that {_MANIFEST} beside it records: copy or export it again",
         "unknown": "",
     }[as_exported(path)]

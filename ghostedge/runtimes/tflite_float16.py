@@ -1,10 +1,10 @@
 """Run a TFLite model in float16 on a CPU without float16 arithmetic, to see what one that has it will make of it.
 
 XNNPACK can be told to compute in float16 on any CPU (``TFLITE_XNNPACK_DELEGATE_FLAG_FORCE_FP16``), but not through
-LiteRT's ``Interpreter``. LiteRT 2.1.0 and 2.1.2 take the flag through the C interface (litert/c) of the same package; from
-2.1.6 on that exports no options of the CPU, and the Python ``CompiledModel`` takes them. On x86 every operator's result is
-rounded to float16 while sums are kept in float32, whereas ARM64 rounds sums too: what overflows and most of the
-rounding is seen here; the SNR of GhostNetV2 is 63 to 67 dB here and 57 dB on a Cortex-A76.
+LiteRT's ``Interpreter``. LiteRT 2.1.0 and 2.1.2 take the flag through the C interface (litert/c) of the same package;
+from 2.1.6 on that exports no options of the CPU, and the Python ``CompiledModel`` takes them. On x86 every operator's
+result is rounded to float16 while sums are kept in float32, whereas ARM64 rounds sums too: what overflows and most of
+the rounding is seen here; the SNR of GhostNetV2 is 63 to 67 dB here and 57 dB on a Cortex-A76.
 
 From 2.2 on the flag forces nothing: at the first operator without a float16 kernel on this CPU, XNNPACK goes over to
 float32 for all that follows. On x86 RESIZE_BILINEAR is one (XNNPACK asks for a kernel of another layout that only ARM64
@@ -283,8 +283,8 @@ def _probe(path: Path, version: str) -> None:
         raise UsageError(said[-1])
     if done.returncode == _NOT_FLOAT16:
         raise UsageError(
-            f"{runtime} computes only a part of {path} in float16 on this CPU: from 2.2 on XNNPACK goes over to float32 "
-            f"where it has no float16 kernel (on x86: RESIZE_BILINEAR); {_INSTALL}"
+            f"{runtime} computes only a part of {path} in float16 on this CPU: from 2.2 on XNNPACK goes over to "
+            f"float32 where it has no float16 kernel (on x86: RESIZE_BILINEAR); {_INSTALL}"
         )
     if done.returncode:
         reason = f"it crashes (signal {-done.returncode})" if done.returncode < 0 else said[-1]

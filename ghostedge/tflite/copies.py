@@ -5,8 +5,8 @@ convolution behind it. In LiteRT 2.3.0 its delegate builds the graph of float16 
 
 - a PAD is not joined (XNNPACK's `xnn_subgraph_fusion` knows zeros of float32 and of 8 bit integers only), and one of
   rows and columns is copied pixel by pixel, about 100 ARM64 instructions each: `pad_rows`.
-- a dynamically quantised dense layer, and what XNNPACK makes one of, a 1 x 1 convolution of stride 1, counts as one that
-  has no float16 kernels (it asks for those of SME); it and all that follows is computed in float32: `group_pixels`.
+- a dynamically quantised dense layer, and what XNNPACK makes one of, a 1 x 1 convolution of stride 1, counts as one
+  without float16 kernels (it asks for those of SME); it and all that follows is computed in float32: `group_pixels`.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ REWRITES: dict[str, Callable[[View], None]] = {
 #: `pool_as_resize` costs a tenth of its accuracy's margin, `split_concat_conv` nothing and saves nothing.
 INT8_REWRITES = ("depthwise_before_concat", "pool_as_depthwise")
 
-#: What a model gains from that is computed in float16 where the CPU can: XNNPACK's float16 tiles are of 16 channels, which
-#: `round_up_channels` does not fill, and its slices are copies.
+#: What a model gains from that is computed in float16 where the CPU can: XNNPACK's float16 tiles are of 16 channels,
+#: which `round_up_channels` does not fill, and its slices are copies.
 FLOAT16_REWRITES = tuple(name for name in REWRITES if name != "round_up_channels")
 
 
