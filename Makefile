@@ -34,6 +34,7 @@ test: lint
 
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
+	$(BIN)/python benchmarks/arm64/sysroot.py --litert 2.3.0
 	GHOSTEDGE_ARM64=1 $(BIN)/pytest tests/benchmarks/test_arm64.py tests/devices/test_ssh.py
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/check_outputs.py $(ARTIFACTS))
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/cost.py $(ARTIFACTS))
