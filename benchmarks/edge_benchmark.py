@@ -4,12 +4,15 @@
 This file runs alone: copy it and a model to the device. It needs Python >= 3.9, NumPy and one runtime (ai-edge-litert
 or tflite-runtime for .tflite, openvino for .xml, onnxruntime for .onnx), Pillow for --image; it says what is missing.
 
-    python3 edge_benchmark.py model.tflite --threads 1,2,4
+    python3 edge_benchmark.py model.tflite --threads 1,2,4 --golden model.golden.npz
 
 What a sample is: copy the input tensor in, infer, copy the output tensor out; one picture, one request at a time.
 
-What the timer is NOT aware of: what the model computes, whether its answers are right, file formats, decoding and
-preprocessing (measured apart with --image), batches, requests in parallel, power. It times a function. --runtime null
+What the timer is NOT aware of: what the model computes, file formats, decoding and preprocessing (measured apart with
+--image), batches, requests in parallel, power. It times a function. Whether the answers are right is checked before the
+timer starts, with --golden: pictures and the right logits, as ghostedge export writes them beside the model. The same
+loaded model is asked that is timed afterwards, one picture a hundred times. A latency whose answers are wrong is not
+valid. --runtime null
 times a function that does nothing: the script's own overhead, which is also in every record.
 
 How a run goes, each in a fresh process: load, first inference, warm-up until steady, timed samples, all kept.
@@ -21,7 +24,8 @@ How a run goes, each in a fresh process: load, first inference, warm-up until st
   the number another one: other programs at work, throttling, a falling frequency, a drift, an emulated CPU. Each
   reason is written down; the number is too.
 
-The result is one JSON record a run, schema version 1 (latency_record.schema.json of ghostedge). Units are in the names.
+The result is one JSON record a run, schema version 2 (latency_record.schema.json of ghostedge). Units are in the names.
+--verify-only does not time: its record (kind "verification_record") says whether the answers are right.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ import importlib.util
 import io
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -46,6 +51,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,8 +60,8 @@ from typing import Any, ClassVar
 Run = Callable[[], object]
 Record = dict[str, Any]
 
-VERSION = "1.0"
-SCHEMA_VERSION = 1
+VERSION = "1.1"
+SCHEMA_VERSION = 2
 
 FULL_SAMPLES, FULL_SECONDS = 1024, 60.0
 QUICK_SAMPLES, QUICK_SECONDS = 50, 1.0
@@ -68,6 +74,23 @@ QUICK_WINDOW_S, QUICK_WARMUP_LIMIT_S = 0.1, 3.0
 MAX_DRIFT, MAX_FREQUENCY_FALL, MAX_OVERHEAD = 0.05, 0.05, 0.01
 #: Cores' worth of work by others during the timed samples; an idle Raspberry Pi OS desktop stays below 0.1.
 MAX_OTHER_CORES = 0.2
+
+#: One picture is run so often, or until so many seconds have passed on a slow device, and each answer compared.
+REPEATS, REPEATS_LIMIT_S, FEWEST_REPEATS = 100, 20.0, 3
+#: What answers are held to where the model does not say it: the bounds of the loosest recipe of ghostedge.
+DEFAULT_BOUNDS = {"min_snr_db": 18.0, "min_top1_agreement": 0.7}
+#: A model that the runtime computes in float16 or bfloat16 where its bounds are of float32 is held to these.
+BOUNDS_16_BIT = {"min_snr_db": 40.0, "min_top1_agreement": 0.85}
+#: The arrays of a golden file and their dtypes: ghostedge.data.golden.
+GOLDEN = {
+    "schema_version": "i",
+    "crops_u8": "u1",
+    "logits": "f4",
+    "names": "U",
+    "class_names": "U",
+    "source_sha256": "U",
+}
+GOLDEN_SCHEMA_VERSION = 1
 
 #: Under this key, or as this file, an artifact of ghostedge carries its description.
 DESCRIPTION_KEY = "ghostedge"
@@ -252,7 +275,7 @@ class OpenVino:
         self.description = parse_description(found if isinstance(found, str) else getattr(found, "value", None))
         model.reshape(list(self.shape))
         config = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(threads)}
-        if precision_hint:
+        if precision_hint and precision_hint != "default":
             config["INFERENCE_PRECISION_HINT"] = precision_hint
         compiled = core.compile_model(model, "CPU", config)
         self._request = compiled.create_infer_request()
@@ -462,12 +485,41 @@ def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, fl
 
 def load_error(name: str, path: str, reason: str) -> str:
     """One line for a model that a runtime refused."""
-    text = reason.lower()
+    text, runtime = reason.lower(), f"{name} {version_of(RUNTIMES[name][0])}"
     if "edgetpu" in text or "edge-tpu" in text:
         return f"{path} is compiled for the Edge TPU; measure the file it was compiled from ({reason})"
     if any(mark in text for mark in ("custom op", "didn't find op", "not_implemented", "unsupported op", "opset")):
-        return f"{path} holds an operator that {name} does not have here; update it or convert again ({reason})"
-    return f"{path} cannot be loaded by {name}: {reason}; the file may be damaged, copy it again"
+        return f"{path} holds an operator that {runtime} does not have here; update it or convert again ({reason})"
+    if "shapeinferenceerror" in text:
+        # ONNX Runtime since 1.28, of a Resize that ghostedge wrote before 0.2.
+        return f"{path} has shapes that {runtime} refuses ({reason}); export it again with ghostedge 0.2 or newer"
+    return f"{path} is refused by {runtime}: {reason.rstrip('.')}; {what_to_do(path, name)}"
+
+
+def what_to_do(path: str, runtime: str) -> str:
+    """Advice on a model that its runtime refuses or that crashes it: copied again only where its bytes are others."""
+    changed = changed_since_export(path)
+    if changed is None:
+        return f"try another version of {runtime}, or compare the file's sha256 with the one in its manifest.json"
+    if changed:
+        return f"{changed} is damaged, its sha256 is not the one in manifest.json: copy it again"
+    return f"the file is whole, its sha256 is the one in manifest.json: try another version of {runtime}"
+
+
+def changed_since_export(path: str) -> str | None:
+    """The file of a model that has another sha256 than the manifest.json beside it says, "" for none.
+
+    None where there is no manifest, or the model is not in it.
+    """
+    try:
+        manifest = json.loads((Path(path).parent / "manifest.json").read_text(encoding="utf-8"))
+        recorded = {file["name"]: file["sha256"] for each in manifest["artifacts"].values() for file in each["files"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    files = [file for file in (Path(path), Path(path).with_suffix(".bin")) if file.name in recorded]
+    if not files:
+        return None
+    return next((file.name for file in files if not file.exists() or sha256_of(file) != recorded[file.name]), "")
 
 
 def one_line(exc: BaseException) -> str:
@@ -635,6 +687,193 @@ def noise(spec: Record | None, runtime: Any) -> Any:
         return quantised(generator.random(runtime.shape, dtype=np.float32), runtime)
     picture = generator.integers(0, 256, (spec["height"], spec["width"], 3), dtype=np.uint8)
     return to_tensor(picture, spec, runtime)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The answers: golden vectors
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_golden_file(path: str) -> None:
+    """Raise BenchmarkError for a golden file that is missing or not whole, before anything is loaded (no NumPy)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            missing = sorted({f"{name}.npy" for name in GOLDEN} - set(archive.namelist()))
+    except FileNotFoundError:
+        raise BenchmarkError(
+            f"--golden: {path} does not exist; ghostedge export writes NAME.golden.npz beside the models"
+        ) from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as exc:
+        raise BenchmarkError(golden_error(path, one_line(exc))) from exc
+    if damaged or missing:
+        raise BenchmarkError(golden_error(path, f"{damaged} is damaged" if damaged else f"{missing[0]} is missing"))
+
+
+def golden_error(path: str, reason: str) -> str:
+    """One line for a golden file that cannot be used."""
+    return f"--golden: {path} is not a whole golden file ({reason}); copy it again, or run ghostedge export again"
+
+
+def read_golden(path: str) -> dict[str, Any]:
+    """The arrays of a golden file by name, checked; see `GOLDEN`."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in GOLDEN}
+    except Exception as exc:  # what NumPy raises for damaged files is an open set
+        raise BenchmarkError(golden_error(path, one_line(exc))) from exc
+    for name, kind in GOLDEN.items():
+        if not arrays[name].dtype.str[1:].startswith(kind):
+            raise BenchmarkError(golden_error(path, f"{name} is {arrays[name].dtype}"))
+    if arrays["schema_version"].shape or int(arrays["schema_version"]) != GOLDEN_SCHEMA_VERSION:
+        raise BenchmarkError(
+            f"--golden: {path} has schema version {arrays['schema_version']}, this script reads "
+            f"{GOLDEN_SCHEMA_VERSION}; use the script and the file of one ghostedge"
+        )
+    crops, logits, names = arrays["crops_u8"], arrays["logits"], arrays["names"]
+    if crops.ndim != 4 or crops.shape[3] != 3 or logits.ndim != 2 or not 0 < len(crops) == len(logits) == len(names):
+        raise BenchmarkError(golden_error(path, f"crops {crops.shape} and logits {logits.shape} do not fit"))
+    return arrays
+
+
+def check_golden_fits(path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> Record:
+    """The input spec of a model that these golden vectors are for; BenchmarkError where they are for another."""
+    if spec is None:
+        raise BenchmarkError(f"--golden: the input {runtime.shape} of {model} is not a picture")
+    said, wanted = str(golden["source_sha256"]), runtime.description.get("source_sha256", "")
+    if wanted and said != wanted:
+        raise BenchmarkError(
+            f"--golden: {path} has the answers of the source {said[:12]}, {model} was made from {wanted[:12]}: give "
+            "the golden file of its own export; where that export was made anew since, copy both again"
+        )
+    found, needed = tuple(golden["crops_u8"].shape[1:3]), (spec["height"], spec["width"])
+    if found != needed:
+        raise BenchmarkError(
+            f"--golden: {path} holds pictures of {found[0]} x {found[1]}, {model} takes {needed[0]} x {needed[1]}: "
+            "give the golden file of its own export"
+        )
+    return spec
+
+
+class Verification:
+    """Whether a loaded model gives the right answers; the one that is timed, with its delegate and its threads."""
+
+    def __init__(self, path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> None:
+        self._spec = check_golden_fits(path, golden, model, runtime, spec)
+        self._path, self._golden, self._runtime, self._model = path, golden, runtime, model
+
+    def first_input(self) -> Any:
+        """The tensor of the first picture, for the very first inference after loading."""
+        return to_tensor(self._golden["crops_u8"][0], self._spec, self._runtime)
+
+    def _answer(self) -> Any:
+        """The logits of the inference just made: float32 (classes,)."""
+        logits, classes = self._runtime.output().reshape(-1), self._golden["logits"].shape[1]
+        if logits.size != classes:
+            raise BenchmarkError(
+                f"--golden: {self._path} has answers of {classes} classes, {self._model} gives {logits.size}: give the "
+                "golden file of its own export"
+            )
+        return logits.copy()
+
+    def run(self, bounds: Record) -> Record:
+        """Compare all answers; to be called right after an inference of `first_input`.
+
+        The first picture is run `REPEATS` times. Its last answer is the one compared with the golden one: a driver that
+        is right only the first time has wrong answers.
+        """
+        import numpy as np
+
+        started = time.perf_counter()
+        first, worst, different, count = self._answer(), 0.0, None, 1
+        while count < REPEATS and (count < FEWEST_REPEATS or time.perf_counter() - started < REPEATS_LIMIT_S):
+            self._runtime.run()
+            count += 1
+            again = self._answer()
+            if not np.array_equal(first, again, equal_nan=True):
+                different = different or count
+                worst = max(worst, noise_power(first, again))
+        rows = [again]
+        for crop in self._golden["crops_u8"][1:]:
+            self._runtime.set_input(to_tensor(crop, self._spec, self._runtime))
+            self._runtime.run()
+            rows.append(self._answer())
+        self._first = first
+        found, wanted = np.stack(rows), self._golden["logits"]
+        same = found.argmax(axis=1) == wanted.argmax(axis=1)
+        finite = bool(np.isfinite(found).all())
+        error = np.abs(found.astype(np.float64) - wanted) if finite else None
+        record: Record = {
+            "golden": {
+                "file": Path(self._path).name,
+                "sha256": sha256_of(self._path),
+                "images": len(rows),
+                "source_sha256": str(self._golden["source_sha256"]),
+            },
+            "snr_db": snr_db(noise_power(wanted, found)) if finite else None,
+            "max_abs": float(error.max()) if error is not None else None,
+            "finite": finite,
+            "top1_agreement": float(same.mean()),
+            "disagreeing": [str(name) for name in self._golden["names"][~same][:5]],
+            "bounds": bounds,
+            "repeats": {
+                "inferences": count,
+                "identical": different is None,
+                "first_different": different,
+                "snr_db": None if different is None or not math.isfinite(worst) else snr_db(worst),
+                "after_timing_identical": None,
+            },
+            "duration_s": round(time.perf_counter() - started, 3),
+        }
+        reason = wrong_answers(record)
+        record.update(correct=reason is None, reason=reason)
+        return record
+
+    def again(self, record: Record) -> None:
+        """After the timed samples: run the first picture once more; another answer than before may be a wrong one."""
+        import numpy as np
+
+        self._runtime.set_input(self.first_input())
+        self._runtime.run()
+        answer = self._answer()
+        same = bool(np.array_equal(self._first, answer, equal_nan=True))
+        record["repeats"]["after_timing_identical"] = same
+        snr = None if same else snr_db(noise_power(self._first, answer))
+        if record["correct"] and snr is not None and snr < record["bounds"]["min_snr_db"]:
+            record.update(correct=False, reason="after the timed samples one picture got another answer than before")
+
+
+def noise_power(wanted: Any, found: Any) -> float:
+    """The power of the difference as a share of the power of `wanted`; infinite where a number is not finite."""
+    import numpy as np
+
+    exact = wanted.astype(np.float64)
+    noise = float(((found.astype(np.float64) - exact) ** 2).sum())
+    return noise / max(float((exact**2).sum()), 1e-300) if math.isfinite(noise) else math.inf
+
+
+def snr_db(share: float) -> float | None:
+    """Signal to noise ratio, dB, of `noise_power`; None for identical numbers, since JSON has no infinity."""
+    return None if share == 0.0 else -9999.0 if math.isinf(share) else round(-10.0 * math.log10(share), 2)
+
+
+def wrong_answers(verification: Record) -> str | None:
+    """Why the answers are wrong, for people; None where they are right."""
+    bounds, repeats = verification["bounds"], verification["repeats"]
+    if not verification["finite"]:
+        return "its answers to the golden pictures hold NaN or infinity"
+    snr, least = verification["snr_db"], bounds["min_snr_db"]
+    if snr is not None and snr < least:
+        return f"its answers to the golden pictures are {snr:.1f} dB from MindSpore's, the bound is {least:g} dB"
+    share, least_share = verification["top1_agreement"], bounds["min_top1_agreement"]
+    if share < least_share:
+        names = ", ".join(verification["disagreeing"])
+        return f"it agrees on {share:.0%} of the golden pictures, the bound is {least_share:.0%} (not on {names})"
+    if not repeats["identical"] and (repeats["snr_db"] is None or repeats["snr_db"] < least):
+        return f"inference {repeats['first_different']} of one picture gave another answer than the first"
+    return None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -907,9 +1146,17 @@ def measure(job: Record, progress: Callable[[str], object]) -> Record:
         importlib.import_module("numpy")  # now, so that it is not part of the runtime's import time
         runtime, import_ms, load_ms = load_runtime(job["runtime"], job["path"], settings)
     rss_loaded = memory_mib("VmRSS")
-    spec, photo = None, None
+    spec, photo, verifier, verification, first_ms = None, None, None, None, None
     if job["runtime"] != "null":
         spec = input_spec(runtime.description, runtime.shape)
+        if job["golden"]:
+            progress("verifying")
+            verifier = Verification(job["golden"], read_golden(job["golden"]), job["path"], runtime, spec)
+            runtime.set_input(verifier.first_input())
+            first_ms = sample_ms(runtime.run)
+            verification = verifier.run(bounds_of(job, runtime))
+        if job["mode"] == "verify":
+            return verified(job, runtime, verification, load_ms, first_ms)
         if job["image"]:
             if spec is None:
                 raise BenchmarkError(f"--image: the model's input {runtime.shape} is not a picture")
@@ -922,7 +1169,8 @@ def measure(job: Record, progress: Callable[[str], object]) -> Record:
     gc.collect()
     gc.disable()
     try:
-        first_ms = sample_ms(runtime.run)
+        if first_ms is None:
+            first_ms = sample_ms(runtime.run)
         progress("warming up")
         warmup = warm_up(runtime.run, job["window_s"], job["warmup_limit_s"])
         progress("timing")
@@ -937,18 +1185,16 @@ def measure(job: Record, progress: Callable[[str], object]) -> Record:
     finally:
         gc.enable()
     split = measure_split(photo, spec, runtime, job["split_repeats"]) if photo and spec else None
+    output = describe_output(runtime, job["output_npy"])
+    if verifier is not None and verification is not None:
+        verifier.again(verification)
     return {
-        "precision": runtime.description.get("precision"),
-        "settings": {
-            "threads": job["threads"],
-            "xnnpack": job["xnnpack"],
-            "precision_hint": job["precision_hint"],
-            "cpus": None if job["cpus"] is None else sorted(os.sched_getaffinity(0)),
-        },
+        **describe_run(job, runtime),
         "runtime": dict(name=runtime.name, version=runtime.version, import_ms=round(import_ms, 3), **runtime.details),
         "delegate": runtime.delegate,
         "input": describe_input(job, runtime),
-        "output": describe_output(runtime, job["output_npy"]),
+        "output": output,
+        "verification": verification,
         "load_ms": round(load_ms, 3),
         "first_ms": round(first_ms, 4),
         "warmup": warmup,
@@ -960,6 +1206,45 @@ def measure(job: Record, progress: Callable[[str], object]) -> Record:
         "sustained": sustained,
         "memory": {"rss_before_mib": rss_before, "rss_loaded_mib": rss_loaded, "rss_peak_mib": memory_mib("VmHWM")},
         "context": {"before": before, "during": during, "after": after, "other_cores": other_cores},
+    }
+
+
+def describe_run(job: Record, runtime: Any) -> Record:
+    """The precision that the model says it has, and the settings of the run."""
+    return {
+        "precision": runtime.description.get("precision"),
+        "settings": {
+            "threads": job["threads"],
+            "xnnpack": job["xnnpack"],
+            "precision_hint": job["precision_hint"],
+            "cpus": None if job["cpus"] is None else sorted(os.sched_getaffinity(0)),
+        },
+    }
+
+
+def bounds_of(job: Record, runtime: Any) -> Record:
+    """What the answers are held to: what the command line says, else the model, else `DEFAULT_BOUNDS`.
+
+    Recipes hold float32 models to more than 16 bits can give, so that those are held to `BOUNDS_16_BIT` at most.
+    """
+    said = runtime.description.get("bounds") or {}
+    bounds = {name: float(said.get(name, default)) for name, default in DEFAULT_BOUNDS.items()}
+    if runtime.details.get("inference_precision") in ("f16", "bf16"):
+        bounds = {name: min(value, BOUNDS_16_BIT[name]) for name, value in bounds.items()}
+    asked = {name: job[name] for name in DEFAULT_BOUNDS if job[name] is not None}
+    where = "command line" if asked else "model" if set(said) >= set(DEFAULT_BOUNDS) else "default"
+    return {**bounds, **asked, "from": where}
+
+
+def verified(job: Record, runtime: Any, verification: Record | None, load_ms: float, first_ms: float | None) -> Record:
+    """The record of --verify-only, without what the parent process adds."""
+    return {
+        **describe_run(job, runtime),
+        "runtime": dict(name=runtime.name, version=runtime.version, **runtime.details),
+        "delegate": runtime.delegate,
+        "verification": verification,
+        "load_ms": round(load_ms, 3),
+        "first_ms": first_ms,
     }
 
 
@@ -1041,6 +1326,9 @@ def judge(record: Record) -> tuple[list[Record], list[Record]]:
 
 def _reasons(record: Record) -> Iterator[tuple[str, str]]:
     samples, seconds, p50 = record["samples_ms"], record["duration_s"], record["latency_ms"]["p50"]
+    verification = record["verification"]
+    if verification is not None and not verification["correct"]:
+        yield "wrong_answers", verification["reason"]
     if record["mode"] == "quick":
         yield "quick", f"--quick: {len(samples)} samples in {seconds:.1f} s"
     elif len(samples) < FULL_SAMPLES or seconds < FULL_SECONDS:
@@ -1077,6 +1365,9 @@ def _warnings(record: Record) -> Iterator[tuple[str, str]]:
     settings, delegate, output = record["settings"], record["delegate"], record["output"]
     if output is not None and not output["finite"]:
         yield "not_finite", "the output holds infinity or NaN"
+    repeats = (record["verification"] or {}).get("repeats", {})
+    if repeats and not (repeats["identical"] and repeats["after_timing_identical"]):
+        yield "not_repeatable", "one picture did not always give the same answer"
     if settings["xnnpack"] and delegate is not None and delegate["delegated_share"] < 1:
         yield "not_all_delegated", f"XNNPACK runs {delegate['delegated_nodes']} of {delegate['nodes']} operators"
     ran, limit = (
@@ -1158,13 +1449,14 @@ def run_job(job: Record, progress: Callable[[str], object]) -> Record:
 
 def crash_message(job: Record, exitcode: int | None) -> str:
     """One line for a process that died without a word."""
-    where = f"{job['path']}: {job['runtime']}"
+    name = job["runtime"]
+    where = f"{job['path']}: {name}" + (f" {version_of(RUNTIMES[name][0])}" if name in RUNTIMES else "")
     if exitcode == -getattr(signal, "SIGILL", 4):
         return f"{where} uses instructions that this processor does not have; install another version of it"
     if exitcode == -getattr(signal, "SIGKILL", 9):
         return f"{where} was killed; the device may be short of memory"
     if exitcode is not None and exitcode < 0:
-        return f"{where} crashed (signal {-exitcode}); the model may be damaged, copy it again"
+        return f"{where} crashed (signal {-exitcode}); {what_to_do(job['path'], name)}"
     return f"{where} failed without a message (exit code {exitcode})"
 
 
@@ -1257,7 +1549,8 @@ Fixing the frequency (what a comparison needs; what applications meet is the def
   Raspberry Pi, PC: echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor
   Android:          adb shell cmd power set-fixed-performance-mode-enabled true
 
-Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 130 interrupted.
+Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 2 one gave wrong answers
+(--golden), 130 interrupted.
 """
 
 
@@ -1273,9 +1566,18 @@ def arguments() -> argparse.ArgumentParser:
     add("--threads", type=thread_counts, default=[1], metavar="N,N", help="one run each (default: 1)")
     add("--runtime", choices=["auto", "null", *RUNTIMES], default="auto", help="default: the one installed")
     add("--xnnpack", choices=["on", "off", "both"], default="on", help="the fast path of LiteRT (default: on)")
-    add("--precision-hint", choices=["f32", "f16", "bf16"], help="for OpenVINO, whose default on ARM is f16")
+    add(
+        "--precision-hint",
+        choices=["f32", "f16", "bf16", "default"],
+        help="for OpenVINO: f32, in which accuracies are evaluated, unless asked otherwise; its own default is f16 or "
+        "bf16 where the CPU has it",
+    )
     add("--cpus", type=cpu_list, metavar="0-3|big", help="run on these CPUs only; big: the fastest ones")
     add("--image", metavar="PHOTO", help="measure decoding and preprocessing of this photo too")
+    add("--golden", metavar="F", help="check the answers first, against NAME.golden.npz of the model's export")
+    add("--verify-only", action="store_true", help="check the answers and do not time")
+    add("--min-snr-db", type=float, metavar="DB", help="what the answers must keep to (default: what the model says)")
+    add("--min-top1-agreement", type=float, metavar="0..1", help="likewise, the share of pictures with the same answer")
     add("--quick", action="store_true", help="a first look in seconds; the record is marked not valid")
     add("--sustained", type=positive, metavar="MIN", help="go on for so many minutes and record the curve")
     add("--min-samples", type=int, metavar="N", help=f"default: {FULL_SAMPLES} (--quick: {QUICK_SAMPLES})")
@@ -1296,7 +1598,9 @@ def plan(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
     common = {
         "cpus": args.cpus,
         "image": args.image,
-        "precision_hint": args.precision_hint,
+        "golden": args.golden,
+        "min_snr_db": args.min_snr_db,
+        "min_top1_agreement": args.min_top1_agreement,
         "min_samples": (QUICK_SAMPLES if args.quick else FULL_SAMPLES)
         if args.min_samples is None
         else args.min_samples,
@@ -1307,13 +1611,14 @@ def plan(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
         "warmup_limit_s": limit_s if args.warmup_limit is None else args.warmup_limit,
         "sustained_min": args.sustained,
         "split_repeats": 10 if args.quick else 50,
-        "mode": "quick" if args.quick else "custom" if asked else "full",
+        "mode": "verify" if args.verify_only else "quick" if args.quick else "custom" if asked else "full",
     }
     jobs, errors = [], []
     if args.runtime == "null":
         # A second of it is a million samples.
         common.update(min_samples=args.min_samples or OVERHEAD_SAMPLES, min_seconds=0.0, window_s=0.01)
-        jobs.append(dict(common, path=None, runtime="null", threads=1, xnnpack=None, image=None, name="null"))
+        common.update(image=None, golden=None, precision_hint=None)
+        jobs.append(dict(common, path=None, runtime="null", threads=1, xnnpack=None, name="null"))
     for path in args.models if args.runtime != "null" else ():
         try:
             form = model_format(path)
@@ -1329,7 +1634,10 @@ def plan(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
             name += "-noxnnpack" if xnnpack is False else ""
             name += "-" + args.precision_hint if args.precision_hint and runtime == "openvino" else ""
             name += "-cpu" + "_".join(map(str, args.cpus)) if args.cpus else ""
+            name += "-verify" if args.verify_only else ""
+            hint = (args.precision_hint or "f32") if runtime == "openvino" else None
             job = dict(common, path=path, runtime=runtime, threads=threads, xnnpack=xnnpack, artifact=artifact)
+            job["precision_hint"] = hint
             same = [other for other in jobs if other["name"] == name]
             if same and same[0]["artifact"]["files"] == artifact["files"]:
                 continue
@@ -1344,9 +1652,12 @@ def already_done(path: Path, job: Record) -> Record | None:
             record = json.load(file)
         same = (
             record["schema_version"] == SCHEMA_VERSION
+            and record["kind"] == "latency_record"
+            and (not job["golden"] or record["verification"]["golden"]["sha256"] == sha256_of(job["golden"]))
             and record["mode"] == job["mode"]
             and record["settings"]["threads"] == job["threads"]
             and record["settings"]["xnnpack"] == job["xnnpack"]
+            and record["settings"]["precision_hint"] == job["precision_hint"]
             and record["settings"]["cpus"] == job["cpus"]
             and (record["artifact"] or {}).get("files") == (job.get("artifact") or {}).get("files")
             and len(record["samples_ms"]) >= job["min_samples"]
@@ -1364,7 +1675,7 @@ def complete(record: Record, job: Record, device: Record) -> Record:
     precision = record.pop("precision")
     head = {
         "schema_version": SCHEMA_VERSION,
-        "kind": "latency_record",
+        "kind": "verification_record" if job["mode"] == "verify" else "latency_record",
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "benchmark": {"program": Path(__file__).name, "version": VERSION, "sha256": sha256_of(__file__)},
         "name": job["name"],
@@ -1373,6 +1684,8 @@ def complete(record: Record, job: Record, device: Record) -> Record:
         "device": device,
     }
     whole = dict(head, **record)
+    if job["mode"] == "verify":
+        return whole
     reasons, warnings = judge(whole)
     whole.update(valid=not reasons, invalid_reasons=reasons, warnings=warnings)
     return whole
@@ -1380,7 +1693,21 @@ def complete(record: Record, job: Record, device: Record) -> Record:
 
 def table(records: list[Record]) -> str:
     """The result for people: one row a run."""
-    rows = [("Artifact", "Runtime", "Threads", "p50 ms", "p90 ms", "p99 ms", "Load ms", "First ms", "RSS MiB", "Valid")]
+    rows = [
+        (
+            "Artifact",
+            "Runtime",
+            "Threads",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "Load ms",
+            "First ms",
+            "RSS MiB",
+            "Answers",
+            "Valid",
+        )
+    ]
     for record in records:
         latency, settings = record["latency_ms"], record["settings"]
         numbers = [latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"]]
@@ -1390,8 +1717,37 @@ def table(records: list[Record]) -> str:
             str(settings["threads"]),
             *(f"{number:.3f}" for number in numbers),
             "-" if record["memory"]["rss_peak_mib"] is None else f"{record['memory']['rss_peak_mib']:.0f}",
+            answers(record["verification"]),
             "yes" if record["valid"] else "no: " + ", ".join(reason["code"] for reason in record["invalid_reasons"]),
         ))  # fmt: skip
+    return aligned(rows)
+
+
+def verification_table(records: list[Record]) -> str:
+    """The result of --verify-only for people: one row a run."""
+    rows = [("Artifact", "Runtime", "Threads", "SNR dB", "Top-1", "Pictures", "Repeats", "Answers")]
+    for record in records:
+        found, repeats = record["verification"], record["verification"]["repeats"]
+        rows.append((
+            record["artifact"]["file"],
+            f"{record['runtime']['name']} {record['runtime']['version']}",
+            str(record["settings"]["threads"]),
+            "identical" if found["snr_db"] is None and found["finite"] else f"{found['snr_db'] or 0:.1f}",
+            f"{found['top1_agreement']:.0%}",
+            str(found["golden"]["images"]),
+            f"{repeats['inferences']} " + ("identical" if repeats["identical"] else "NOT identical"),
+            "right" if found["correct"] else "WRONG",
+        ))  # fmt: skip
+    return aligned(rows)
+
+
+def answers(verification: Record | None) -> str:
+    """One cell: whether the answers were right."""
+    return "not checked" if verification is None else "right" if verification["correct"] else "WRONG"
+
+
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """Rows as aligned columns, a rule under the first."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
@@ -1403,6 +1759,8 @@ def benchmark(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
     jobs, errors = plan(args)
     if args.image and not Path(args.image).is_file():
         raise BenchmarkError(f"--image: {args.image} does not exist")
+    if args.golden:
+        check_golden_file(args.golden)
     if args.cpus and not hasattr(os, "sched_setaffinity"):
         raise BenchmarkError("--cpus: this system cannot bind a program to CPUs; leave it out")
     unknown = set(args.cpus or ()) - set(range(os.cpu_count() or 1))
@@ -1431,7 +1789,10 @@ def benchmark(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
                 errors.append(str(exc))
                 say(f"{label}: failed")
                 continue
-            say(f"{label}: p50 {record['latency_ms']['p50']:.3f} ms, {'valid' if record['valid'] else 'not valid'}")
+            if args.verify_only:
+                say(f"{label}: answers {answers(record['verification'])}")
+            else:
+                say(f"{label}: p50 {record['latency_ms']['p50']:.3f} ms, {'valid' if record['valid'] else 'not valid'}")
             records.append(record)
     return records, errors
 
@@ -1447,6 +1808,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.models and args.runtime != "null":
         parser.error("name at least one MODEL (or --runtime null)")
+    if args.verify_only and (not args.golden or args.runtime == "null"):
+        parser.error("--verify-only needs --golden F and a runtime")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the process of the run must not stay alone
     try:
         records, errors = benchmark(args)
@@ -1456,14 +1819,20 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("edge_benchmark: interrupted; finished records are kept, --resume leaves them out")
         return 130
-    if records:
+    if records and args.verify_only:
+        print(verification_table(records))
+    elif records:
         print(table(records))
-        for record in records:
-            for item in record["invalid_reasons"] + record["warnings"]:
-                print(f"  {record['name']}: {item['text']}")
-    for error in errors:
+    for record in records:
+        for item in record.get("invalid_reasons", []) + record.get("warnings", []):
+            print(f"  {record['name']}: {item['text']}")
+    for error in dict.fromkeys(errors):
         say(f"edge_benchmark: error: {error}")
-    return 1 if errors else 0
+    wrong = [record for record in records if record["verification"] and not record["verification"]["correct"]]
+    for record in wrong:
+        where = f"{record['artifact']['file']} in {record['runtime']['name']} {record['runtime']['version']}"
+        say(f"edge_benchmark: wrong answers: {where}: {record['verification']['reason']}")
+    return 1 if errors else 2 if wrong else 0
 
 
 if __name__ == "__main__":

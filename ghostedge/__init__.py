@@ -1,3 +1,3 @@
 """ghostedge takes a MindSpore GhostNetV2 checkpoint to the edge and proves that it arrived."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -127,6 +127,8 @@ class Manifest:
         environment: Python, platform, ghostedge.
         warnings: what a reader of the numbers should know.
         peak_memory_mib: the most memory the export's process and its largest child held, MiB.
+        golden: the file of golden vectors (`ghostedge.data.golden`), if there is one.
+        golden_key: the hash of everything that decides its bytes.
     """
 
     source: Mapping[str, Any]
@@ -135,6 +137,8 @@ class Manifest:
     environment: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     peak_memory_mib: Mapping[str, int] = field(default_factory=dict)
+    golden: FileRecord | None = None
+    golden_key: str = ""
 
     def with_artifact(self, record: ArtifactRecord) -> Manifest:
         """A manifest in which `record` takes the place of an older one of the same recipe."""
@@ -149,6 +153,7 @@ class Manifest:
             "environment": dict(self.environment),
             "warnings": list(self.warnings),
             "peak_memory_mib": dict(self.peak_memory_mib),
+            "golden": None if self.golden is None else {**vars(self.golden), "key": self.golden_key},
             "artifacts": {name: record.to_dict() for name, record in self.artifacts.items()},
         }
         return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -178,6 +183,8 @@ class Manifest:
                 raise ManifestError(
                     f"{path} has schema version {version}, this ghostedge writes {SCHEMA_VERSION}; {advice}"
                 )
+            golden = dict(data.get("golden") or {})
+            golden_key = golden.pop("key", "")
             return cls(
                 source=data["source"],
                 images=tuple(data["images"]),
@@ -185,6 +192,8 @@ class Manifest:
                 environment=data["environment"],
                 warnings=tuple(data["warnings"]),
                 peak_memory_mib=data["peak_memory_mib"],
+                golden=FileRecord(**golden) if golden else None,
+                golden_key=golden_key,
             )
         except (KeyError, TypeError, AttributeError) as exc:
             raise ManifestError(f"{path} is damaged ({type(exc).__name__}: {exc}); {advice}") from exc

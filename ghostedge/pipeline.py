@@ -26,7 +26,8 @@ import ghostedge
 from ghostedge.artifact import open_artifact
 from ghostedge.compare import Difference, compare
 from ghostedge.data.calibration import calibration_batch
-from ghostedge.data.preprocess import preprocess
+from ghostedge.data.golden import SUFFIX, Golden, spread, write_golden
+from ghostedge.data.preprocess import decode, preprocess, resize_and_crop
 from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, UsageError
 from ghostedge.files import output_error, sha256_file
 from ghostedge.lazy import require
@@ -219,6 +220,10 @@ class _Export:
             for step in waiting:
                 for recipe in step.recipes:
                     self.on_event(Event("failed", recipe.name, f"not made: {step.source} failed"))
+            try:
+                self._write_golden()
+            except GhostedgeError as exc:
+                self.errors.append(exc)
             if self.manifest != self.found:
                 self.manifest = dataclasses.replace(self.manifest, peak_memory_mib=_peak_memory_mib())
                 self.manifest.write(self.request.output)
@@ -299,6 +304,8 @@ class _Export:
             artifacts=old.artifacts,
             warnings=old.warnings if same_run else (),
             peak_memory_mib=old.peak_memory_mib,
+            golden=old.golden,
+            golden_key=old.golden_key,
         )
 
     def _missing(self, step: Step) -> tuple[Recipe, ...]:
@@ -375,7 +382,40 @@ class _Export:
             labels=self.request.source.labels,
             options=recipe.options,
             calibration=self._calibration(step, recipe),
+            source_sha256=self.hashes[None],
+            bounds=vars(recipe.bounds),
         )
+
+    # -- golden vectors --------------------------------------------------------------------------------------
+
+    def _write_golden(self) -> None:
+        """Write the verification photos with the source's logits beside the artifacts, unless they are there."""
+        spec = self.request.source.input
+        path = self.request.output / f"{self.request.name}{SUFFIX}"
+        chosen = spread(len(self.images))
+        key = _digest(
+            {
+                "source": self.hashes[None],
+                "images": [self.images[index] for index in chosen],
+                "input": spec.to_dict(),
+                "labels": self.request.source.labels,
+                "ghostedge": ghostedge.__version__,
+            }
+        )
+        there = self.manifest.golden
+        if there and self.manifest.golden_key == key and there.name == path.name and there.matches(path.parent):
+            return
+        if spec.resize_rule == "tensorflow_bilinear":
+            self._warn("no golden vectors are written: tensorflow_bilinear gives pixels that are no whole grey levels")
+            return
+        logits = self._logits_of(None)[chosen]
+        if not np.isfinite(logits).all():
+            raise ConvertError(f"{self.request.source.path.name} gives logits that are NaN or infinite on real images")
+        crops = [resize_and_crop(decode(self.request.images[index]), spec) for index in chosen]
+        names, labels = tuple(self.images[index]["name"] for index in chosen), self.request.source.labels
+        write_golden(path, Golden(np.stack(crops).astype(np.uint8), logits, names, labels, self.hashes[None]))
+        self.manifest = dataclasses.replace(self.manifest, golden=FileRecord.of(path), golden_key=key)
+        self.manifest.write(self.request.output)
 
     # -- after a build -------------------------------------------------------------------------------------
 

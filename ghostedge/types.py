@@ -251,6 +251,8 @@ class StageOutput:
         labels: class names to embed.
         options: the recipe's ``[options]`` table, for this stage alone.
         calibration: the images to measure activation ranges on; only for precisions in `Stage.calibrated`.
+        source_sha256: of the checkpoint or MindIR that the export began with, to embed.
+        bounds: what the artifact must keep to, by name, to embed.
     """
 
     path: Path
@@ -259,6 +261,8 @@ class StageOutput:
     labels: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     calibration: CalibrationSet | None = None
+    source_sha256: str = ""
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Stage(Protocol):

@@ -9,6 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ghostedge.cli.devices import (
+    add_device_arguments,
+    add_setting_arguments,
+    choose_golden,
+    measure,
+    setting_options,
+    wrong_answers,
+)
+
 HELP = "time artifacts on this machine, a Raspberry Pi, a phone or any device with an ssh server"
 
 EPILOG = """\
@@ -25,6 +34,9 @@ device needs Python 3.9 or newer, NumPy and one runtime; --python names another 
 of a virtual environment. A valid result takes at least 60 s a run; --quick gives a first look that is marked as one. A
 lost connection is made again; when it stays lost, the same command continues later. Records are JSON, one a run, in a
 folder of OUTPUT for each device.
+
+Where golden vectors lie beside an artifact (NAME.golden.npz, which export writes), the device is asked them first: a
+latency whose answers are wrong is not valid, and the command ends with 2.
 """
 
 
@@ -34,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--artifact", action="extend", nargs="+", type=Path, default=[], metavar="A", help=".tflite, .xml or .onnx"
     )
-    what.add_argument("--threads", type=_threads, default=(1,), metavar="N,N", help="one run each (default: 1)")
-    what.add_argument("--xnnpack", choices=("on", "off", "both"), default="on", help="for .tflite (default: on)")
-    what.add_argument("--precision-hint", choices=("f32", "f16", "bf16"), help="for OpenVINO (its default on ARM: f16)")
+    add_setting_arguments(what)
     what.add_argument("--cpus", metavar="0-3|big", help="run on these CPUs of the device only")
+    what.add_argument("--golden", type=Path, metavar="F", help="golden vectors (default: those beside the artifact)")
+    what.add_argument("--no-golden", action="store_true", help="do not check the answers")
     what.add_argument("--image", type=Path, metavar="PHOTO", help="time decoding and preprocessing of this photo too")
     how = parser.add_argument_group("how")
     how.add_argument("--quick", action="store_true", help="a few seconds a run; the records are marked as not valid")
@@ -62,18 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="records of earlier runs, files or folders, for the page; without --artifact nothing is measured",
     )
-    where = parser.add_argument_group("where")
-    where.add_argument(
-        "--device", action="append", metavar="D", help="local, ssh:USER@HOST[:PORT] or adb:SERIAL; repeat for several"
-    )
-    where.add_argument("--python", metavar="P", help="the Python there (ssh: python3; adb: none, but the demo app)")
-    where.add_argument("--identity", type=Path, metavar="KEY", help="ssh: private key (default: as ssh would choose)")
-    where.add_argument("--known-hosts", type=Path, metavar="F", help="ssh: default ~/.ssh/known_hosts")
-    where.add_argument("--fixed-performance", action="store_true", help="adb: at fixed clocks (Android 11 or newer)")
+    add_device_arguments(parser)
+    parser.add_argument("--fixed-performance", action="store_true", help="adb: at fixed clocks (Android 11 or newer)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Returns: 0, or 1 when a device or a run failed; the records of the others are kept."""
+    """Run the command.
+
+    Returns:
+        0; 1 when a device or a run failed, the records of the others are kept; 2 when answers are wrong.
+    """
     from ghostedge.devices.base import read_record
     from ghostedge.errors import UsageError
     from ghostedge.reports.accuracy import read_accuracies
@@ -91,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
     records = [(path.parent.name, path, read_record(path)) for path in _record_files(args.records or ())]
     errors: list[tuple[str, str]] = []
     if args.artifact:
-        measured, errors = _measure(args)
+        goldens = [None if args.no_golden else choose_golden(artifact, args.golden) for artifact in args.artifact]
+        measured, errors = measure(args, goldens, _options(args), args.output)
         new = {path.resolve() for _, path in measured}
         records = [entry for entry in records if entry[1].resolve() not in new]
         records += [(device, path, read_record(path)) for device, path in measured]
@@ -106,20 +117,9 @@ def run(args: argparse.Namespace) -> int:
         print(table(records))
     for _, error in errors:
         print(f"ghostedge: error: {error}", file=sys.stderr)
-    return 1 if errors else 0
-
-
-def _measure(args: argparse.Namespace) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
-    """Measure on every device. Returns: (device, record's file) and (device, error)."""
-    from ghostedge.devices import BenchmarkRequest, open_device
-    from ghostedge.devices import run as benchmark
-
-    request = BenchmarkRequest(tuple(args.artifact), args.threads, args.image, tuple(_options(args)))
-    names = list(dict.fromkeys(args.device or ["local"]))
-    devices = [open_device(name, **options) for name, options in _device_options(args, names)]
-    results = benchmark(devices, request, args.output, _silent if args.quiet else _show)
-    files = [(result.device, path) for result in results for path in result.files]
-    return files, [(result.device, result.error) for result in results if result.error]
+    for device, text in (wrong := wrong_answers(records)):
+        print(f"ghostedge: wrong answers: {device}: {text}", file=sys.stderr)
+    return 1 if errors else 2 if wrong else 0
 
 
 def _record_files(paths: Sequence[Path]) -> list[Path]:
@@ -135,51 +135,13 @@ def _record_files(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _threads(text: str) -> tuple[int, ...]:
-    try:
-        counts = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        counts = ()
-    if not counts or counts[0] < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of thread counts such as 1,2,4")
-    return counts
-
-
-#: Options of the command line -> the kinds of devices that take them.
-_TAKEN_BY = {"python": ("ssh", "adb"), "identity": ("ssh",), "known_hosts": ("ssh",), "fixed_performance": ("adb",)}
-
-
-def _device_options(args: argparse.Namespace, names: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Each device with the options that its kind takes. Raises: UsageError for one that none of them takes."""
-    from ghostedge.errors import UsageError
-
-    given = {key: value for key in _TAKEN_BY if (value := getattr(args, key))}
-    kinds = [name.partition(":")[0] for name in names]
-    for key in given:
-        if not set(kinds) & set(_TAKEN_BY[key]):
-            where = " or ".join({"ssh": "ssh:USER@HOST", "adb": "adb:SERIAL"}[kind] for kind in _TAKEN_BY[key])
-            raise UsageError(f"--{key.replace('_', '-')}: only for --device {where}")
-    return [
-        (name, {key: value for key, value in given.items() if kind in _TAKEN_BY[key]})
-        for name, kind in zip(names, kinds, strict=True)
-    ]
-
-
 def _options(args: argparse.Namespace) -> list[str]:
     """What is handed on to edge_benchmark.py."""
-    options = ["--xnnpack", args.xnnpack]
-    for name in ("precision_hint", "cpus", "sustained"):
+    options = setting_options(args)
+    for name in ("cpus", "sustained"):
         value = getattr(args, name)
         options += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     return options + [f"--{name}" for name in ("quick", "resume") if getattr(args, name)]
-
-
-def _silent(device: str, text: str) -> None:
-    """Show nothing."""
-
-
-def _show(device: str, text: str) -> None:
-    print(f"{device:24}  {text}", file=sys.stderr, flush=True)
 
 
 def _summary(record: dict[str, Any]) -> dict[str, Any]:
@@ -190,6 +152,7 @@ def _summary(record: dict[str, Any]) -> dict[str, Any]:
         "threads": record["settings"]["threads"],
         "xnnpack": record["settings"]["xnnpack"],
         "latency_ms": record["latency_ms"],
+        "verification": record["verification"],
         "valid": record["valid"],
         "invalid_reasons": record["invalid_reasons"],
         "warnings": record["warnings"],
@@ -198,7 +161,22 @@ def _summary(record: dict[str, Any]) -> dict[str, Any]:
 
 def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
     """One row a record, then why a number is not valid and what should be known beside it, each once."""
-    rows = [("Device", "Artifact", "Runtime", "Threads", "p50 (ms)", "p90 (ms)", "p99 (ms)", "Load (ms)", "Valid")]
+    from ghostedge.reports.wording import answers_text
+
+    rows = [
+        (
+            "Device",
+            "Artifact",
+            "Runtime",
+            "Threads",
+            "p50 (ms)",
+            "p90 (ms)",
+            "p99 (ms)",
+            "Load (ms)",
+            "Answers",
+            "Valid",
+        )
+    ]
     notes: list[str] = []
     for device, path, record in records:
         latency, settings = record["latency_ms"], record["settings"]
@@ -210,6 +188,7 @@ def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
                 record["runtime"]["name"] + (" (no XNNPACK)" if settings["xnnpack"] is False else ""),
                 str(settings["threads"]),
                 *(f"{number:.2f}" for number in (latency["p50"], latency["p90"], latency["p99"], record["load_ms"])),
+                answers_text(record["verification"]),
                 "yes" if record["valid"] else f"no: {reasons}",
             )
         )

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "reference": "ghostedge.cli.reference",
     "evaluate": "ghostedge.cli.evaluate",
     "parity": "ghostedge.cli.parity",
+    "verify": "ghostedge.cli.verify",
     "benchmark": "ghostedge.cli.benchmark",
     "demo": "ghostedge.cli.demo",
 }
@@ -33,7 +34,7 @@ _EXIT_CODES = textwrap.dedent("""\
     exit codes:
       0    done
       1    the tool could not do what was asked (wrong arguments included)
-      2    an artifact differs from its source by more than its bound
+      2    an artifact differs from its source by more than its bound, or gives wrong answers on a device
       3    more images are needed to judge (parity)
       130  interrupted (Ctrl-C); whole files stay, the next run continues
 """)
@@ -85,6 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _unsupported() -> str | None:
+    """Why ghostedge cannot run here, in one line; before anything is imported that would fail in its own words."""
+    if sys.version_info < (3, 11):  # noqa: UP036  (a clone can be run by any)
+        return f"Python 3.11 to 3.14 is needed, this is {sys.version_info[0]}.{sys.version_info[1]}"
+    if sys.maxsize <= 2**32:
+        return (
+            "a 64-bit system is needed, this Python is of 32 bits: the runtimes have no packages for it (on a "
+            "Raspberry Pi 3 or later install the 64-bit Raspberry Pi OS)"
+        )
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``ghostedge ARGV``.
 
@@ -94,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 (tool error), 2 (parity failed) or 130 (interrupted).
     """
+    if problem := _unsupported():
+        print(f"ghostedge: error: {problem}", file=sys.stderr)
+        return 1
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
     try:

@@ -19,6 +19,7 @@ __all__ = [
     "RECONNECT_S",
     "SCHEMA",
     "SCRIPT",
+    "SCRIPT_DONE",
     "BenchmarkRequest",
     "Device",
     "DeviceResult",
@@ -38,7 +39,11 @@ SCRIPT = _INSTALLED if _INSTALLED.exists() else _PACKAGE.parent / "benchmarks" /
 #: The JSON Schema of the latency record.
 SCHEMA = _PACKAGE / "latency_record.schema.json"
 
-_SCHEMA_VERSION = 1
+#: Exit codes of the script after which every record is there: 2 says that a model's answers are wrong.
+SCRIPT_DONE = (0, 2)
+
+#: Version 1 did not say whether the answers were right.
+_SCHEMA_VERSIONS = (1, 2)
 
 #: For how long a device that went away is waited for: a Raspberry Pi that lost its power is back in a minute.
 RECONNECT_S = 300.0
@@ -53,6 +58,7 @@ class BenchmarkRequest:
         threads: one run each.
         image: a photo for the split into decoding, preprocessing and inference; None for none.
         options: further arguments of edge_benchmark.py, e.g. ``("--quick",)``.
+        golden: golden vectors (`ghostedge.data.golden`) on which each artifact is checked there; None for none.
 
     Raises:
         ArtifactError: an artifact is missing or of a kind that is not measured.
@@ -62,6 +68,7 @@ class BenchmarkRequest:
     threads: tuple[int, ...] = (1,)
     image: Path | None = None
     options: tuple[str, ...] = ()
+    golden: Path | None = None
 
     def __post_init__(self) -> None:
         for file in self.files():
@@ -74,13 +81,15 @@ class BenchmarkRequest:
     def files(self) -> tuple[Path, ...]:
         """Every file that a device needs beside the script."""
         weights = [path.with_suffix(".bin") for path in self.artifacts if path.suffix == ".xml"]
-        return (*self.artifacts, *weights, *([self.image] if self.image else []))
+        return (*self.artifacts, *weights, *filter(None, (self.image, self.golden)))
 
-    def arguments(self, artifacts: Sequence[str], image: str | None, output: str) -> list[str]:
-        """The command line of edge_benchmark.py on a device where the files have these names."""
+    def arguments(self, places: Mapping[Path, str], output: str) -> list[str]:
+        """The command line of edge_benchmark.py on a device where `files` have these names."""
+        extra = {"--image": self.image, "--golden": self.golden}
+        named = [word for option, file in extra.items() if file for word in (option, places[file])]
         threads = ",".join(map(str, self.threads))
-        split = ["--image", image] if image else []
-        return [*artifacts, "--threads", threads, *split, *self.options, "--output", output]
+        artifacts = [places[artifact] for artifact in self.artifacts]
+        return [*artifacts, "--threads", threads, *named, *self.options, "--output", output]
 
 
 class Device(Protocol):
@@ -177,14 +186,20 @@ def device_folder(name: str) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A latency record. Raises: DeviceError for a damaged one or one of another schema version."""
+    """A latency or verification record; an older one without ``verification`` gets None for it.
+
+    Raises:
+        DeviceError: damaged, or of another schema version.
+    """
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = record["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DeviceError(f"{path} is not a latency record ({exc}); measure again") from exc
-    if version != _SCHEMA_VERSION:
-        raise DeviceError(f"{path} has schema version {version}, this ghostedge reads {_SCHEMA_VERSION}")
+    if version not in _SCHEMA_VERSIONS:
+        known = " and ".join(map(str, _SCHEMA_VERSIONS))
+        raise DeviceError(f"{path} has schema version {version}, this ghostedge reads {known}")
+    record.setdefault("verification", None)
     return record
 
 
@@ -206,7 +221,7 @@ def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Se
         record = read_record(partial)
         if record["artifact"]["sha256"] not in sha256s:
             raise DeviceError(f"{path.name} is of another model than the one sent; measure again")
-        if notes:
+        if notes and record["kind"] == "latency_record":  # a verification has no time that they would be about
             record["warnings"] = [*record["warnings"], *map(dict, notes)]
             partial.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
     return path

@@ -32,11 +32,10 @@ class Job:
             if file.suffix == ".xml":
                 weights = file.with_suffix(".bin")
                 places[weights] = f"files/{sha256s[file][:12]}/{weights.name}"
-        if request.image:
-            places[request.image] = f"files/{sha256s[request.image][:12]}/{request.image.name}"
+        for file in filter(None, (request.image, request.golden)):
+            places[file] = f"files/{sha256s[file][:12]}/{file.name}"
         self.files = {file: f"{self.folder}/{place}" for file, place in places.items()}
-        image = places[request.image] if request.image else None
-        self._arguments = request.arguments([places[path] for path in request.artifacts], image, "records")
+        self._arguments = request.arguments(places, "records")
 
     def runner(self) -> str:
         """A shell script that runs the benchmark and leaves its exit code when it is through."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ghostedge.devices.base import SCRIPT, BenchmarkRequest
+from ghostedge.devices.base import SCRIPT, SCRIPT_DONE, BenchmarkRequest
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import output_error
 
@@ -41,8 +41,7 @@ class LocalDevice:
         except OSError as exc:
             raise output_error(output, exc) from exc
         before = {path: path.stat().st_mtime_ns for path in output.glob("*.json")}
-        artifacts = [str(path) for path in request.artifacts]
-        arguments = request.arguments(artifacts, str(request.image) if request.image else None, str(output))
+        arguments = request.arguments({path: str(path) for path in request.files()}, str(output))
         process = await asyncio.create_subprocess_exec(
             self._python,
             str(SCRIPT),
@@ -65,7 +64,7 @@ class LocalDevice:
                     process.terminate()
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(process.wait(), _STOP_S)
-        if code != 0:
+        if code not in SCRIPT_DONE:
             raise DeviceError(last_error(lines) or f"edge_benchmark.py failed (exit code {code})")
         resumed = "--resume" in request.options
         files = sorted(path for path in output.glob("*.json") if not path.name.startswith("."))

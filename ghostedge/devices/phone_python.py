@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from ghostedge.devices.base import BenchmarkRequest, fetch_record
+from ghostedge.devices.base import SCRIPT_DONE, BenchmarkRequest, fetch_record
 from ghostedge.devices.job import Job, Log
 from ghostedge.devices.local import last_error
 from ghostedge.devices.phone import Phone
@@ -60,7 +60,7 @@ class PythonRun:
             content = phone.read(f"{job.folder}/records/{name}")
             files.append(fetch_record(content, output / PurePosixPath(name).name, job.sha256s, self._notes))
         phone.shell(f"rm -rf {job.folder}; rmdir {self._parent}")
-        if code != 0:
+        if code not in SCRIPT_DONE:
             reason = last_error(self._log.lines) or f"the script failed (exit code {code})"
             raise DeviceError(f"adb:{phone.serial}: {reason}")
         return tuple(files)

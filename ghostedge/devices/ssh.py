@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ghostedge.devices.base import RECONNECT_S, BenchmarkRequest, Patience, fetch_record
+from ghostedge.devices.base import RECONNECT_S, SCRIPT_DONE, BenchmarkRequest, Patience, fetch_record
 from ghostedge.devices.job import Job, Log
 from ghostedge.devices.local import last_error
 from ghostedge.errors import DeviceError, UsageError
@@ -89,7 +89,7 @@ class SshDevice:
                 await asyncio.sleep(pause_s)
             except self._ssh.Error as exc:
                 raise DeviceError(f"{self.name}: {exc.reason}; is its disk full or its home folder read-only?") from exc
-        if code != 0:
+        if code not in SCRIPT_DONE:
             raise DeviceError(f"{self.name}: {last_error(log.lines) or f'the script failed (exit code {code})'}")
         return files
 

@@ -34,11 +34,13 @@ def to_onnx(graph: Graph, batch_axes: Mapping[str, int] | None, metadata: Mappin
         metadata: becomes ``metadata_props``.
 
     Raises:
-        ConvertError: the model does not pass ONNX's checker or its strict shape inference.
+        ConvertError: the model does not pass ONNX's checker or its strict shape inference, or would not pass those of
+            another version.
         MissingExtraError: onnx is not installed.
     """
     onnx = require("onnx", "export")
     helper = onnx.helper
+    _check_sizes(graph)
     batch = graph.values[graph.inputs[0]].shape[:1]
 
     def value_info(name: str) -> Any:
@@ -75,6 +77,26 @@ def to_onnx(graph: Graph, batch_axes: Mapping[str, int] | None, metadata: Mappin
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
         raise ConvertError(f"the converted model is not valid ONNX, please report it: {_one_line(exc)}") from exc
     return model
+
+
+def _check_sizes(graph: Graph) -> None:
+    """Raise ConvertError for a Resize whose scales give another size in float32 or in double.
+
+    The installed checker computes in one of them, users' runtimes in either: see `ghostedge.mindir.lowerings.resize`.
+    """
+    for node in graph.nodes:
+        if node.op != "Resize":
+            continue
+        scales = graph.data(str(node.inputs[2]))
+        assert scales is not None  # `ghostedge.mindir.lowerings.resize` gives nothing else
+        lengths, out = (graph.values[str(name)].shape for name in (node.inputs[0], node.outputs[0]))
+        for dtype in (np.float32, np.float64):
+            made = np.floor(np.array(lengths, dtype) * scales.astype(dtype)).astype(int)
+            if tuple(made) != out:
+                raise ConvertError(
+                    f"Resize at node '{node.name}' gives {tuple(made.tolist())} computed in {np.dtype(dtype)}, not "
+                    f"{out}: some runtimes would refuse it; please report it"
+                )
 
 
 def _node(helper: Any, node: Node) -> Any:

@@ -49,7 +49,7 @@ class EqualiseStage(Stage):
         except ConvertError as exc:
             raise ConvertError(f"cannot equalise {source.path}: {exc}") from exc
         equalise(model, ranges, **options)
-        description = Description(output.input, output.labels, output.precision)
+        description = Description.of(output)
         for entry in [entry for entry in model.metadata_props if entry.key == KEY]:
             model.metadata_props.remove(entry)
         model.metadata_props.add(key=KEY, value=description.to_json())

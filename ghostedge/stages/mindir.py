@@ -77,12 +77,15 @@ def _check(output: StageOutput, checkpoint: Checkpoint) -> None:
 
 def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> Artifact:
     image = ms.Tensor(np.random.default_rng(0).standard_normal(output.input.shape(1)).astype(np.float32))
-    description = Description(output.input, output.labels, output.precision).to_json()
+    description = Description.of(output).to_json()
 
     def finish(model: Any) -> None:
         _rename(model)
-        # A map by MindSpore's documentation, but its generated code leaves out `map_entry`: a list of entries here.
-        model.user_info.add(key=KEY, value=description)
+        # A map by MindSpore's documentation, and since 2.10; the generated code of 2.9 has a list of entries.
+        if hasattr(model.user_info, "add"):
+            model.user_info.add(key=KEY, value=description)
+        else:
+            model.user_info[KEY] = description
 
     with atomic_path(output.path) as partial:
         # MindSpore makes its file read-only, and refuses paths with spaces or letters beyond ASCII: not ours, then.

@@ -46,7 +46,7 @@ class OnnxStage(Stage):
     def _convert(self, source: Artifact, output: StageOutput) -> Artifact:
         choose("precision", output.precision, self.precisions)
         dynamic_batch = _dynamic_batch(output)
-        description = Description(output.input, output.labels, output.precision)
+        description = Description.of(output)
         model = mindir.convert(source.path, dynamic_batch=dynamic_batch, metadata={KEY: description.to_json()})
         _check(model, source, output)
         atomic_write(output.path, model.SerializeToString(deterministic=True))

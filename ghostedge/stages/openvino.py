@@ -113,9 +113,7 @@ def _number_anonymous(model: Any) -> None:
 
 
 def _save(ov: Any, model: Any, output: StageOutput) -> Artifact:
-    images = output.calibration.images if output.calibration else ()
-    calibration = {image.image_id: image.sha256 for image in images}
-    embedded = Description(output.input, output.labels, output.precision, calibration).to_json()
+    embedded = Description.of(output).to_json()
     model.set_rt_info(embedded, [description.KEY])
     artifact = Artifact(output.path, "openvino", output.input, output.labels, output.precision)
     xml, weights = artifact.files

@@ -189,10 +189,9 @@ def finish(
         drop_spare_channels(model)
         pad_rows(model)
         group_pixels(model)
-    calibration = {image.image_id: image.sha256 for image in output.calibration.images} if output.calibration else {}
     data = embed(
         model,
-        Description(output.input, output.labels, output.precision, calibration),
+        Description.of(output),
         name=output.path.stem,
         input_name=names[0],
         output_name=names[1],

@@ -178,6 +178,15 @@ def test_the_conversion_itself_sees_pads_in_mindspores_order(
         convert(oracle_mindir)
 
 
+def test_the_conversion_sees_a_scale_that_newer_runtimes_refuse(
+    oracle_mindir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float32(7 / 3): the pinned onnx multiplies in float32 and takes it."""
+    monkeypatch.setattr(resize, "_scale", lambda length, out: np.float32(out / length))
+    with pytest.raises(ConvertError, match=r"Resize at node 'blocks\..*' gives \(1, .*, 6, 6\) computed in float64"):
+        convert(oracle_mindir)
+
+
 def test_the_comparison_sees_pads_in_mindspores_order(
     ghostnet: Any, oracle_inputs: Array, oracle_logits: dict[str, Array]
 ) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+
+from ghostedge.mindir.lowerings import resize
 
 #: From 6 x 8: up by whole numbers and not, down, to one pixel, and one axis kept.
 SIZES = ["(12, 24)", "(9, 20)", "(14, 17)", "(4, 3)", "(1, 1)", "(6, 16)"]
@@ -41,3 +44,34 @@ def test_bilinear_of_mint(golden: Any, images: Any, align_corners: bool) -> None
     """It has no CPU kernel."""
     how = f"(x, size=(9, 20), mode='bilinear', align_corners={align_corners})"
     golden(f"mint.nn.functional.interpolate{how}", images(4, 6, 8), reference=f"ops.interpolate{how}", tolerance=3e-5)
+
+
+LENGTHS = range(1, 225)
+
+
+@pytest.fixture(scope="module")
+def scales() -> list[tuple[int, int, np.float32]]:
+    """Every size up to 224 made of every other, and the scale that the ONNX says for it."""
+    return [(length, out, resize._scale(length, out)) for length in LENGTHS for out in LENGTHS]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_size_comes_out_in_either_precision(scales: Any, dtype: Any) -> None:
+    """ONNX does not say in which a runtime multiplies; all at once, an array a row."""
+    length, out, scale = (np.array(column) for column in zip(*scales, strict=True))
+    made = np.floor(length.astype(dtype) * scale.astype(dtype))
+    assert made.dtype == dtype
+    np.testing.assert_array_equal(made, out)
+
+
+def test_no_scale_is_larger_than_it_must_be(scales: Any) -> None:
+    """The float32 below is under the ratio or gives a smaller size somewhere."""
+    for length, out, scale in scales:
+        below = np.nextafter(scale, np.float32(0))
+        too_small = np.floor(np.float32(length) * below) < out or np.floor(length * float(below)) < out
+        assert too_small or float(below) < out / length, (length, out)
+
+
+def test_7_from_3_is_one_float_above_the_nearest() -> None:
+    """The gates of the last blocks: a scale of 2.33333325 gives 6 rows in double."""
+    assert resize._scale(3, 7) == np.nextafter(np.float32(7 / 3), np.float32(3))
