@@ -28,6 +28,8 @@ FILES = {
     "tiny.xml": ("openvino", "fp32"),
     "tiny_fp32.tflite": ("tflite", "fp32"),
 }
+#: tflite-runtime, of the packages, is not in this environment.
+USED = ("onnxruntime", "ai-edge-litert", "openvino", "onnx")
 Main = Callable[..., int]
 Out = pytest.CaptureFixture[str]
 
@@ -84,7 +86,7 @@ def matrix(compat: ModuleType, export: Path, tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(compat, "make", here)
     monkeypatch.setattr(compat, "LOCK", tmp_path / "lock.txt")
-    monkeypatch.setattr(compat, "TABLE", tuple((name, compat.PINNED, ("3.11",)) for name in compat.PACKAGES))
+    monkeypatch.setattr(compat, "TABLE", tuple((name, compat.PINNED, ("3.11",)) for name in USED))
 
     def main(*arguments: object) -> int:
         page = ("--page", str(tmp_path / "page.md"))
@@ -259,6 +261,20 @@ def test_faults_of_a_record(compat: ModuleType, precision: str, found: dict[str,
     assert compat.fault(found, compat.Model(Path("m.tflite"), "tflite", precision)) == fault
 
 
+def test_what_is_known_is_no_fault_and_being_right_is_one(
+    matrix: Main, compat: ModuleType, export: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    monkeypatch.setattr(compat, "KNOWN", {("ai-edge-litert", compat.PINNED): {"fp32": "too old"}})
+    assert matrix("--json", "--only", "ai-edge-litert") == 2
+    reason = cells(capsys)["ai-edge-litert", "tiny_fp32.tflite"]["reason"]
+    assert reason == "it is right, but KNOWN says: too old; take that out"
+    (export / "tiny_fp32.tflite").write_bytes(b"")
+    assert matrix("--json", "--only", "ai-edge-litert") == 0
+    cell = cells(capsys)["ai-edge-litert", "tiny_fp32.tflite"]
+    assert cell["state"] == "known"
+    assert cell["reason"].startswith("too old (empty (0 bytes)")
+
+
 # -- reasons ----------------------------------------------------------------------------------------------------------
 
 
@@ -389,7 +405,7 @@ def test_the_short_form_runs_what_the_lock_says_and_does_not_change_it(
 
 def test_the_project_s_lock_and_table(compat: ModuleType) -> None:
     locked = compat.read_lock(compat.LOCK)
-    assert list(locked) == list(compat.PACKAGES)
+    assert set(locked) == {package for package, version, _ in compat.TABLE if version == compat.NEWEST}
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for lines in locked.values() for line in lines)
     assert all(any(line.startswith(f"{name}==") for line in lines) for name, lines in locked.items())
     # Where the pinned version is run on another Python too, it is named: that name must follow the pin.
@@ -397,7 +413,7 @@ def test_the_project_s_lock_and_table(compat: ModuleType) -> None:
     named = {(package, version) for package, version, _ in compat.TABLE}
     for package in ("onnxruntime", "ai-edge-litert", "onnx"):
         assert (package, pinned[package]) in named
-    assert {package for package, version, _ in compat.TABLE if version == compat.PINNED} == set(compat.PACKAGES)
+    assert {package for package, version, _ in compat.TABLE if version == compat.PINNED} == set(locked)
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
@@ -419,6 +435,7 @@ def numbers(
         ("right", None, numbers(None, 1), "identical, 100%, 1 part"),
         ("right", None, numbers(36.0, 12, 0.85), "36.0 dB, 100%, 12 parts (85%)"),
         ("right", None, numbers(50.0, 0, 0.0), "50.0 dB, 100%, no parts"),
+        ("right", None, numbers(-0.04), "0.0 dB, 100%"),
         ("wrong", "x" * 80, numbers(3.0), "3.0 dB, 100%, **wrong**: " + "x" * 67 + "..."),
         ("not run", "crashed (signal 11)", {}, "**not run**: crashed (signal 11)"),
     ],
