@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ghostedge import pipeline
+from ghostedge.data.golden import read_golden
+from ghostedge.data.preprocess import preprocess_batch, to_spec
 from ghostedge.errors import (
     ConvertError,
     GhostedgeError,
@@ -27,7 +29,8 @@ from ghostedge.errors import (
     ParityError,
     UsageError,
 )
-from ghostedge.manifest import Manifest
+from ghostedge.files import sha256_file
+from ghostedge.manifest import FileRecord, Manifest
 from ghostedge.pipeline import Event, ExportRequest, export, plan
 from ghostedge.recipe import recipes
 from ghostedge.stages import QUANTISED
@@ -215,7 +218,11 @@ def test_everything_is_made_verified_and_recorded(tiny: type[TinyStage], request
     assert manifest.artifacts["tflite_fp32"].source == "net.onnx"
     assert manifest.artifacts["tflite_fp32"].difference.snr_db > 100
     assert sorted(p.name for p in request_.output.iterdir()) == sorted(
-        [*ALL, "net_equalised.bin", "net_fp16.bin", "net_fp32.bin", "net_int8.bin", "manifest.json"]
+        [
+            *ALL,
+            *("net_equalised.bin", "net_fp16.bin", "net_fp32.bin", "net_int8.bin"),
+            *("manifest.json", "net.golden.npz"),
+        ]
     )
 
 
@@ -228,6 +235,53 @@ def test_a_second_run_does_nothing_and_says_so(tiny: type[TinyStage], request_: 
     assert tiny.built == []
     assert {event.kind for event in events} == {"unchanged"}
     assert before == {path.name: path.stat().st_mtime_ns for path in request_.output.iterdir()}
+
+
+def test_golden_vectors_are_the_photos_and_the_source_s_answers(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    source = dataclasses.replace(request_.source, labels=tuple("abcdefg"))
+    manifest = export(dataclasses.replace(request_, source=source))
+    golden = read_golden(request_.output / "net.golden.npz")
+    assert golden.names == ("0.png", "1.png", "2.png")
+    assert golden.class_names == tuple("abcdefg")
+    assert golden.source_sha256 == sha256_file(source.path)
+    batch = to_spec(golden.crops, source.input)
+    np.testing.assert_array_equal(batch, preprocess_batch(request_.images, source.input))
+    np.testing.assert_allclose(golden.logits, batch.mean(axis=(2, 3)) @ WEIGHTS, atol=1e-5)
+    assert manifest.golden == FileRecord.of(request_.output / "net.golden.npz")
+
+
+def test_golden_vectors_are_written_again_where_they_are_damaged_or_of_other_photos(
+    tiny: type[TinyStage], request_: ExportRequest
+) -> None:
+    export(request_)
+    path = request_.output / "net.golden.npz"
+    first = path.read_bytes()
+    path.write_bytes(first[:-1])
+    tiny.built.clear()
+    export(request_)
+    assert path.read_bytes() == first
+    assert tiny.built == []
+    export(dataclasses.replace(request_, images=request_.images[:2]))
+    assert read_golden(path).names == ("0.png", "1.png")
+
+
+def test_an_export_of_another_checkpoint_has_other_golden_vectors(
+    tiny: type[TinyStage], request_: ExportRequest
+) -> None:
+    export(request_)
+    with open(request_.source.path, "wb") as file:
+        np.save(file, 2 * WEIGHTS)
+    export(request_)
+    assert read_golden(request_.output / "net.golden.npz").source_sha256 == sha256_file(request_.source.path)
+
+
+def test_pixels_that_are_no_whole_grey_levels_give_no_golden_vectors(
+    tiny: type[TinyStage], request_: ExportRequest
+) -> None:
+    source = dataclasses.replace(request_.source, input=InputSpec(resize_rule="tensorflow_bilinear"))
+    manifest = export(dataclasses.replace(request_, source=source, recipes=(recipes()["onnx_fp32"],)))
+    assert manifest.golden is None
+    assert "no golden vectors are written" in " ".join(manifest.warnings)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "removed", "removed .bin"])

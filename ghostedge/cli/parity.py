@@ -155,12 +155,10 @@ def _read(path: Path) -> tuple[Ledger, LedgerSource]:
     from ghostedge.evaluation.ledger import read_ledger
     from ghostedge.files import sha256_file
     from ghostedge.reports.parity import LedgerSource
-    from ghostedge.reports.wording import computed_in_float16
+    from ghostedge.reports.wording import arithmetic_of, named
 
     ledger = read_json_lines(path) if path.suffix == ".jsonl" else read_ledger(path)
-    name = str(ledger.metadata.model.get("file", path.name))
-    if computed_in_float16(ledger.metadata.model, ledger.metadata.runtime):
-        name += " in float16"
+    name = named(str(ledger.metadata.model.get("file", path.name)), arithmetic_of(ledger.metadata.runtime))
     return ledger, LedgerSource(name, path.name, sha256_file(path), ledger.metadata)
 
 

@@ -15,8 +15,6 @@ The file is NumPy's ``.npz`` without pickles (a zip of ``.npy``):
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +124,7 @@ def read_golden(path: Path) -> Golden:
         raise ArtifactError(
             f"{path} does not exist; ghostedge export writes NAME{SUFFIX} beside the artifacts"
         ) from exc
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as exc:
+    except Exception as exc:  # what NumPy and zipfile raise for damaged files is an open set
         raise ArtifactError(f"{path} is not a whole golden file ({exc}); {advice}") from exc
     for name, kind in _DTYPES.items():
         if not arrays[name].dtype.str[1:].startswith(kind):

@@ -14,7 +14,7 @@ __all__ = ["read_accuracies"]
 
 
 def read_accuracies(files: Sequence[Path]) -> dict[ModelKey, Proportion]:
-    """Top-1 accuracies by the model file's sha256, and whether it was computed in float16.
+    """Top-1 accuracies by the model file's sha256, and the arithmetic it was computed in.
 
     Args:
         files: parity reports (``.json``, as ``ghostedge parity --report`` puts beside its page) and ledgers

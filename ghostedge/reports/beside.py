@@ -11,12 +11,12 @@ from typing import Any
 from ghostedge.devices.base import read_record
 from ghostedge.errors import DeviceError, ManifestError
 from ghostedge.manifest import ArtifactRecord, Manifest
-from ghostedge.reports.latency import device_section
+from ghostedge.reports.latency import answers_wrong, device_section
 from ghostedge.reports.page import Markup, element, figure, join, table
 from ghostedge.reports.parity import Comparison, ParityReport
 from ghostedge.reports.plots import responsive, signed
 from ghostedge.reports.tradeoff_plot import TradeOff, tradeoff_plot
-from ghostedge.reports.wording import ModelKey, model_key, snr_text
+from ghostedge.reports.wording import ModelKey, arithmetic_of, model_key, named, snr_text
 
 __all__ = ["Beside", "artifacts_section", "latency_sections", "read_beside"]
 
@@ -38,12 +38,15 @@ class Beside:
     latencies: tuple[tuple[str, Record], ...] = ()
 
     def times(self, key: ModelKey) -> dict[tuple[str, int], float]:
-        """(device, threads) -> median latency, ms, of an artifact; XNNPACK on where it is a choice."""
+        """(device, threads) -> median latency, ms, of an artifact; XNNPACK on where it is a choice.
+
+        A latency whose answers were wrong is none of this artifact.
+        """
         return {
             (device, record["settings"]["threads"]): record["latency_ms"]["p50"]
             for device, record in self.latencies
             if record["artifact"] and model_key(record["artifact"], record["runtime"]) == key
-            if record["settings"]["xnnpack"] is not False
+            if record["settings"]["xnnpack"] is not False and not answers_wrong(record)
         }
 
 
@@ -78,10 +81,11 @@ def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
     if beside.manifest is not None:
         for exported in beside.manifest.artifacts.values():
             file = exported.files[0]
-            rows.append((file.name, (file.sha256, False), comparisons.pop((file.sha256, False), None), exported))
-            in_float16 = (file.sha256, True)
-            if in_float16 in comparisons or beside.times(in_float16):
-                rows.append((f"{file.name} in float16", in_float16, comparisons.pop(in_float16, None), exported))
+            rows.append((file.name, (file.sha256, ""), comparisons.pop((file.sha256, ""), None), exported))
+            for arithmetic in ("float16", "bfloat16"):
+                key = (file.sha256, arithmetic)
+                if key in comparisons or beside.times(key):
+                    rows.append((named(file.name, arithmetic), key, comparisons.pop(key, None), exported))
     rows += [(comparison.source.name, key, comparison, None) for key, comparison in comparisons.items()]
     columns = list(dict.fromkeys(place for _, key, _, _ in rows for place in beside.times(key)))
     of_export = ("Size (MB)", "SNR at export", "XNNPACK parts") if beside.manifest is not None else ()
@@ -93,7 +97,7 @@ def artifacts_section(report: ParityReport, beside: Beside) -> Markup:
             [
                 f"{number} {name}",
                 _verdict(comparison),
-                *(_export_cells(record, float16=key[1]) if of_export else ()),
+                *(_export_cells(record, key[1]) if of_export else ()),
                 *_accuracy_cells(comparison),
                 *(f"{times[place]:.2f} ms" if place in times else "–" for place in columns),
             ]
@@ -139,10 +143,11 @@ def _place(place: tuple[str, int]) -> str:
     return f"{device}, {'1 thread' if threads == 1 else f'{threads} threads'}"
 
 
-def _export_cells(record: ArtifactRecord | None, *, float16: bool) -> tuple[str, str, str]:
+def _export_cells(record: ArtifactRecord | None, arithmetic: str) -> tuple[str, str, str]:
     if record is None:
         return "–", "–", "–"
-    difference = record.float16_difference if float16 else record.reference_difference
+    differences = {"": record.reference_difference, "float16": record.float16_difference}
+    difference = differences.get(arithmetic)
     size = sum(file.size_bytes for file in record.files) / 1e6
     parts = str(record.runtime.get("delegate_partitions", "–"))
     if outside := sum(record.runtime.get("operators_outside_delegate", {}).values()):
@@ -184,6 +189,9 @@ def _notes(rows: Sequence[_Row], beside: Beside) -> list[str]:
         r["artifact"]["file"] for _, r in beside.latencies if r["artifact"] and r["artifact"]["sha256"] not in known
     ]
     notes = []
+    if wrong := [(device, r) for device, r in beside.latencies if answers_wrong(r)]:
+        listed = (f"{named(r['artifact']['file'], arithmetic_of(r['runtime']))} on {device}" for device, r in wrong)
+        notes.append(f"latencies with wrong answers are left out: {', '.join(dict.fromkeys(listed))}")
     if other:
         notes.append(
             f"latency records of other files than these are not in the table: {', '.join(dict.fromkeys(other))}"

@@ -16,9 +16,9 @@ from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, laten
 from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
 from ghostedge.reports.plots import responsive
 from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
-from ghostedge.reports.wording import ModelKey, computed_in_float16, model_key
+from ghostedge.reports.wording import ModelKey, answers_text, arithmetic_of, model_key, named
 
-__all__ = ["device_section", "latency_html", "write_latency_report"]
+__all__ = ["answers_wrong", "device_section", "latency_html", "write_latency_report"]
 
 Record = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ _HEADER = (
     "Load (ms)",
     "First (ms)",
     "Peak (MiB)",
+    "Answers",
     "Valid",
 )
 _NUMERIC = range(2, 9)
@@ -55,6 +56,11 @@ def write_latency_report(
     return path
 
 
+def answers_wrong(record: Record) -> bool:
+    """Whether a latency record says that the model's answers were wrong there; False where they were not checked."""
+    return bool(record["verification"]) and not record["verification"]["correct"]
+
+
 def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[ModelKey, Proportion] | None = None) -> str:
     """The whole page; devices in the order of their first record, records in theirs."""
     devices = list(dict.fromkeys(device for device, _ in records))
@@ -62,6 +68,10 @@ def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[Mode
     runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
     places = "1 device" if len(devices) == 1 else f"{len(devices)} devices"
     lead = f"{runs} on {places}, one picture at a time; {valid} valid."
+    if wrong := sum(answers_wrong(record) for _, record in records):
+        lead += (
+            f" {wrong} of them gave wrong answers to golden pictures: such a latency is of no use, and never a best."
+        )
     if valid < len(records):
         lead += " A number that is not valid is shown with its reasons and is not one to quote."
     top = join(
@@ -104,11 +114,15 @@ def device_section(
 
 
 def _trade_off(records: Sequence[Record], accuracies: Mapping[ModelKey, Proportion]) -> list[Markup]:
-    """Accuracy against latency of the models whose accuracy is known: each with its fastest setting."""
+    """Accuracy against latency of the models whose accuracy is known: each with its fastest setting.
+
+    A setting with wrong answers is none of them: the accuracy is not its own.
+    """
     if not accuracies:
         return []
     fastest: dict[ModelKey, Record] = {}
-    of_models = [(model_key(r["artifact"], r["runtime"]), r) for r in records if r["artifact"]]
+    wrong = sorted({_label(record) for record in records if answers_wrong(record)})
+    of_models = [(model_key(r["artifact"], r["runtime"]), r) for r in records if r["artifact"] and not answers_wrong(r)]
     for key, record in of_models:
         best = fastest.get(key)
         if key in accuracies and (best is None or _rank(record) < _rank(best)):
@@ -116,6 +130,8 @@ def _trade_off(records: Sequence[Record], accuracies: Mapping[ModelKey, Proporti
     heading = element("h3", "Accuracy against latency")
     unknown = sorted({_name(record) for key, record in of_models if key not in accuracies})
     left_out = [element("p", f"No accuracy was given of: {', '.join(unknown)}.", class_="note")] if unknown else []
+    if wrong:
+        left_out.append(element("p", f"Left out for wrong answers: {', '.join(wrong)}.", class_="note"))
     if not fastest:
         return [heading, *left_out]
     short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
@@ -190,7 +206,7 @@ def _name(record: Record, short: Mapping[str, str] | None = None) -> str:
     if not artifact:
         return "null"
     name = (short or {}).get(artifact["file"], artifact["file"])
-    return f"{name} in float16" if computed_in_float16(artifact, record["runtime"]) else name
+    return named(name, arithmetic_of(record["runtime"]))
 
 
 def _label(record: Record, short: Mapping[str, str] | None = None) -> str:
@@ -211,6 +227,7 @@ def _row(record: Record) -> list[str]:
         str(record["settings"]["threads"]),
         *(f"{number:.2f}" for number in numbers),
         "–" if peak is None else f"{peak:.0f}",
+        answers_text(record["verification"]),
         element("span", "valid", class_="verdict pass") if record["valid"] else f"no: {reasons}",
     ]
 

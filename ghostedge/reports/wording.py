@@ -13,12 +13,13 @@ from ghostedge.reports.plots import signed
 __all__ = [
     "ModelKey",
     "answers_text",
+    "arithmetic_of",
     "class_name",
-    "computed_in_float16",
     "drop_text",
     "flips_text",
     "kl_text",
     "model_key",
+    "named",
     "p_text",
     "provenance",
     "severity_text",
@@ -89,23 +90,34 @@ def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def computed_in_float16(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> bool:
-    """Whether a TFLite model was computed in float16 (`ghostedge.tflite.float16`): another result at another speed.
+def named(name: str, arithmetic: str) -> str:
+    """A model's name, with the arithmetic it was computed in where that is not float32: ``"m.tflite in float16"``."""
+    return f"{name} in {arithmetic}" if arithmetic else name
+
+
+def arithmetic_of(runtime: Mapping[str, Any]) -> str:
+    """``"float16"`` or ``"bfloat16"`` where floating-point operators were computed so, else ``""``.
+
+    That is another result at another speed than in float32.
+
+    Args:
+        runtime: of a ledger or a latency record.
+    """
+    return {"f16": "float16", "bf16": "bfloat16"}.get(str(runtime.get("inference_precision")), "")
+
+
+#: A model file's sha256, and `arithmetic_of` its runtime.
+ModelKey = tuple[str, str]
+
+
+def model_key(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> ModelKey:
+    """What an accuracy and a latency must share to stand side by side.
 
     Args:
         model: a ledger's ``model`` or a latency record's ``artifact``.
         runtime: its ``runtime``.
     """
-    return model.get("format") == "tflite" and runtime.get("inference_precision") == "f16"
-
-
-#: A model file's sha256, and whether it was computed in float16.
-ModelKey = tuple[str, bool]
-
-
-def model_key(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> ModelKey:
-    """What an accuracy and a latency must share to stand side by side; arguments as of `computed_in_float16`."""
-    return str(model.get("sha256")), computed_in_float16(model, runtime)
+    return str(model.get("sha256")), arithmetic_of(runtime)
 
 
 def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:

@@ -235,7 +235,9 @@ def _trace(model: Any) -> tuple[Any, Any]:
     onnx2tf = require("onnx2tf", "export")
     tf = require("tensorflow", "export")
     # `rewrite` has done what the simplifier would; our converter has named the nodes. Without disable_model_save,
-    # onnx2tf writes a SavedModel and both TFLite files, tracing the network four times instead of once.
+    # onnx2tf writes a SavedModel and both TFLite files, tracing the network four times instead of once. onnx2tf 2 writes
+    # TFLite of its own unless it is told to use TensorFlow; 1.29 knows no other way.
+    backend = {"tflite_backend": "tf_converter"} if onnx2tf.__version__.partition(".")[0] != "1" else {}
     network = onnx2tf.convert(
         onnx_graph=model,
         output_folder_path="onnx2tf",
@@ -243,6 +245,7 @@ def _trace(model: Any) -> tuple[Any, Any]:
         not_use_opname_auto_generate=True,
         disable_model_save=True,
         non_verbose=True,
+        **backend,
     )
     signature = [tf.TensorSpec(network.inputs[0].shape, tf.float32, name=model.graph.input[0].name)]
     return network, tf.function(network, input_signature=signature, autograph=False).get_concrete_function()

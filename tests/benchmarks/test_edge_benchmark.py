@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import ctypes
+import hashlib
 import json
 import platform
 import shutil
@@ -159,6 +160,7 @@ def good_record() -> dict[str, Any]:
         "settings": {"threads": 4, "xnnpack": True, "cpus": None},
         "delegate": {"delegated_share": 1.0, "delegated_nodes": 200, "nodes": 200},
         "output": {"finite": True},
+        "verification": None,
         "samples_ms": [40.0] * 1500,
         "duration_s": 60.1,
         "latency_ms": {"p50": 40.0},
@@ -509,7 +511,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
         ("text.tflite", b"hello, world", "is not a model"),
         ("model.mindir", b"anything", "ghostedge export"),
         ("model.xml", b"<?xml?><net name='x'>", "the .bin file of the same name"),
-        ("damaged.onnx", b"\x08\x08garbage", "the file may be damaged"),
+        ("damaged.onnx", b"\x08\x08garbage", "is refused by onnxruntime"),
         (None, b"", "does not exist"),
     ],
 )
@@ -523,20 +525,50 @@ def test_what_is_not_a_model(bench: Bench, tmp_path: Path, name: str | None, con
 
 
 def test_a_model_that_crashes_its_runtime_is_one_line_and_stops_no_other(
-    bench: Bench, records: Records, tiny: Path, tmp_path: Path
+    edge: ModuleType, bench: Bench, records: Records, tiny: Path, tmp_path: Path
 ) -> None:
     truncated = tmp_path / "truncated.tflite"
     truncated.write_bytes((tiny / "tiny_fp32.tflite").read_bytes()[:900])
     (error,) = errors(bench(truncated, tiny / "tiny_int8.tflite"))
     assert "truncated.tflite" in error
-    assert "damaged" in error
+    assert f"litert {edge.version_of('ai_edge_litert')}" in error
+    assert "damaged" not in error  # nothing here says which bytes it should have
     assert list(records()) == ["tiny_int8-litert-1t"]
 
 
 def test_an_operator_that_the_runtime_does_not_have(edge: ModuleType) -> None:
     message = edge.load_error("litert", "m.tflite", "Encountered unresolved custom op: Foo. Node 3 failed to prepare.")
-    assert "holds an operator that litert does not have" in message
+    assert f"holds an operator that litert {edge.version_of('ai_edge_litert')} does not have" in message
     assert "Edge TPU" in edge.load_error("litert", "m.tflite", "Encountered unresolved custom op: edgetpu-custom-op.")
+
+
+def test_damage_is_named_only_where_the_manifest_says_so(edge: ModuleType, bench: Bench, tmp_path: Path) -> None:
+    """A whole file that a runtime refuses needs another runtime, not another copy."""
+    good = b"\x08\x08garbage"
+    (tmp_path / "model.onnx").write_bytes(good)
+    (error,) = errors(bench(tmp_path / "model.onnx"))
+    assert "compare the file's sha256 with the one in its manifest.json" in error
+
+    files = [{"name": "model.onnx", "sha256": hashlib.sha256(good).hexdigest()}]
+    (tmp_path / "manifest.json").write_text(json.dumps({"artifacts": {"onnx_fp32": {"files": files}}}))
+    (error,) = errors(bench(tmp_path / "model.onnx"))
+    assert "the file is whole" in error
+    assert f"onnxruntime {edge.version_of('onnxruntime')}" in error
+
+    (tmp_path / "model.onnx").write_bytes(good + b"!")
+    (error,) = errors(bench(tmp_path / "model.onnx"))
+    assert "model.onnx is damaged, its sha256 is not the one in manifest.json: copy it again" in error
+
+
+def test_a_crash_names_the_runtime_and_its_version(edge: ModuleType, tmp_path: Path) -> None:
+    message = edge.crash_message({"path": str(tmp_path / "m.tflite"), "runtime": "litert"}, -11)
+    assert f"litert {edge.version_of('ai_edge_litert')} crashed (signal 11)" in message
+    assert "damaged" not in message
+
+
+def test_an_onnx_of_before_version_0_2_says_so(edge: ModuleType) -> None:
+    reason = "Node (blocks.12.ghost1.Mul) Op (Mul) [ShapeInferenceError] Incompatible dimensions"
+    assert "export it again with ghostedge 0.2" in edge.load_error("onnxruntime", "m.onnx", reason)
 
 
 def test_no_runtime_is_installed(bench: Bench, tiny: Path) -> None:

@@ -297,7 +297,7 @@ def test_an_error_of_the_app_is_handed_on(phone: FakePhone, tmp_path: Path) -> N
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes((TINY / "tiny_fp32.tflite").read_bytes()[:300])
     request = BenchmarkRequest((damaged,), options=("--quick",))
-    assert "damaged.tflite cannot be loaded" in error_of(AdbDevice(phone.serial), tmp_path, request)
+    assert "damaged.tflite is refused by" in error_of(AdbDevice(phone.serial), tmp_path, request)
 
 
 def test_an_app_that_does_not_start(phone: FakePhone, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_an_error_of_the_script_is_handed_on(phone: FakePhone, tmp_path: Path) -
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes((TINY / "tiny_fp32.tflite").read_bytes()[:300])
     device = AdbDevice(phone.serial, python=sys.executable)
-    assert "cannot be loaded by litert" in error_of(device, tmp_path, BenchmarkRequest((damaged,)))
+    assert "is refused by litert" in error_of(device, tmp_path, BenchmarkRequest((damaged,)))
 
 
 def test_two_benchmarks_at_once(phone: FakePhone, tmp_path: Path) -> None:

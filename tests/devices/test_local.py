@@ -74,11 +74,17 @@ def test_each_device_has_a_folder(name: str, folder: str) -> None:
     assert device_folder(name) == folder
 
 
+def test_an_older_record_has_no_answers(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text('{"schema_version": 1}')
+    assert read_record(path) == {"schema_version": 1, "verification": None}
+
+
 def test_the_script_is_found() -> None:
     assert SCRIPT.is_file()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 2}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 3}'])
 def test_a_record_that_is_damaged_or_of_another_version(tmp_path: Path, content: str) -> None:
     path = tmp_path / "record.json"
     path.write_text(content)

@@ -39,6 +39,7 @@ def record() -> dict[str, Any]:
         },
         "context": {"before": end, "after": {"temperature_c": 63.0}},
         "latency_ms": {"p50": 9.87, "p90": 10.5, "p99": 12.25},
+        "verification": None,
         "load_ms": 80.0,
         "first_ms": 21.0,
         "memory": {"rss_peak_mib": 120.0},
@@ -74,6 +75,38 @@ def test_a_number_that_is_not_valid_says_why(record: dict[str, Any]) -> None:
     assert "not one to quote" in page
     assert "the firmware reports: throttled" in page
     assert page.count('class="before"') == 2  # hollow, at both widths
+
+
+def checked(record: dict[str, Any], *, correct: bool) -> dict[str, Any]:
+    """The record of a model whose answers were checked."""
+    found = {"correct": correct, "finite": True, "snr_db": 122.5 if correct else 3.25}
+    reason = {"code": "wrong_answers", "text": "its answers are 3.2 dB from MindSpore's"}
+    spoiled = {} if correct else {"valid": False, "invalid_reasons": [reason]}
+    return {**copy.deepcopy(record), "verification": found, **spoiled}
+
+
+def test_answers_are_shown_beside_the_times(record: dict[str, Any]) -> None:
+    page = latency_html([("a", record), ("b", checked(record, correct=True))])
+    assert "not checked" in page
+    assert "right, 122.5 dB" in page
+    assert "wrong answers" not in page
+    page = latency_html([("a", checked(record, correct=False))])
+    assert "WRONG, 3.2 dB" in page
+    assert "1 of them gave wrong answers" in page
+
+
+def test_a_latency_with_wrong_answers_is_never_a_best(record: dict[str, Any]) -> None:
+    slow, fast = checked(record, correct=True), checked(record, correct=False)
+    slow["settings"] = {"threads": 1, "xnnpack": True}
+    slow["latency_ms"] = {"p50": 40.0, "p90": 41.0, "p99": 42.0}
+    accuracies = {("a" * 64, ""): proportion(790, 1000)}
+    page = latency_html([("pi", slow), ("pi", fast)], accuracies)
+    table = page.partition("Accuracy and latency")[2].partition("</table>")[0]
+    assert "40.00" in table
+    assert "9.87" not in table
+    assert "Left out for wrong answers: model_fp32.tflite, 4 threads." in page
+    alone = latency_html([("pi", fast)], accuracies)
+    assert "Accuracy and latency" not in alone
 
 
 def test_the_parts_of_a_photo_and_the_curve_are_shown(record: dict[str, Any]) -> None:
@@ -140,7 +173,7 @@ def test_the_trade_off_takes_each_model_at_its_fastest_and_names_those_without_a
     one_thread["settings"]["threads"] = 1
     one_thread["latency_ms"]["p50"] = 30.0
     other["artifact"] = {"file": "other.tflite", "sha256": "b" * 64}
-    known = {("a" * 64, False): proportion(37_000, 50_000)}
+    known = {("a" * 64, ""): proportion(37_000, 50_000)}
     page = latency_html([("pi", one_thread), ("pi", record), ("pi", other)], known)
     assert "1. model_fp32, 4 threads" in page.replace("<wbr>", "")
     assert "74.00" in page
@@ -153,7 +186,7 @@ def test_a_number_that_is_not_valid_does_not_stand_for_a_model_that_has_a_valid_
     bad = copy.deepcopy(record) | {"valid": False, "invalid_reasons": [{"code": "quick", "text": "--quick"}]}
     bad["latency_ms"]["p50"] = 1.0
     bad["settings"]["threads"] = 8
-    page = latency_html([("pi", bad), ("pi", record)], {("a" * 64, False): proportion(37, 50)}).replace("<wbr>", "")
+    page = latency_html([("pi", bad), ("pi", record)], {("a" * 64, ""): proportion(37, 50)}).replace("<wbr>", "")
     assert "1. model_fp32.tflite, 4 threads" in page
 
 
@@ -163,12 +196,12 @@ def test_float16_is_another_model_at_another_speed(record: dict[str, Any]) -> No
         each["artifact"]["format"] = "tflite"
     float16["runtime"]["inference_precision"] = "f16"
     float16["latency_ms"]["p50"] = 1.25
-    known = {("a" * 64, False): proportion(37_000, 50_000), ("a" * 64, True): proportion(36_000, 50_000)}
+    known = {("a" * 64, ""): proportion(37_000, 50_000), ("a" * 64, "float16"): proportion(36_000, 50_000)}
     page = latency_html([("pi", record), ("pi", float16)], known).replace("<wbr>", "")
     assert "1. model_fp32.tflite in float16, 4 threads" in page
     assert "2. model_fp32.tflite, 4 threads" in page
     assert ("74.00" in page, "72.00" in page) == (True, True)
-    del known["a" * 64, True]
+    del known["a" * 64, "float16"]
     page = latency_html([("pi", record), ("pi", float16)], known).replace("<wbr>", "")
     assert "No accuracy was given of: model_fp32.tflite in float16." in page
     assert "1. model_fp32.tflite, 4 threads" in page
@@ -179,7 +212,7 @@ def test_accuracies_of_a_parity_report(report: ParityReport, tmp_path: Path) -> 
     path.write_text(report.to_json())
     found = read_accuracies([path])
     expected = {
-        (comparison.source.metadata.model["sha256"], False): comparison.result.candidate.top1
+        (comparison.source.metadata.model["sha256"], ""): comparison.result.candidate.top1
         for comparison in report.comparisons
     }
     assert found == expected
