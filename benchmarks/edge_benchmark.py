@@ -451,8 +451,8 @@ def how_to_install(
         if runtime == "litert":
             return (
                 "this is a 32-bit system, for which ai-edge-litert has no package: install the 64-bit Raspberry Pi OS "
-                "(or, with Python 3.9 to 3.11: pip install 'tflite-runtime==2.14.0' 'numpy<2', for fp32 and fp16 alone; "
-                "in it dynamic and int8 may give wrong answers, which --golden tells)"
+                "(or, with Python 3.9 to 3.11: pip install 'tflite-runtime==2.14.0' 'numpy<2', for fp32 and fp16 "
+                "alone: dynamic and int8 may give wrong answers in it, which --golden tells)"
             )
         return f"this is a 32-bit system, for which {packages} has no package: install a 64-bit one"
     return (

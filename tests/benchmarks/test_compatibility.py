@@ -120,7 +120,7 @@ def test_sound_models_are_right_everywhere(matrix: Main, tmp_path: Path, capsys:
     assert f"| {metadata.version('ai-edge-litert')} *pinned* | {sys.version.split()[0]} | {np.__version__} | " in text
     assert re.search(r"\| fp32 .tflite \|\n\|---.*\n.* \| \d+.\d dB, 100%, 1 part \|\n", text)
     assert "| passes |" in text
-    assert "every version agrees" in text
+    assert "every version is as the pinned one" in text
 
 
 def test_a_wrong_weight_is_2_in_the_one_file_that_has_it(matrix: Main, export: Path, capsys: Out) -> None:
