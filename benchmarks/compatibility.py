@@ -75,10 +75,10 @@ class Package:
 PACKAGES = {
     "onnxruntime": Package("ONNX Runtime", ("onnx",), "onnxruntime"),
     "ai-edge-litert": Package("LiteRT", ("tflite",), "litert"),
-    "tflite-runtime": Package("tflite-runtime, LiteRT's predecessor", ("tflite",), "tflite-runtime"),
+    "tflite-runtime": Package("tflite-runtime", ("tflite",), "tflite-runtime"),
     # It reads ONNX too, and the script takes it for that where ONNX Runtime is not installed.
     "openvino": Package("OpenVINO", ("openvino", "onnx"), "openvino"),
-    "onnx": Package("ONNX: checker and strict shape inference", ("onnx",), None),
+    "onnx": Package("onnx", ("onnx",), None),
 }
 
 #: What is installed beside a package that does not ask for it itself.
@@ -107,7 +107,8 @@ NO_XNNPACK = ("int16x8",)
 NOTABLE_DB = 1.0
 
 INSTALL_LIMIT_S, RUN_LIMIT_S = 900, 300
-SHORT = 70
+#: Characters of a reason in a cell, and below the tables.
+SHORT, NOTE = 70, 300
 
 #: What the onnx package is asked. A model that it refuses is an answer; only a failure to ask ends with another code.
 CHECK_ONNX = """\
@@ -401,7 +402,7 @@ def failure(done: subprocess.CompletedProcess[str], path: Path) -> str:
         return f"crashed (signal {-done.returncode})" if done.returncode < 0 else f"exit code {done.returncode}: {last}"
     text = said[-1].removeprefix("edge_benchmark: error: ").replace(str(path), path.name)
     text = re.sub(r"; (the file is whole|try another version|compare the file|it may be built).*$", "", text)
-    text = text.removeprefix(f"{path.name} is ").removeprefix(f"{path.name}: ")
+    text = text.removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ").removeprefix("is ")
     return without_folders(text)
 
 
@@ -410,9 +411,9 @@ def without_folders(text: str) -> str:
     return re.sub(r"(?<![\w.])/(?:[^/\s'\"]+/)+", "", text)
 
 
-def shortened(text: str) -> str:
-    """`text` for a cell."""
-    return text if len(text) <= SHORT else text[: SHORT - 3].rstrip() + "..."
+def shortened(text: str, most: int = SHORT) -> str:
+    """`text` in at most so many characters."""
+    return text if len(text) <= most else text[: most - 3].rstrip() + "..."
 
 
 def run(environment: Environment, models: list[Model], golden: Path, made: tuple[Path, dict[str, str]]) -> Row:
@@ -458,7 +459,8 @@ def page(rows: list[Row], models: list[Model], manifest: Manifest) -> str:
     for name, package in PACKAGES.items():
         found = [row for row in rows if row.environment.package == name]
         if found:
-            lines += ["", f"## {package.title}", "", *table(found, models, package)]
+            checked = "" if package.runtime else ": checker and strict shape inference"
+            lines += ["", f"## {package.title}{checked}", "", *table(found, models, package)]
     lines += ["", "## What differs", "", *(notes(rows) or [nothing(rows)])]
     return "\n".join(lines) + "\n"
 
@@ -481,25 +483,24 @@ def table(rows: list[Row], models: list[Model], package: Package) -> list[str]:
 
 
 def notes(rows: list[Row]) -> list[str]:
-    """What is wrong or was not run, in full, and numbers that are not those of the pinned version."""
+    """What is wrong or was not run, and numbers that are not those of the pinned version."""
     pinned = {
         (row.environment.package, cell.artifact): cell
         for row in rows
         for cell in row.cells
         if row.environment.version == PINNED
     }
-    found = []
+    found: dict[tuple[str, str], list[str]] = {}  # (version, what) -> the Pythons with it
     for row in rows:
-        title = PACKAGES[row.environment.package].title.partition(":")[0]
-        where = f"{title} {row.version}, Python {row.environment.python}"
-        if row.unavailable:
-            found.append(f"- {where}: not run: {row.unavailable}")
+        package, version = row.environment.package, f"{PACKAGES[row.environment.package].title} {row.version}"
+        said = [f"not run: {row.unavailable}"] if row.unavailable else []
         for cell in row.cells:
-            if cell.reason is not None:
-                found.append(f"- {where}, `{cell.artifact}`: {cell.state}: {cell.reason}")
-            elif (base := pinned.get((row.environment.package, cell.artifact))) and (text := changed(cell, base)):
-                found.append(f"- {where}, `{cell.artifact}`: {text}")
-    return found
+            base = pinned.get((package, cell.artifact))
+            text = f"{cell.state}: {cell.reason}" if cell.reason is not None else base and changed(cell, base)
+            said += [f"`{cell.artifact}`: {shortened(text, NOTE)}"] if text else []
+        for text in said:
+            found.setdefault((version, text), []).append(row.environment.python)
+    return [f"- {version}, Python {', '.join(pythons)}: {text}" for (version, text), pythons in found.items()]
 
 
 def nothing(rows: list[Row]) -> str:

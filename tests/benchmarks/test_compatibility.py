@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -298,6 +299,7 @@ def test_what_is_known_is_no_fault_and_being_right_is_one(
             "edge_benchmark: error: no runtime for tflite models is installed",
             "no runtime for tflite models is installed",
         ),
+        (1, "edge_benchmark: error: /data/m.tflite has shapes that x refuses", "has shapes that x refuses"),
         (3, "Traceback\n  File /a/b/c.py\nValueError: no /a/b/d.bin", "exit code 3: ValueError: no d.bin"),
         (-11, "", "crashed (signal 11)"),
         (4, "", "exit code 4: no message"),
@@ -456,12 +458,13 @@ def test_the_page_says_what_differs_from_the_pinned_version(compat: ModuleType) 
         row(compat, "5", {"openvino": "5"}, cell(100.0, 1, agreement=0.75)),
         row(compat, compat.NEWEST, {"openvino": "6"}, compat.Cell("a.xml", "wrong", "it has a | in it")),
     ]
+    rows.append(dataclasses.replace(rows[-1], environment=compat.Environment("openvino", compat.NEWEST, "3.13")))
     assert compat.notes(rows) == [
-        "- OpenVINO 3, Python 3.11, `a.xml`: 90.0 dB, 100%, 1 part; pinned: 100.0 dB, 100%, 1 part",
-        "- OpenVINO 4, Python 3.11, `a.xml`: 100.0 dB, 100%, 1 part (90%), 9 of 10 operators in XNNPACK; "
+        "- OpenVINO 3, Python 3.11: `a.xml`: 90.0 dB, 100%, 1 part; pinned: 100.0 dB, 100%, 1 part",
+        "- OpenVINO 4, Python 3.11: `a.xml`: 100.0 dB, 100%, 1 part (90%), 9 of 10 operators in XNNPACK; "
         "pinned: 100.0 dB, 100%, 1 part, 10 of 10 operators in XNNPACK",
-        "- OpenVINO 5, Python 3.11, `a.xml`: 100.0 dB, 75%, 1 part; pinned: 100.0 dB, 100%, 1 part",
-        "- OpenVINO 6, Python 3.11, `a.xml`: wrong: it has a | in it",
+        "- OpenVINO 5, Python 3.11: `a.xml`: 100.0 dB, 75%, 1 part; pinned: 100.0 dB, 100%, 1 part",
+        "- OpenVINO 6, Python 3.11, 3.13: `a.xml`: wrong: it has a | in it",
     ]
     model = compat.Model(Path("a.xml"), "openvino", "fp32")
     last = compat.table(rows, [model], compat.PACKAGES["openvino"])[-1]
