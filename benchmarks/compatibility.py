@@ -245,9 +245,7 @@ def make(environment: Environment, folder: Path, locked: tuple[str, ...] | None)
     python, stamp = home / "bin" / "python", home / "requirements.txt"
     if not (stamp.exists() and works(python)):
         shutil.rmtree(home, ignore_errors=True)
-        # The one that runs this is there for sure.
-        own = environment.python == ".".join(platform.python_version_tuple()[:2])
-        uv("venv", "--python", sys.executable if own else environment.python, home, environment=environment)
+        make_venv(environment, home)
     requirements = locked or resolve(environment, python)
     text = "".join(f"{line}\n" for line in requirements)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != text:
@@ -257,6 +255,22 @@ def make(environment: Environment, folder: Path, locked: tuple[str, ...] | None)
         uv("pip", "sync", "--python", python, "--only-binary", ":all:", wanted, environment=environment)
         wanted.replace(stamp)
     return python, dict(line.split("==") for line in requirements)
+
+
+def make_venv(environment: Environment, home: Path) -> None:
+    """An empty environment of the right Python. Raises: UnavailableError."""
+    # The one that runs this is there for sure.
+    own = environment.python == ".".join(platform.python_version_tuple()[:2])
+    wanted = sys.executable if own else environment.python
+    try:
+        uv("venv", "--quiet", "--python", wanted, home, environment=environment)
+    except UnavailableError as exc:
+        # pyenv's commands, such as python3.13, answer only for the version that is chosen. Not at first: chosen and
+        # absent from pyenv, they fail, and uv looks no further.
+        try:
+            uv("venv", "--quiet", "--python", wanted, home, environment=environment, PYENV_VERSION=environment.python)
+        except UnavailableError:
+            raise exc from None
 
 
 def works(python: Path) -> bool:
@@ -280,23 +294,19 @@ def resolve(environment: Environment, python: Path) -> tuple[str, ...]:
     return tuple(line.partition(";")[0].strip() for line in lines if "==" in line)
 
 
-def uv(*arguments: object, environment: Environment, given: str | None = None) -> str:
-    """Run uv and return what it prints. Raises: UnavailableError."""
+def uv(*arguments: object, environment: Environment, given: str | None = None, **variables: str) -> str:
+    """Run uv, with these environment variables, and return what it prints. Raises: UnavailableError."""
     beside = Path(sys.executable).with_name("uv")
     program = str(beside) if beside.exists() else shutil.which("uv")
     if program is None:
         raise UnavailableError("'uv' is not installed; run: make install")
-    # pyenv's commands, such as python3.13, answer only for the version that is chosen, and uv asks them.
-    chosen = {"PYENV_VERSION": environment.python, "UV_PYTHON_DOWNLOADS": "never"}
-    if arguments[0] == "venv":
-        arguments = (*arguments, "--quiet")
     try:
         done = subprocess.run(
             [program, *map(str, arguments)],
             input=given,
             capture_output=True,
             text=True,
-            env={**os.environ, **chosen},
+            env={**os.environ, "UV_PYTHON_DOWNLOADS": "never", **variables},
             timeout=INSTALL_LIMIT_S,
             check=False,
         )

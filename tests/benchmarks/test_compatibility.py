@@ -374,6 +374,24 @@ def test_an_environment_is_kept_until_its_versions_change(
     assert calls == ["venv", "sync"], "what a failed installation left is made again"
 
 
+def test_a_python_of_pyenv_s_is_found_second(
+    compat: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def uv(*_: object, environment: Any, **variables: str) -> str:
+        calls.append(variables)
+        if not variables or environment.python == "3.14":
+            raise compat.UnavailableError("there is no Python here" if not variables else "pyenv: not installed")
+        return ""
+
+    monkeypatch.setattr(compat, "uv", uv)
+    compat.make_venv(compat.Environment("onnx", "1", "3.13"), tmp_path)
+    assert calls == [{}, {"PYENV_VERSION": "3.13"}]
+    with pytest.raises(compat.UnavailableError, match="there is no Python here"):
+        compat.make_venv(compat.Environment("onnx", "1", "3.14"), tmp_path)
+
+
 def row(compat: ModuleType, version: str, versions: dict[str, str], *found: Any) -> Any:
     return compat.Row(compat.Environment("openvino", version, "3.11"), versions, "3.11.9", found)
 
