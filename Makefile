@@ -1,30 +1,49 @@
 # `make demo` and `make test` do all their set-up themselves; `make install` is that set-up alone.
-PYTHON ?= python3.11
+
+# The newest Python for which MindSpore and TensorFlow have packages. Asked to run: pyenv has names for what it has not.
+PYTHON ?= $(shell for version in 3.12 3.11; do python$$version -c 'import venv' 2>/dev/null && echo python$$version && break; done)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+EDGE   ?= build/edge-venv
 
-.PHONY: help install lint test test-arm64 compat compat-newest demo lock clean
+NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and TensorFlow have packages; install one, or with uv \
+    (pip install uv): uv python install 3.12, then: make PYTHON="$$(uv python find 3.12)"
+
+.PHONY: help install install-demo lint test test-edge test-arm64 compat compat-newest demo lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
 	@echo "make demo      the whole way on a trained checkpoint and images that come with the project"
 	@echo "make test      ruff, mypy and every test"
 	@echo "make lint      ruff and mypy alone"
+	@echo "make test-edge [EDGE_PYTHON=python3.13]"
+	@echo "               every test that needs no more than a device has, with the newest packages, in $(EDGE)"
 	@echo "make test-arm64 [ARTIFACTS='A.tflite ...']"
 	@echo "               the benchmark on the real ARM64 LiteRT under emulation (needs Debian's qemu-user, gcc,"
 	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference"
 	@echo "make compat    build/demo's artifacts in old, pinned and newest runtimes: writes docs/compatibility.md"
 	@echo "make compat-newest"
 	@echo "               five artifacts in the newest runtimes that make compat has found (make test's companion in CI)"
-	@echo "make lock      write constraints.txt anew from pyproject.toml"
+	@echo "make lock      write locks/ anew from pyproject.toml"
 	@echo "make clean     remove build/"
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# What the demo runs: no torch, no Ray, no timm, no MindCV.
+install-demo: $(VENV)/.installed-demo
+
+$(BIN)/uv:
+	@test -n "$(PYTHON)" || { echo 'make: $(NO_PYTHON)' >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[all,dev]'
+
+$(VENV)/.installed: pyproject.toml locks/export.txt | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint locks/export.txt --editable '.[all,dev]'
+	touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-demo: pyproject.toml locks/export.txt | $(BIN)/uv
+	@echo "installing MindSpore, TensorFlow, OpenVINO and what else the demo runs: 5.4 GB on disk in $(VENV)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint locks/export.txt --editable '.[export,evaluate]'
 	touch $@
 
 lint: install
@@ -34,6 +53,14 @@ lint: install
 
 test: lint
 	$(BIN)/pytest
+
+# As on a Raspberry Pi or a laptop of today: another Python, NumPy 2, the newest runtimes, no MindSpore, no TensorFlow.
+EDGE_PYTHON ?= python3.13
+test-edge:
+	test -x $(EDGE)/bin/python || $(EDGE_PYTHON) -m venv $(EDGE)
+	$(EDGE)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(EDGE)/bin/uv pip install --quiet --python $(EDGE)/bin/python --constraint locks/edge.txt --editable '.[runtimes,evaluate,devices,test]'
+	$(EDGE)/bin/python -m pytest
 
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
@@ -51,11 +78,15 @@ compat-newest: install
 	  --recipe onnx_fp32 --recipe openvino_fp32 --recipe tflite_fp32 --recipe tflite_fp16 --recipe tflite_dynamic
 	$(BIN)/python benchmarks/compatibility.py --artifacts build/compat/artifacts --only newest
 
-demo: install
+demo: install-demo
 	$(BIN)/ghostedge demo --output build/demo
 
-lock: install
-	$(BIN)/uv pip compile --quiet --all-extras --python-version 3.11 --no-annotate --no-header --upgrade pyproject.toml -o constraints.txt
+# For every Python at once, versions only.
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
+	    --extra runtimes --extra evaluate --extra devices --extra test pyproject.toml -o locks/edge.txt
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
+	    --extra all --extra dev pyproject.toml -o locks/export.txt
 
 clean:
 	rm -rf build

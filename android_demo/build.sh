@@ -4,7 +4,7 @@
 #   android_demo/build.sh [--models EXPORT_FOLDER] [--output APK]
 #   android_demo/build.sh --fetch
 #
-# --models   bundle every .tflite of a folder that `ghostedge export` made
+# --models   bundle every .tflite of a folder that `ghostedge export` made, with its NAME.golden.npz
 # --output   default: android_demo/build/ghostedge-demo.apk
 # --fetch    only fetch the jars, into build/jars
 #
@@ -62,6 +62,9 @@ unzip -q "$jars/tensorflow-lite-api.aar" classes.jar -d "$work/tflite-api"
 if [ -n "$models" ]; then
   mkdir "$work/assets/models"
   cp "$models"/*.tflite "$work/assets/models/" || die "no .tflite in $models; make some: ghostedge export --target tflite"
+  for golden in "$models"/*.golden.npz; do
+    [ ! -e "$golden" ] || cp "$golden" "$work/assets/models/"
+  done
 fi
 
 main=app/src/main

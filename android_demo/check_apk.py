@@ -247,7 +247,7 @@ def package_faults(apk: Path) -> Iterator[str]:
             stored = entry.filename.endswith((".tflite", ".so"))
             if stored and entry.compress_type != zipfile.ZIP_STORED:
                 yield f"{entry.filename} is compressed, so that it cannot be mapped"
-            models += entry.file_size if entry.filename.endswith(".tflite") else 0
+            models += entry.compress_size if entry.filename.endswith((".tflite", ".golden.npz")) else 0
         if "lib/arm64-v8a/libtensorflowlite_jni.so" not in archive.namelist():
             yield "TensorFlow Lite's library is not in it"
     size = apk.stat().st_size - models

@@ -36,18 +36,18 @@ from ghostedge.manifest import Manifest
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "edge_benchmark.py"
 
-#: In place of a version: the one that constraints.txt pins, with what it pins beside it; the newest on the index.
+#: In place of a version: the one that locks/export.txt pins, with what it pins beside it; the newest on the index.
 PINNED, NEWEST = "pinned", "newest"
 
 #: Package, version, the Pythons it is run on. What a package depends on is the newest that it and its Python take,
 #: except beside pinned ones: so NumPy 1 and 2 are both met.
 TABLE = (
     ("tflite-runtime", "2.14.0", ("3.11",)),
-    ("onnxruntime", PINNED, ("3.11",)),
+    ("onnxruntime", PINNED, ("3.11", "3.12")),
     ("onnxruntime", "1.23.0", ("3.13",)),
     ("onnxruntime", NEWEST, ("3.11", "3.12", "3.13")),
     ("ai-edge-litert", "1.1.2", ("3.11",)),
-    ("ai-edge-litert", PINNED, ("3.11",)),
+    ("ai-edge-litert", PINNED, ("3.11", "3.12")),
     ("ai-edge-litert", "2.1.0", ("3.13",)),
     ("ai-edge-litert", "2.1.2", ("3.11", "3.13")),
     ("ai-edge-litert", "2.1.6", ("3.11", "3.13")),
@@ -55,9 +55,9 @@ TABLE = (
     ("ai-edge-litert", NEWEST, ("3.11", "3.12", "3.13")),
     ("openvino", "2025.0.0", ("3.11",)),
     ("openvino", "2025.4.1", ("3.11", "3.13")),
-    ("openvino", PINNED, ("3.11",)),
+    ("openvino", PINNED, ("3.11", "3.12")),
     ("openvino", NEWEST, ("3.11", "3.12", "3.13")),
-    ("onnx", PINNED, ("3.11",)),
+    ("onnx", PINNED, ("3.11", "3.12")),
     ("onnx", "1.19.1", ("3.13",)),
     ("onnx", NEWEST, ("3.11", "3.12", "3.13")),
 )
@@ -86,16 +86,19 @@ BESIDE = {"tflite-runtime": ("numpy<2",)}  # it is built for NumPy 1
 
 #: Package and version -> precision -> why it cannot be right there. Such a cell is no fault; being right is one, so
 #: that what stands here is never out of date.
-_DENSE = "takes its dense layer's int8 weights to have one scale, they have one a class"
+_DENSE = "ignores a dense layer's int8 weights with a scale a class: the answer is the bias"
 KNOWN = {("tflite-runtime", "2.14.0"): {"dynamic": _DENSE, "int8": _DENSE}}
 
 #: The versions that `--only newest` installs. The index is not asked there: continuous integration must give the same
 #: answer today and tomorrow for the same commit, and a release that breaks something must not stop a change that has
 #: nothing to do with it. `make compat` finds new releases, and moves this file on to those in which all is right.
 LOCK = ROOT / "benchmarks" / "compatibility-newest.txt"
+#: The oldest Python there is: what is found on it can be installed on the others.
 LOCK_PYTHON = "3.11"
+#: The one that runs this, and that `--only newest` takes: it is there for sure.
+OWN_PYTHON = ".".join(platform.python_version_tuple()[:2])
 LOCK_HEAD = """\
-# The newest versions in which `make compat` found every artifact right, on Python 3.11; `make compat-newest` and
+# The newest versions in which `make compat` found every artifact right (on Python 3.11); `make compat-newest` and
 # continuous integration run these. Written by benchmarks/compatibility.py: package: all that its environment holds.
 """
 
@@ -226,7 +229,7 @@ def environments(only: list[str]) -> list[Environment]:
     """The rows of `TABLE` that are asked for; "newest" stands for the newest of each on one Python."""
     every = [Environment(package, version, python) for package, version, pythons in TABLE for python in pythons]
     if "newest" in only:
-        every = [each for each in every if (each.version, each.python) == (NEWEST, LOCK_PYTHON)]
+        every = [Environment(package, version, OWN_PYTHON) for package, version, _ in TABLE if version == NEWEST]
     packages = set(only) - {"newest"}
     return [each for each in every if not packages or each.package in packages]
 
@@ -259,9 +262,7 @@ def make(environment: Environment, folder: Path, locked: tuple[str, ...] | None)
 
 def make_venv(environment: Environment, home: Path) -> None:
     """An empty environment of the right Python. Raises: UnavailableError."""
-    # The one that runs this is there for sure.
-    own = environment.python == ".".join(platform.python_version_tuple()[:2])
-    wanted = sys.executable if own else environment.python
+    wanted = sys.executable if environment.python == OWN_PYTHON else environment.python
     try:
         uv("venv", "--quiet", "--python", wanted, home, environment=environment)
     except UnavailableError as exc:
@@ -288,7 +289,7 @@ def resolve(environment: Environment, python: Path) -> tuple[str, ...]:
     arguments = ["pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:"]
     arguments += ["--python", str(python), *(["--upgrade"] if environment.version == NEWEST else [])]
     if environment.version == PINNED:
-        arguments += ["--constraint", str(ROOT / "constraints.txt")]
+        arguments += ["--constraint", str(ROOT / "locks" / "export.txt")]
     given = "\n".join((wanted, *BESIDE.get(environment.package, ())))
     lines = uv(*arguments, environment=environment, given=given).split("\n")
     return tuple(line.partition(";")[0].strip() for line in lines if "==" in line)
@@ -496,7 +497,7 @@ def notes(rows: list[Row]) -> list[str]:
     """What is wrong or was not run, and numbers that are not those of the pinned version."""
     pinned = {
         (row.environment.package, cell.artifact): cell
-        for row in rows
+        for row in reversed(rows)  # of several Pythons' the first
         for cell in row.cells
         if row.environment.version == PINNED
     }
@@ -636,7 +637,7 @@ def main(argv: list[str] | None = None) -> int:
         action="append",
         default=[],
         choices=["newest", *PACKAGES],
-        help=f"newest: the versions in {LOCK.name}, on Python {LOCK_PYTHON}; or one package; repeatable",
+        help=f"newest: the versions in {LOCK.name}, on this Python; or one package; repeatable",
     )
     add("--page", type=Path, metavar="F", help="write the matrix there, as Markdown (default: print it)")
     add("--json", action="store_true", help="print JSON instead")

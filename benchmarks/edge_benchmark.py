@@ -796,7 +796,7 @@ class Verification:
             self._runtime.run()
             count += 1
             again = self._answer()
-            if again.tobytes() != first.tobytes():
+            if not np.array_equal(first, again, equal_nan=True):
                 different = different or count
                 worst = max(worst, noise_power(first, again))
         rows = [again]
@@ -809,7 +809,7 @@ class Verification:
         same = found.argmax(axis=1) == wanted.argmax(axis=1)
         finite = bool(np.isfinite(found).all())
         error = np.abs(found.astype(np.float64) - wanted) if finite else None
-        return {
+        record: Record = {
             "golden": {
                 "file": Path(self._path).name,
                 "sha256": sha256_of(self._path),
@@ -831,12 +831,22 @@ class Verification:
             },
             "duration_s": round(time.perf_counter() - started, 3),
         }
+        reason = wrong_answers(record)
+        record.update(correct=reason is None, reason=reason)
+        return record
 
     def again(self, record: Record) -> None:
-        """After the timed samples: run the first picture once more, and note whether the answer is still the same."""
+        """After the timed samples: run the first picture once more; another answer than before may be a wrong one."""
+        import numpy as np
+
         self._runtime.set_input(self.first_input())
         self._runtime.run()
-        record["repeats"]["after_timing_identical"] = self._answer().tobytes() == self._first.tobytes()
+        answer = self._answer()
+        same = bool(np.array_equal(self._first, answer, equal_nan=True))
+        record["repeats"]["after_timing_identical"] = same
+        snr = None if same else snr_db(noise_power(self._first, answer))
+        if record["correct"] and snr is not None and snr < record["bounds"]["min_snr_db"]:
+            record.update(correct=False, reason="after the timed samples one picture got another answer than before")
 
 
 def noise_power(wanted: Any, found: Any) -> float:
@@ -850,7 +860,7 @@ def noise_power(wanted: Any, found: Any) -> float:
 
 def snr_db(share: float) -> float | None:
     """Signal to noise ratio, dB, of `noise_power`; None for identical numbers, since JSON has no infinity."""
-    return None if share == 0.0 else round(-10.0 * math.log10(share), 2)
+    return None if share == 0.0 else -9999.0 if math.isinf(share) else round(-10.0 * math.log10(share), 2)
 
 
 def wrong_answers(verification: Record) -> str | None:
@@ -1149,8 +1159,6 @@ def measure(job: Record, progress: Callable[[str], object]) -> Record:
             runtime.set_input(verifier.first_input())
             first_ms = sample_ms(runtime.run)
             verification = verifier.run(bounds_of(job, runtime))
-            reason = wrong_answers(verification)
-            verification.update(correct=reason is None, reason=reason)
         if job["mode"] == "verify":
             return verified(job, runtime, verification, load_ms, first_ms)
         if job["image"]:

@@ -25,6 +25,8 @@ these where the library is called (``raise ... from exc``), so ``--debug`` still
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import ClassVar
 
 __all__ = [
@@ -69,7 +71,28 @@ class MissingExtraError(GhostedgeError):
     def __init__(self, package: str, extra: str) -> None:
         self.package = package
         self.extra = extra
-        super().__init__(f"the package '{package}' is not installed; run: pip install 'ghostedge[{extra}]'")
+        super().__init__(f"the package '{package}' is not installed; {_how_to_install(package, extra)}")
+
+
+#: Packages that exist for Python 3.11 and 3.12 alone; pyproject.toml leaves them out on later ones.
+_FOR_EXPORT = frozenset({"mindspore", "tensorflow", "tf_keras", "onnx2tf", "nncf", "ai_edge_quantizer"})
+
+#: Extras whose versions locks/export.txt holds; those of the others are in locks/edge.txt.
+_EXPORT_EXTRAS = frozenset({"all", "cluster", "demo", "export", "mindspore", "torch"})
+
+
+def _how_to_install(package: str, extra: str) -> str:
+    """The command that works for how ghostedge is installed: in a clone, or from a package index."""
+    if package in _FOR_EXPORT and sys.version_info >= (3, 13):
+        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return (
+            f"there is none for this Python, {here}: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"
+        )
+    clone = Path(__file__).resolve().parents[1]
+    if (clone / "pyproject.toml").is_file():
+        lock = clone / "locks" / ("export.txt" if extra in _EXPORT_EXTRAS else "edge.txt")
+        return f"run: pip install --constraint {lock} --editable '{clone}[{extra}]'"
+    return f"run: pip install 'ghostedge[{extra}]'"
 
 
 class OutputError(GhostedgeError):

@@ -23,6 +23,35 @@ from ghostedge.types import Artifact, InputSpec, StageOutput
 # As `ghostedge.lazy.require` does, and for its reason: some tests import onnx or TensorFlow before MindSpore.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
+#: Tests of what only the `export` extra can do, by their place here: without it they are left out, and the run says so.
+#: Single tests elsewhere that need one package of it skip themselves.
+EXPORT_ALONE = (
+    "inspection/test_inspect.py",
+    "mindir/lowerings",
+    "mindir/passes",
+    "mindir/test_convert.py",
+    "stages",
+    "test_export.py",
+    "test_pipeline.py",
+    "training",
+)
+EXPORT_PACKAGES = ("mindspore", "onnx", "onnx2tf", "tensorflow", "nncf", "threadpoolctl")
+MISSING = [name for name in EXPORT_PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs the `export` extra where it is not installed."""
+    left_out = MISSING and collection_path in {Path(__file__).parent / place for place in EXPORT_ALONE}
+    return True if left_out else None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is left out."""
+    if not MISSING:
+        return []
+    return [f"left out without the extra 'export' ({', '.join(MISSING)} missing): {', '.join(EXPORT_ALONE)}"]
+
+
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

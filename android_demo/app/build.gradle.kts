@@ -34,7 +34,7 @@ android {
 val bundleModels by tasks.registering(Sync::class) {
     providers.gradleProperty("models").orNull?.let { folder ->
         from(folder) {
-            include("*.tflite")
+            include("*.tflite", "*.golden.npz")
         }
     }
     into(layout.buildDirectory.dir("models/models"))

@@ -86,6 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _unsupported() -> str | None:
+    """Why ghostedge cannot run here, in one line; before anything is imported that would fail in its own words."""
+    if sys.version_info < (3, 11):  # noqa: UP036  (a clone can be run by any)
+        return f"Python 3.11 to 3.14 is needed, this is {sys.version_info[0]}.{sys.version_info[1]}"
+    if sys.maxsize <= 2**32:
+        return (
+            "a 64-bit system is needed, this Python is of 32 bits: the runtimes have no packages for it (on a "
+            "Raspberry Pi 3 or later install the 64-bit Raspberry Pi OS)"
+        )
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``ghostedge ARGV``.
 
@@ -95,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 (tool error), 2 (parity failed) or 130 (interrupted).
     """
+    if problem := _unsupported():
+        print(f"ghostedge: error: {problem}", file=sys.stderr)
+        return 1
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
     try:

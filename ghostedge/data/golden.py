@@ -102,8 +102,8 @@ def write_golden(path: Path, golden: Golden) -> None:
         np.savez_compressed(
             partial,
             schema_version=np.array(SCHEMA_VERSION, np.int64),
-            crops_u8=golden.crops,
-            logits=golden.logits,
+            crops_u8=np.ascontiguousarray(golden.crops),
+            logits=np.ascontiguousarray(golden.logits),
             names=np.array(golden.names),
             class_names=np.array(golden.class_names or np.empty(0, "U1")),
             source_sha256=np.array(golden.source_sha256),

@@ -16,11 +16,13 @@ file                  what it is
 ``SHA256SUMS``        the hash of every file above, as ``sha256sum`` writes it
 ===================== ======================================================================================
 
-The recipe in the folder ``training`` of the repository makes all of them.
+The recipe in the folder ``training`` of the repository makes all of them. The wheel of ghostedge leaves them out; the
+distribution ``ghostedge-demo`` (extra ``demo``) holds them.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -40,17 +42,30 @@ __all__ = [
     "verify_demo_files",
 ]
 
+
+def _find() -> Path:
+    """The folder ``files``: of the clone, or of the distribution ghostedge-demo."""
+    own = Path(__file__).resolve().parent / "files"
+    installed = importlib.util.find_spec("ghostedge_demo")
+    if own.is_dir() or installed is None or installed.origin is None:
+        return own
+    return Path(installed.origin).resolve().parent / "files"
+
+
 #: Where the demo's files are.
-FILES = Path(__file__).resolve().parent / "files"
+FILES = _find()
 
 _SUMS = "SHA256SUMS"
 
 
-_WAY_OUT = "install ghostedge again, or make it as training/README.md says"
+_WAY_OUT = "run: pip install --force-reinstall ghostedge-demo (in a clone: git checkout ghostedge/demo/files)"
+_NOT_INSTALLED = "the demo's files are not installed; run: pip install 'ghostedge[demo]'"
 
 
 def _file(name: str) -> Path:
     path = FILES / name
+    if not FILES.is_dir():
+        raise DatasetError(_NOT_INSTALLED)
     if not path.exists():
         raise DatasetError(f"the demo file {path} is missing; {_WAY_OUT}")
     return path
@@ -100,6 +115,8 @@ def verify_demo_files(folder: Path | None = None) -> int:
         DatasetError: files are missing, were changed, or do not belong there; the message names the first of them.
     """
     folder = FILES if folder is None else folder
+    if not folder.is_dir():
+        raise DatasetError(_NOT_INSTALLED)
     try:
         lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as exc:

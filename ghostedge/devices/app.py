@@ -1,7 +1,8 @@
 """Run the benchmark mode of the Android demo app, one run after the other.
 
-The app is given a model and settings as extras of an intent, measures in its own process, and writes the record to its
-folder when it is through; where it cannot, it writes a file FILENAME.error with one line in the record's place.
+The app is given a model, golden vectors and settings as extras of an intent, measures in its own process, and writes
+the record to its folder when it is through; where it cannot, it writes a file FILENAME.error with one line in the
+record's place.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ghostedge.devices.base import BenchmarkRequest, fetch_record, read_record
 from ghostedge.devices.phone import Phone
@@ -54,19 +56,40 @@ class _Run:
     xnnpack: bool
     mode: str
     minutes: int
+    golden: Path | None = None
+    golden_sha256: str | None = None
 
     @property
     def remote_model(self) -> str:
         return f"{_MODELS}/{self.model.name}"  # under its own name, which the record tells
 
     @property
+    def remote_golden(self) -> str | None:
+        return f"{_MODELS}/{self.golden.name}" if self.golden else None
+
+    @property
     def name(self) -> str:
-        return f"{self.model.stem}-app-{self.threads}t" + ("" if self.xnnpack else "-noxnnpack")
+        fast, verify = "" if self.xnnpack else "-noxnnpack", "-verify" if self.verifies else ""
+        return f"{self.model.stem}-app-{self.threads}t{fast}{verify}"
+
+    @property
+    def verifies(self) -> bool:
+        """Whether only the answers are checked."""
+        return self.mode == "verify"
+
+    @property
+    def sent(self) -> dict[str, tuple[Path, str]]:
+        """What the app needs: place there -> the file here and its digest."""
+        files = {self.remote_model: (self.model, self.sha256)}
+        if self.golden and self.remote_golden and self.golden_sha256:
+            files[self.remote_golden] = (self.golden, self.golden_sha256)
+        return files
 
     @property
     def remote_name(self) -> str:
         """Another for each model and setting, so that a record found there is of just this run."""
-        asked = json.dumps([self.sha256, self.threads, self.xnnpack, self.mode, self.minutes])
+        settings = [self.threads, self.xnnpack, self.mode, self.minutes]
+        asked = json.dumps([self.sha256, *settings, self.golden_sha256])
         return f"ghostedge-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
 
     def command(self) -> str:
@@ -77,6 +100,7 @@ class _Run:
             *("--ez", "xnnpack", "true" if self.xnnpack else "false"),
             *("--es", "mode", self.mode),
             *(("--ei", "minutes", str(self.minutes)) if self.minutes else ()),
+            *(("--es", "golden", self.remote_golden) if self.remote_golden else ()),
             *("--es", "out", self.remote_name),
         ])  # fmt: skip
 
@@ -84,12 +108,16 @@ class _Run:
         """Whether the record at `path`, of an earlier call, is of just this run."""
         try:
             record = read_record(path)
-            settings, quick = record["settings"], record["mode"] == "quick"
-            minutes = (record["sustained"] or {}).get("minutes", 0)
-            found = (record["artifact"]["sha256"], settings["threads"], settings["xnnpack"], quick, minutes)
+            settings, mode = record["settings"], record["mode"]
+            minutes = (record.get("sustained") or {}).get("minutes", 0)
+            found = (record["artifact"]["sha256"], settings["threads"], settings["xnnpack"], minutes)
+            golden = record["verification"]["golden"]["sha256"] if self.golden else None
         except (DeviceError, KeyError, TypeError):
             return False
-        return found == (self.sha256, self.threads, self.xnnpack, self.mode == "quick", self.minutes)
+        # A valid and a sustained run are both "full".
+        same_mode = mode == self.mode if "verify" in (mode, self.mode) else (mode == "quick") == (self.mode == "quick")
+        asked = (self.sha256, self.threads, self.xnnpack, self.minutes)
+        return same_mode and found == asked and golden == self.golden_sha256
 
 
 class AppRuns:
@@ -137,12 +165,12 @@ class AppRuns:
                 if not self._is_under_way(run):
                     self._start(run, label)
                 content = self._wait(run, label, pause)
-            files.append(fetch_record(content, path, {run.sha256}, self._notes))
+            # Notes are on latencies; a verification has no place for them.
+            files.append(fetch_record(content, path, {run.sha256}, () if run.verifies else self._notes))
             phone.shell(f"touch {self._mark(run, 'fetched')}; rm -f {_RECORDS}/{run.remote_name}")
-            p50 = read_record(path)["latency_ms"]["p50"]
-            self._progress(f"{label}: p50 {p50:.3f} ms")
-        models = shlex.join(sorted({run.remote_model for run in self._runs}))
-        phone.shell(f"rm -f {models}; rm -rf {self._folder}; am force-stop {PACKAGE}")
+            self._progress(f"{label}: {_result(read_record(path))}")
+        sent = shlex.join(sorted({place for run in self._runs for place in run.sent}))
+        phone.shell(f"rm -f {sent}; rm -rf {self._folder}; am force-stop {PACKAGE}")
         return tuple(files)
 
     def stop(self) -> None:
@@ -189,9 +217,10 @@ class AppRuns:
     def _start(self, run: _Run, label: str) -> None:
         phone = self._phone
         self._check_unlocked()
-        if phone.sha256(run.remote_model) != run.sha256:
-            phone.shell(f"rm -f {shlex.quote(run.remote_model)}")  # another model of this name
-            send_missing(phone, {run.model: run.remote_model}, _MODELS, self._progress)
+        for place, (file, sha256) in run.sent.items():
+            if phone.sha256(place) != sha256:
+                phone.shell(f"rm -f {shlex.quote(place)}")  # another file of this name
+                send_missing(phone, {file: place}, _MODELS, self._progress)
         self._progress(f"{label}: starting")
         # In one command, so that a cable pulled between them does not make the app start twice; and one mark at a
         # time, for a start stops the app.
@@ -229,7 +258,7 @@ class AppRuns:
                 raise DeviceError(f"adb:{phone.serial}: no record of {run.model.name} after {limit_s / 60:.0f} minutes")
             if elapsed - told >= _TELL_EVERY_S:
                 told = elapsed
-                self._progress(f"{label}: measuring for {elapsed:.0f} s")
+                self._progress(f"{label}: {'verifying' if run.verifies else 'measuring'} for {elapsed:.0f} s")
             pause(_POLL_S)
         return content
 
@@ -244,20 +273,35 @@ def _runs(request: BenchmarkRequest) -> tuple[tuple[_Run, ...], bool]:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--sustained", type=float, default=0.0)
+    parser.add_argument("--verify-only", action="store_true")
     known, unknown = parser.parse_known_args([*request.options, *(["--image"] if request.image else [])])
     if unknown:
         raise UsageError(f"the demo app does not take {unknown[0]}; name a Python of the device with --python for it")
     if known.sustained % 1:
         raise UsageError(f"the demo app takes whole minutes, not --sustained {known.sustained:g}")
     mode = "sustained" if known.sustained else "quick" if known.quick else "valid"
+    if known.verify_only:
+        mode = "verify"
+        if request.golden is None:
+            raise UsageError("--verify-only needs golden vectors; name their file with --golden")
+    minutes = int(known.sustained) if mode == "sustained" else 0
+    golden_sha256 = sha256_file(request.golden) if request.golden else None
     fast = {"on": (True,), "off": (False,), "both": (True, False)}[known.xnnpack]
     runs = [
-        _Run(model, sha256_file(model), threads, xnnpack, mode, int(known.sustained))
+        _Run(model, sha256_file(model), threads, xnnpack, mode, minutes, request.golden, golden_sha256)
         for model in request.artifacts
         for threads in request.threads
         for xnnpack in fast
     ]
     return tuple(dict.fromkeys(runs)), known.resume
+
+
+def _result(record: dict[str, Any]) -> str:
+    """A record in a few words."""
+    checked = record["verification"]
+    answers = "" if checked is None else f"answers {'right' if checked['correct'] else 'WRONG'}"
+    latency = f"p50 {record['latency_ms']['p50']:.3f} ms" if "latency_ms" in record else ""
+    return ", ".join(filter(None, (latency, answers)))
 
 
 def _distinct(run: _Run, runs: tuple[_Run, ...]) -> str:

@@ -221,7 +221,7 @@ def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Se
         record = read_record(partial)
         if record["artifact"]["sha256"] not in sha256s:
             raise DeviceError(f"{path.name} is of another model than the one sent; measure again")
-        if notes:
+        if notes and record["kind"] == "latency_record":  # a verification has no time that they would be about
             record["warnings"] = [*record["warnings"], *map(dict, notes)]
             partial.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
     return path

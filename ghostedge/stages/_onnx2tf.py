@@ -235,8 +235,8 @@ def _trace(model: Any) -> tuple[Any, Any]:
     onnx2tf = require("onnx2tf", "export")
     tf = require("tensorflow", "export")
     # `rewrite` has done what the simplifier would; our converter has named the nodes. Without disable_model_save,
-    # onnx2tf writes a SavedModel and both TFLite files, tracing the network four times instead of once. onnx2tf 2 writes
-    # TFLite of its own unless it is told to use TensorFlow; 1.29 knows no other way.
+    # onnx2tf writes a SavedModel and both TFLite files, tracing the network four times instead of once. onnx2tf 2
+    # writes TFLite of its own unless it is told to use TensorFlow; 1.29 knows no other way.
     backend = {"tflite_backend": "tf_converter"} if onnx2tf.__version__.partition(".")[0] != "1" else {}
     network = onnx2tf.convert(
         onnx_graph=model,

@@ -119,10 +119,11 @@ def make_golden() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def apk(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An APK that build.sh made, with one model bundled."""
+    """An APK that build.sh made, with one model and its golden vectors bundled."""
     need("aapt2", "zipalign", "apksigner", "dexdump", "zip", "unzip", "keytool")
     models, path = tmp_path_factory.mktemp("export"), tmp_path_factory.mktemp("apk") / "demo.apk"
-    shutil.copy(CORE / "test" / "resources" / "linear_described.tflite", models)
+    for name in ("linear_described.tflite", "linear.golden.npz"):
+        shutil.copy(CORE / "test" / "resources" / name, models)
     (models / "manifest.json").write_text(json.dumps({"artifacts": []}))
     done = run(DEMO / "build.sh", "--models", models, "--output", path)
     assert done.returncode == 0, done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import subprocess
@@ -52,7 +53,10 @@ def test_build_makes_a_signed_apk_with_its_model_mapped(apk: Path, check_apk: Mo
         assert entry.compress_type == zipfile.ZIP_STORED
         model = CORE / "test" / "resources" / "linear_described.tflite"
         assert archive.read(entry) == model.read_bytes()
-        assert not [name for name in archive.namelist() if name.startswith("assets/") and name != entry.filename]
+        golden = "assets/models/linear.golden.npz"
+        assert archive.read(golden) == (CORE / "test" / "resources" / "linear.golden.npz").read_bytes()
+        assets = [name for name in archive.namelist() if name.startswith("assets/")]
+        assert sorted(assets) == [golden, entry.filename]
 
 
 def test_the_code_is_public_api_of_min_sdk(apk: Path, check_apk: ModuleType, api: Any) -> None:
@@ -85,6 +89,18 @@ def test_a_compressed_model_is_refused(apk: Path, check_apk: ModuleType, tmp_pat
     faults = list(check_apk.package_faults(repacked(apk, tmp_path / "packed.apk", change)))
     assert any("linear_described.tflite is compressed" in fault for fault in faults)
     assert any("signature" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(("name", "refused"), [("models/x.golden.npz", False), ("x.bin", True)])
+def test_an_apk_that_is_large_without_models_is_refused(
+    apk: Path, check_apk: ModuleType, tmp_path: Path, name: str, refused: bool
+) -> None:
+    large = tmp_path / "large.apk"
+    shutil.copy(apk, large)
+    with zipfile.ZipFile(large, "a") as archive:
+        archive.writestr(f"assets/{name}", random.Random(0).randbytes(4_000_000), zipfile.ZIP_DEFLATED)
+    faults = list(check_apk.package_faults(large))
+    assert any(fault.startswith("without models it has") for fault in faults) is refused
 
 
 def test_badging_of_another_sdk_is_refused(apk: Path, check_apk: ModuleType) -> None:
@@ -199,6 +215,8 @@ def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: Modul
     assert "VERSION_1_8" in app
     assert "VERSION_1_8" in core
     assert "javac --release 8" in script
+    assert 'include("*.tflite", "*.golden.npz")' in app
+    assert '"$models"/*.golden.npz' in script
     assert 'noCompress += "tflite"' in app
     assert "-0 .tflite" in script
     assert 'abiFilters += "arm64-v8a"' in app

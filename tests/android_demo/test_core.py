@@ -11,14 +11,19 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from referencing import Registry, Resource
 
+from ghostedge.data.golden import read_golden
 from ghostedge.devices.base import SCHEMA
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import read_ledger
 
 CORE = Path(__file__).resolve().parents[2] / "android_demo" / "core" / "src"
 
-RECORDS = ("valid", "quick", "spoiled", "overhead", "hot", "busy", "sustained", "silent")
+RECORDS = ("valid", "quick", "spoiled", "overhead", "hot", "busy", "sustained", "silent",
+           "right", "unchecked", "wrong_weight", "right_once", "wrong_once", "wrong_later", "beside")  # fmt: skip
+
+RESOURCES = CORE / "test" / "resources"
 
 
 def test_every_java_test_passes(java_tests: dict[str, Any]) -> None:
@@ -28,9 +33,13 @@ def test_every_java_test_passes(java_tests: dict[str, Any]) -> None:
 
 
 def test_the_golden_files_are_what_python_answers_today(make_golden: ModuleType) -> None:
-    resources = CORE / "test" / "resources"
-    assert (resources / "golden.json").read_text(encoding="utf-8") == make_golden.text()
-    assert (resources / "linear_described.tflite").read_bytes() == make_golden.described_linear()
+    assert (RESOURCES / "golden.json").read_text(encoding="utf-8") == make_golden.text()
+    assert (RESOURCES / "linear_described.tflite").read_bytes() == make_golden.described_linear()
+    # By content: how it is compressed is the business of the zlib that is there.
+    found, made = read_golden(RESOURCES / "linear.golden.npz"), make_golden.linear_golden()
+    np.testing.assert_array_equal(found.crops, made.crops)
+    np.testing.assert_array_equal(found.logits, made.logits)
+    assert (found.names, found.class_names, found.source_sha256) == (made.names, made.class_names, made.source_sha256)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -41,11 +50,47 @@ def test_a_record_fits_the_schema_and_has_the_verdict_of_the_script(
     schema = json.loads(SCHEMA.read_text())
     jsonschema.validate(record, schema, cls=jsonschema.Draft202012Validator, format_checker=jsonschema.FormatChecker())
     assert record["name"] == name
+    assert record["schema_version"] == edge.SCHEMA_VERSION
     reasons, warnings = edge.judge(record)
     for ours, theirs in ((record["invalid_reasons"], reasons), (record["warnings"], warnings)):
         assert [finding["code"] for finding in ours] == [finding["code"] for finding in theirs]
+    if record["verification"] is not None:
+        reason = edge.wrong_answers(record["verification"])
+        if name == "wrong_later":
+            reason = "after the timed samples one picture got another answer than before"
+        assert (record["verification"]["correct"], record["verification"]["reason"]) == (reason is None, reason)
     summary = edge.summarise(record["samples_ms"])
     assert record["latency_ms"] == pytest.approx(summary, abs=1.001e-6)
+
+
+@pytest.mark.parametrize(("name", "correct"), [("verified", True), ("verified_wrong", False), ("slow", True)])
+def test_a_verification_record_fits_its_schema(java_tests: dict[str, Any], name: str, correct: bool) -> None:
+    record = json.loads((java_tests["out"] / "records" / f"{name}.json").read_text())
+    schema = json.loads(SCHEMA.with_name("verification_record.schema.json").read_text())
+    parts = json.loads(SCHEMA.read_text())
+    registry = Registry().with_resources((each["$id"], Resource.from_contents(each)) for each in (schema, parts))
+    validator = jsonschema.Draft202012Validator(schema, registry=registry, format_checker=jsonschema.FormatChecker())
+    validator.validate(record)
+    assert record["verification"]["correct"] is correct
+
+
+def test_the_phone_says_of_the_answers_what_the_script_says(
+    java_tests: dict[str, Any], edge: ModuleType, tmp_path: Path
+) -> None:
+    phone = json.loads((java_tests["out"] / "records" / "verified.json").read_text())
+    model, golden = RESOURCES / "linear_described.tflite", RESOURCES / "linear.golden.npz"
+    code = edge.main([str(model), "--golden", str(golden), "--verify-only", "--output", str(tmp_path)])
+    assert code == 0
+    (path,) = tmp_path.glob("*.json")
+    script = json.loads(path.read_text())
+    assert list(phone) == list(script)
+    assert phone["artifact"] == script["artifact"]
+    for key in ("golden", "finite", "top1_agreement", "disagreeing", "bounds", "repeats", "correct", "reason"):
+        assert phone["verification"][key] == script["verification"][key], key
+    assert list(phone["verification"]) == list(script["verification"])
+    # The interpreter is a stand-in that sums in float64.
+    for record in (phone, script):
+        assert record["verification"]["max_abs"] <= 1e-6
 
 
 def test_the_records_make_the_latency_report(java_tests: dict[str, Any], tmp_path: Path) -> None:

@@ -121,3 +121,51 @@ def test_a_closed_pipe_is_not_an_error() -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.stderr == ""
     assert json.dumps(done.stdout.strip()).startswith('"usage: ghostedge export')
+
+
+def test_a_python_that_is_too_old_is_one_line() -> None:
+    """Run by one, where the machine has it: nothing may fail in its own words before the check."""
+    import shutil
+
+    old = next((name for name in ("python3.10", "python3.9") if _runs(shutil.which(name))), None)
+    if old is None:
+        pytest.skip("left out: no Python older than 3.11 is here")
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ghostedge.cli.main import main; sys.exit(main([]))"
+    root = str(Path(main_module.__file__).parents[2])
+    done = subprocess.run([old, "-c", program, root], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"ghostedge: error: Python 3.11 to 3.14 is needed, this is {old.removeprefix('python')}\n"
+
+
+def _runs(command: str | None) -> bool:
+    """pyenv has names of Pythons that it does not run."""
+    return command is not None and subprocess.run([command, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+def test_a_32_bit_system_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
+    assert main([]) == 1
+    assert "a 64-bit system is needed" in capsys.readouterr().err
+
+
+def test_what_installs_a_missing_package_depends_on_how_this_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ghostedge.errors as errors
+
+    clone = Path(main_module.__file__).parents[2]
+    command = f"pip install --constraint {clone}/locks/edge.txt --editable '{clone}[tflite]'"
+    assert command in str(errors.MissingExtraError("ai_edge_litert", "tflite"))
+    monkeypatch.setattr(errors, "__file__", "/usr/lib/python3/site-packages/ghostedge/errors.py")
+    assert str(errors.MissingExtraError("ai_edge_litert", "tflite")).endswith("run: pip install 'ghostedge[tflite]'")
+
+
+def test_mindspore_on_a_python_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ghostedge.errors as errors
+
+    class Later(tuple):  # type: ignore[type-arg]
+        major, minor = 3, 13
+
+    monkeypatch.setattr(errors.sys, "version_info", Later((3, 13)))
+    message = str(errors.MissingExtraError("mindspore", "export"))
+    assert message.endswith(
+        "there is none for this Python, 3.13: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"
+    )

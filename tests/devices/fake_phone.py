@@ -49,7 +49,7 @@ case "$*" in *--es*) setsid app "$@" >"$STATE/app.log" 2>&1 </dev/null & sleep 0
     "app": """echo $$ > "$STATE/app.pid"
 while [ $# -gt 0 ]; do
   case "$2" in
-  model) model=$3 ;; threads) threads=$3 ;; mode) mode=$3 ;; out) out=$3 ;; minutes) minutes=$3 ;;
+  model) model=$3 ;; threads) threads=$3 ;; mode) mode=$3 ;; out) out=$3 ;; minutes) minutes=$3 ;; golden) golden=$3 ;;
   esac
   shift
 done
@@ -57,10 +57,11 @@ sleep "$(cat "$STATE/seconds")"
 [ -e "$STATE/dies" ] && exit 1
 records="$SDCARD/Android/data/org.ghostedge.demo/files/records"
 [ "$mode" != sustained ] && [ -n "$minutes" ] && { echo "minutes of no mode sustained" > "$records/$out.error"; exit; }
-quick=$([ "$mode" = quick ] && echo --quick)
-made="$MADE/$(sha256sum < "$model" | cut -c1-16)-$mode-$threads"
-[ -e "$made" ] || "$PYTHON" "$SCRIPT" "$model" $quick --threads "$threads" --min-samples 5 --min-seconds 0 \
-  --warmup-limit 0 --output "$made" 2> "$STATE/said" || {
+how=$([ "$mode" = quick ] && echo --quick; [ "$mode" = verify ] && echo --verify-only)
+made="$MADE/$(cat "$model" ${golden:+"$golden"} | sha256sum | cut -c1-16)-$mode-$threads"
+# 2: the record says that the answers are wrong.
+[ -e "$made" ] || "$PYTHON" "$SCRIPT" "$model" $how ${golden:+--golden "$golden"} --threads "$threads" \
+  --min-samples 5 --min-seconds 0 --warmup-limit 0 --output "$made" 2> "$STATE/said" || [ $? = 2 ] || {
   grep error: "$STATE/said" | sed 's/.*error: //' > "$records/$out.error"; rm -r "$made"; exit 1; }
 cp "$made"/*.json "$records/$out.partial" && mv "$records/$out.partial" "$records/$out" """,
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import socket
 import subprocess
@@ -15,13 +16,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
+from referencing import Registry, Resource
 
+from ghostedge.data.golden import Golden, write_golden
 from ghostedge.devices import BenchmarkRequest, app, phone_python, run
 from ghostedge.devices.adb import AdbDevice
-from ghostedge.devices.base import SCHEMA, read_record
+from ghostedge.devices.base import SCHEMA, SCRIPT, read_record
 from ghostedge.errors import DeviceError, GhostedgeError, UsageError
 from tests.devices.conftest import TINY, make_request
 from tests.devices.fake_phone import FakePhone
@@ -71,6 +76,38 @@ def phone(make_phone: Callable[..., FakePhone]) -> FakePhone:
     return make_phone()
 
 
+@pytest.fixture(scope="module")
+def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Golden vectors of tiny_fp32.tflite, and such with other answers."""
+    location = importlib.util.spec_from_file_location("edge_benchmark", SCRIPT)
+    assert location is not None
+    assert location.loader is not None
+    edge = importlib.util.module_from_spec(location)
+    location.loader.exec_module(edge)
+    settings = {"threads": 1, "xnnpack": True, "precision_hint": None}
+    runtime, _, _ = edge.load_runtime("litert", str(TINY / "tiny_fp32.tflite"), settings)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    rows = []
+    for crop in crops:
+        runtime.set_input(edge.to_tensor(crop, edge.input_spec({}, runtime.shape), runtime))
+        runtime.run()
+        rows.append(runtime.output().reshape(-1))
+    logits, folder = np.stack(rows), tmp_path_factory.mktemp("golden")
+    paths = folder / "tiny.golden.npz", folder / "wrong" / "tiny.golden.npz"
+    paths[1].parent.mkdir()
+    for path, answers in zip(paths, (logits, np.roll(logits, 1, axis=1)), strict=True):
+        write_golden(path, Golden(crops, answers, ("a", "b", "c"), (), "0" * 64))
+    return paths
+
+
+def check_schema(record: dict[str, Any]) -> None:
+    """Raise jsonschema.ValidationError unless `record` is a whole one of its kind."""
+    schemas = [json.loads(SCHEMA.with_name(f"{k}_record.schema.json").read_text()) for k in ("latency", "verification")]
+    registry = Registry().with_resources((each["$id"], Resource.from_contents(each)) for each in schemas)
+    (schema,) = (each for each in schemas if each["$id"].startswith(record["kind"]))
+    jsonschema.Draft202012Validator(schema, registry=registry).validate(record)
+
+
 def benchmark(device: AdbDevice, output: Path, request: BenchmarkRequest = QUICK) -> tuple[list[Path], list[str]]:
     """The records that the device brings, and what was said on the way."""
     lines: list[str] = []
@@ -110,6 +147,80 @@ def test_the_app_measures_and_nothing_stays_there(phone: FakePhone, tmp_path: Pa
     assert read_record(files[2])["artifact"]["file"] == "my model.tflite"
     assert sum("sending" in line for line in lines) == 2
     assert left_behind(phone) == []
+
+
+def test_the_app_checks_the_answers_of_what_it_times(
+    phone: FakePhone, tmp_path: Path, goldens: tuple[Path, Path]
+) -> None:
+    request = BenchmarkRequest(QUICK.artifacts, threads=(1, 2), options=QUICK.options, golden=goldens[0])
+    files, lines = benchmark(AdbDevice(phone.serial), tmp_path, request)
+    assert [path.name for path in files] == ["tiny_fp32-app-1t.json", "tiny_fp32-app-2t.json"]
+    for path in files:
+        record = read_record(path)
+        check_schema(record)
+        assert record["kind"] == "latency_record"
+        assert record["verification"]["correct"] is True
+        assert record["verification"]["golden"]["file"] == "tiny.golden.npz"
+    assert sum("sending tiny.golden.npz" in line for line in lines) == 1
+    assert sum(line.endswith("answers right") for line in lines) == 2
+    assert left_behind(phone) == []
+
+
+def test_wrong_answers_come_back_in_a_record_that_is_not_valid(
+    phone: FakePhone, tmp_path: Path, goldens: tuple[Path, Path]
+) -> None:
+    request = BenchmarkRequest(QUICK.artifacts, options=QUICK.options, golden=goldens[1])
+    (path,), lines = benchmark(AdbDevice(phone.serial), tmp_path, request)
+    record = read_record(path)
+    assert record["verification"]["correct"] is False
+    assert "wrong_answers" in [reason["code"] for reason in record["invalid_reasons"]]
+    assert any(line.endswith("answers WRONG") for line in lines)
+
+
+def test_the_app_verifies_alone(phone: FakePhone, tmp_path: Path, goldens: tuple[Path, Path]) -> None:
+    for golden, right in zip(goldens, (True, False), strict=True):
+        request = BenchmarkRequest(QUICK.artifacts, options=("--verify-only",), golden=golden)
+        (path,), lines = benchmark(AdbDevice(phone.serial, fixed_performance=True), tmp_path, request)
+        record = read_record(path)
+        check_schema(record)
+        assert path.name == "tiny_fp32-app-1t-verify.json"
+        assert record["kind"] == "verification_record"
+        assert record["verification"]["correct"] is right
+        assert any(line.endswith("answers right" if right else "answers WRONG") for line in lines)
+    assert left_behind(phone) == []
+
+
+def test_another_golden_file_of_the_same_name_and_size_is_sent(
+    phone: FakePhone, tmp_path: Path, goldens: tuple[Path, Path]
+) -> None:
+    models = phone.sdcard / "Android/data/org.ghostedge.demo/files/models"
+    models.mkdir(parents=True)
+    (models / "tiny.golden.npz").write_bytes(bytes(goldens[0].stat().st_size))
+    request = BenchmarkRequest(QUICK.artifacts, options=("--verify-only",), golden=goldens[0])
+    (path,), _ = benchmark(AdbDevice(phone.serial), tmp_path, request)
+    assert read_record(path)["verification"]["correct"] is True
+
+
+def test_a_record_is_done_only_for_the_same_golden_file_and_mode(
+    phone: FakePhone, tmp_path: Path, goldens: tuple[Path, Path]
+) -> None:
+    options = (*QUICK.options, "--resume")
+    kinds = [
+        BenchmarkRequest(QUICK.artifacts, options=options),
+        BenchmarkRequest(QUICK.artifacts, options=options, golden=goldens[0]),
+        BenchmarkRequest(QUICK.artifacts, options=options, golden=goldens[1]),
+        BenchmarkRequest(QUICK.artifacts, options=(*options, "--verify-only"), golden=goldens[0]),
+        BenchmarkRequest(QUICK.artifacts, options=(*options, "--verify-only"), golden=goldens[1]),
+    ]
+    runs = [app._runs(request)[0][0] for request in kinds]
+    assert len({run.remote_name for run in runs}) == len(runs)
+    for index, request in enumerate(kinds):
+        (path,), _ = benchmark(AdbDevice(phone.serial), tmp_path, request)
+        done = [run.is_done_in(path) for run in runs]
+        # A record with answers that were checked serves where no check was asked for.
+        assert done == [place == index or (place == 0 and index < 3) for place in range(len(runs))]
+        _, lines = benchmark(AdbDevice(phone.serial), tmp_path, request)
+        assert any("already measured" in line for line in lines)
 
 
 def test_two_models_of_one_name_are_told_apart(phone: FakePhone, tmp_path: Path) -> None:
@@ -337,6 +448,7 @@ def test_two_benchmarks_at_once(phone: FakePhone, tmp_path: Path) -> None:
         (BenchmarkRequest((TINY / "tiny_fp32.tflite",), options=("--cpus", "big")), "does not take --cpus"),
         (BenchmarkRequest((TINY / "tiny_fp32.tflite",), image=TINY / "make.py"), "does not take --image"),
         (BenchmarkRequest((TINY / "tiny_fp32.tflite",), options=("--sustained", "0.5")), "whole minutes"),
+        (BenchmarkRequest((TINY / "tiny_fp32.tflite",), options=("--verify-only",)), "needs golden vectors"),
     ],
 )
 def test_what_the_app_cannot_measure(phone: FakePhone, tmp_path: Path, request_: BenchmarkRequest, what: str) -> None:
@@ -369,3 +481,13 @@ def test_what_the_app_is_told(options: tuple[str, ...], said: str) -> None:
     model = "/sdcard/Android/data/org.ghostedge.demo/files/models/tiny_fp32.tflite"
     start = "am start -S -W -n org.ghostedge.demo/.BenchmarkActivity"
     assert [run.command().startswith(f"{start} --es model {model} --ei threads 2 {said}") for run in runs] == [True]
+
+
+def test_what_the_app_is_told_to_verify(goldens: tuple[Path, Path]) -> None:
+    request = BenchmarkRequest(
+        (TINY / "tiny_fp32.tflite",), options=("--verify-only", "--sustained", "10"), golden=goldens[0]
+    )
+    (run,), _ = app._runs(request)
+    folder = "/sdcard/Android/data/org.ghostedge.demo/files/models"
+    assert f"--es mode verify --es golden {folder}/tiny.golden.npz --es out" in run.command()
+    assert "minutes" not in run.command()

@@ -32,7 +32,7 @@ import org.ghostedge.core.WholeFile;
  *
  * <pre>
  * adb shell am start -S -n org.ghostedge.demo/.BenchmarkActivity --es model NAME.tflite --ei threads 4
- *     --ez xnnpack true --es mode quick|valid|sustained --ei minutes 10 --es out NAME.json
+ *     --ez xnnpack true --es mode quick|valid|sustained|verify --ei minutes 10 --es golden PATH --es out NAME.json
  * </pre>
  *
  * <p>The record appears, whole, in files/records/ of the app's folder of the shared storage; where the run fails, a
@@ -40,7 +40,7 @@ import org.ghostedge.core.WholeFile;
  */
 public final class BenchmarkActivity extends Activity implements View.OnClickListener, Progress {
     /** In the order of the array "modes". */
-    private static final String[] MODES = {"quick", "valid", "sustained"};
+    private static final String[] MODES = {"quick", "valid", "sustained", "verify"};
 
     private Choices choices;
     private Spinner modes;
@@ -150,7 +150,9 @@ public final class BenchmarkActivity extends Activity implements View.OnClickLis
             };
             Benchmark benchmark =
                     new Benchmark(new TfliteEngine.Factory(), conditions, clock, version(), mine, this);
-            Map<String, Object> record = benchmark.run(job, new Models(this).open(job.model));
+            Models models = new Models(this);
+            Map<String, Object> record =
+                    benchmark.run(job, models.open(job.model), models.golden(job.model, job.golden));
             File file = recordFile(job.out);
             WholeFile.write(file, Json.write(record));
             text = summary(record) + "\n" + getString(R.string.written, file);
@@ -171,6 +173,12 @@ public final class BenchmarkActivity extends Activity implements View.OnClickLis
     }
 
     private String summary(Map<String, Object> record) {
+        if (!record.containsKey("latency_ms")) {
+            Map<?, ?> verification = (Map<?, ?>) record.get("verification");
+            return Boolean.TRUE.equals(verification.get("correct"))
+                    ? getString(R.string.verified_right, ((Map<?, ?>) verification.get("golden")).get("images"))
+                    : getString(R.string.verified_wrong, verification.get("reason"));
+        }
         Map<?, ?> latency = (Map<?, ?>) record.get("latency_ms");
         Object p50 = latency.get("p50");
         Object p90 = latency.get("p90");

@@ -29,6 +29,9 @@ public final class MainActivity extends Activity
     private TextView results;
     private TextView note;
     private View allow;
+    private View goOn;
+    /** Whose warning is on the screen; null where there is none. */
+    private Verdict warned;
     private CameraSession session;
     private boolean resumed;
     private boolean asked;
@@ -42,8 +45,9 @@ public final class MainActivity extends Activity
         results = (TextView) findViewById(R.id.results);
         note = (TextView) findViewById(R.id.note);
         allow = findViewById(R.id.allow);
+        goOn = findViewById(R.id.go_on);
         asked = state != null; // a turned screen does not ask again
-        for (int id : new int[] {R.id.allow, R.id.photo, R.id.model, R.id.benchmark, R.id.parity}) {
+        for (int id : new int[] {R.id.go_on, R.id.allow, R.id.photo, R.id.model, R.id.benchmark, R.id.parity}) {
             findViewById(id).setOnClickListener(this);
         }
         preview.setSurfaceTextureListener(this);
@@ -52,7 +56,12 @@ public final class MainActivity extends Activity
     @Override
     public void onClick(View view) {
         int id = view.getId();
-        if (id == R.id.allow) {
+        if (id == R.id.go_on) {
+            if (warned != null) {
+                warned.accepted = true;
+            }
+            warn(null);
+        } else if (id == R.id.allow) {
             requestPermissions(new String[] {Manifest.permission.CAMERA}, CAMERA);
         } else if (id == R.id.photo) {
             startActivity(new Intent(this, PhotoActivity.class));
@@ -97,6 +106,7 @@ public final class MainActivity extends Activity
         }
         results.setText(R.string.starting);
         note.setText("");
+        warn(null);
         int display = 90 * getWindowManager().getDefaultDisplay().getRotation();
         try {
             session = new CameraSession(this, preview.getSurfaceTexture(), display, new Frames());
@@ -120,10 +130,22 @@ public final class MainActivity extends Activity
         }
     }
 
-    /** Classifies each frame on the camera's thread; its model is loaded with the first and freed with the last. */
+    /** Shows the button that goes on in spite of wrong answers, or takes it away. */
+    private void warn(Verdict verdict) {
+        warned = verdict;
+        goOn.setVisibility(verdict == null ? View.GONE : View.VISIBLE);
+    }
+
+    /**
+     * Classifies each frame on the camera's thread; its model is loaded with the first and freed with the last.
+     *
+     * <p>A model's golden pictures are taken one with each of the first frames, so that the picture goes on meanwhile.
+     */
     private final class Frames implements CameraSession.Listener {
         private LoadedModel model;
         private boolean failed;
+        /** Whether the warning of wrong answers is on the screen, or was. */
+        private boolean told;
         private long shown;
 
         @Override
@@ -135,13 +157,23 @@ public final class MainActivity extends Activity
                 if (model == null) {
                     model = LoadedModel.chosen(MainActivity.this);
                 }
+                Verdict verdict = model.checkOn(MainActivity.this);
+                if (verdict.wrong && !verdict.accepted) {
+                    if (!told) {
+                        told = true;
+                        show(this, getString(R.string.check_wrong_advice, verdict.text),
+                                model.title(MainActivity.this), verdict);
+                    }
+                    return;
+                }
                 model.classifier.classify(frame);
                 long now = System.nanoTime();
                 if (now - shown >= SHOW_EVERY_NS) {
                     shown = now;
                     show(this, model.results(MainActivity.this), getString(R.string.live_times,
                             model.classifier.preprocessMs(), model.classifier.inferenceMs()) + "\n"
-                            + model.title(MainActivity.this));
+                            + model.title(MainActivity.this)
+                            + (verdict.text.isEmpty() ? "" : "\n" + verdict.text), null);
                 }
             } catch (Exception | OutOfMemoryError exc) {
                 onFailure(exc);
@@ -151,7 +183,7 @@ public final class MainActivity extends Activity
         @Override
         public void onFailure(Throwable failure) {
             failed = true;
-            show(this, Failures.text(MainActivity.this, failure), "");
+            show(this, Failures.text(MainActivity.this, failure), "", null);
         }
 
         @Override
@@ -163,13 +195,15 @@ public final class MainActivity extends Activity
         }
     }
 
-    private void show(final Frames from, final String text, final String details) {
+    /** Shows texts; those of wrong answers with the choice to go on. */
+    private void show(final Frames from, final String text, final String details, final Verdict warning) {
         runOnUiThread(new Runnable() {
             @Override
             public void run() {
                 if (session != null && session.isFor(from)) {
                     results.setText(text);
                     note.setText(details);
+                    warn(warning);
                 }
             }
         });

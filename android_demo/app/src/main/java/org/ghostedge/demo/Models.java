@@ -8,6 +8,7 @@ import android.net.Uri;
 import android.provider.OpenableColumns;
 import java.io.File;
 import java.io.FileInputStream;
+import java.io.FileNotFoundException;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -18,6 +19,7 @@ import java.util.Collections;
 import java.util.List;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.Description;
+import org.ghostedge.core.Golden;
 import org.ghostedge.core.ModelFile;
 
 /** The models that are there, bundled or in storage, and which of them is chosen. */
@@ -91,13 +93,49 @@ final class Models {
         return context.getString(R.string.no_model, folder(context, "models"));
     }
 
+    private File file(String name) {
+        return name.startsWith("/") ? new File(name) : new File(folder(context, "models"), name);
+    }
+
+    /**
+     * Reads the golden pictures of a model.
+     *
+     * @param model one of {@link #names()}, or the path of a file
+     * @param asked a path, or a file's name in the folder of models; null: the model's own, which lies beside it
+     * @return null where none is asked for and none is clearly its own
+     */
+    Golden golden(String model, String asked) throws DemoException {
+        String name = asked;
+        File file = file(model);
+        boolean bundled = !file.isFile() && model.startsWith(BUNDLED);
+        try {
+            if (asked == null) {
+                File folder = file.getAbsoluteFile().getParentFile();
+                String own = Golden.beside(file.getName(), bundled ? context.getAssets().list("models") : folder.list());
+                if (own == null) {
+                    return null;
+                }
+                name = bundled ? BUNDLED + own : new File(folder, own).getPath();
+            }
+            try (InputStream stream = bundled && asked == null
+                    ? context.getAssets().open(name) : new FileInputStream(file(name))) {
+                return Golden.read(name, stream);
+            }
+        } catch (FileNotFoundException exc) {
+            throw new DemoException("golden: " + name + " does not exist or cannot be read; ghostedge export writes NAME"
+                    + Golden.SUFFIX + " beside the models", exc);
+        } catch (IOException exc) {
+            throw new DemoException("golden: " + name + " cannot be read: " + exc.getMessage(), exc);
+        }
+    }
+
     /**
      * Maps a model.
      *
      * @param name one of {@link #names()}, or the path of a file
      */
     ModelFile open(String name) throws DemoException {
-        File file = name.startsWith("/") ? new File(name) : new File(folder(context, "models"), name);
+        File file = file(name);
         try {
             if (!file.isFile() && name.startsWith(BUNDLED)) {
                 try (AssetFileDescriptor asset = context.getAssets().openFd(name);

@@ -101,10 +101,12 @@ public final class PhotoActivity extends Activity implements View.OnClickListene
             double decodeMs = (System.nanoTime() - started) / 1e6;
             LoadedModel model = LoadedModel.chosen(this);
             try {
+                Verdict verdict = model.checkAll(this);
                 model.classifier.classify(pixels);
-                text = model.results(this);
+                text = (verdict.wrong ? verdict.text + "\n" : "") + model.results(this);
                 details = getString(R.string.photo_times, decodeMs, model.classifier.preprocessMs(),
-                        model.classifier.inferenceMs()) + "\n" + model.title(this);
+                        model.classifier.inferenceMs()) + "\n" + model.title(this)
+                        + (verdict.text.isEmpty() || verdict.wrong ? "" : "\n" + verdict.text);
             } finally {
                 model.close();
             }

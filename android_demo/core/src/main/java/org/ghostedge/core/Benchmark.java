@@ -9,7 +9,8 @@ import java.util.Map;
 /**
  * Measure one model with one setting and give the latency record, the same as benchmarks/edge_benchmark.py writes.
  *
- * <p>A sample is: copy the input tensor in, infer, copy the output tensor out; one picture.
+ * <p>A sample is: copy the input tensor in, infer, copy the output tensor out; one picture. Whether the answers are
+ * right is checked before the timer starts, where there are golden vectors, on the engine that is timed afterwards.
  */
 public final class Benchmark {
     private final EngineFactory engines;
@@ -29,8 +30,18 @@ public final class Benchmark {
         this.progress = progress;
     }
 
-    /** Runs the job. Throws: DemoException when it is cancelled or the model fails. */
-    public Map<String, Object> run(BenchmarkJob job, ModelFile model) throws DemoException {
+    /**
+     * Runs the job.
+     *
+     * @param golden null for none; those that only lie beside the model, not asked for by name, may be another model's
+     * @return a latency record, or of a job that only verifies a verification record
+     * @throws DemoException it is cancelled, the model fails, or the golden vectors asked for are another model's
+     */
+    public Map<String, Object> run(BenchmarkJob job, ModelFile model, Golden golden) throws DemoException {
+        if (job.verify && golden == null) {
+            throw new DemoException("mode verify needs golden pictures: push NAME" + Golden.SUFFIX
+                    + " of the model's export beside it, or name one, where several lie there: --es golden PATH");
+        }
         Double rssBefore = conditions.memoryMib("VmRSS");
         Map<String, Object> before = conditions.snapshot();
         progress.progress("loading", 0, 0);
@@ -39,18 +50,40 @@ public final class Benchmark {
         try (Engine engine = engines.load(model, job.threads, job.xnnpack)) {
             double loadMs = 1e3 * timer.since(started);
             Double rssLoaded = conditions.memoryMib("VmRSS");
-            Map<String, Object> measured = measure(job, model, engine, timer, before);
+            Description description = Description.of(model.name, model.bytes, engine.input().shape);
+            Bounds bounds = Bounds.of(description, conditions.inferencePrecision(model, job.xnnpack));
+            Verification verification = verification(job, model, golden, description, engine);
+            if (verification != null) {
+                progress.progress("verifying", 0, 0);
+                verification.first(bounds, timer, cancellation);
+            }
+            if (job.verify) {
+                Map<String, Object> record = head(job, model, description);
+                record.put("verification", verification.record());
+                record.put("load_ms", Summary.rounded(loadMs, 3));
+                record.put("first_ms", Summary.rounded(verification.firstMs(), 4));
+                return record;
+            }
+            Map<String, Object> measured = measure(job, description, engine, timer, before, verification);
             Map<String, Object> memory = new LinkedHashMap<>();
             memory.put("rss_before_mib", rssBefore);
             memory.put("rss_loaded_mib", rssLoaded);
             memory.put("rss_peak_mib", conditions.memoryMib("VmHWM"));
-            return complete(job, model, measured, Summary.rounded(loadMs, 3), memory);
+            return complete(head(job, model, description), measured, Summary.rounded(loadMs, 3), memory);
         }
     }
 
-    private Map<String, Object> measure(BenchmarkJob job, ModelFile model, final Engine engine, Timer timer,
-            Map<String, Object> before) throws DemoException {
-        Description description = Description.of(model.name, model.bytes, engine.input().shape);
+    /** Null where there are no golden vectors for this model. */
+    private static Verification verification(BenchmarkJob job, ModelFile model, Golden golden,
+            Description description, Engine engine) throws DemoException {
+        boolean asked = job.verify || job.golden != null;
+        int classes = new Prediction(engine.output()).logits.length;
+        boolean none = golden == null || (!asked && golden.misfit(model.name, description, classes) != null);
+        return none ? null : new Verification(golden, model.name, description, engine);
+    }
+
+    private Map<String, Object> measure(BenchmarkJob job, Description description, final Engine engine, Timer timer,
+            Map<String, Object> before, Verification verification) throws DemoException {
         final ByteBuffer tensor = noise(description, engine);
         final Prediction prediction = new Prediction(engine.output());
         Timer.Run run = new Timer.Run() {
@@ -59,7 +92,7 @@ public final class Benchmark {
                 engine.run(tensor);
             }
         };
-        double firstMs = timer.sampleMs(run);
+        double firstMs = verification == null ? timer.sampleMs(run) : verification.firstMs();
         progress.progress("warming up", 0, 0);
         Map<String, Object> warmup = timer.warmUp(run, job.windowSeconds(), job.warmupLimitSeconds());
         progress.progress("timing", 0, (int) Math.ceil(job.minSeconds()));
@@ -76,7 +109,11 @@ public final class Benchmark {
         Double otherCores = conditions.otherCores(work, samples.seconds);
         Map<String, Object> after = conditions.snapshot();
         double overheadUs = timer.overheadUs();
+        Map<String, Object> sustained = job.sustainedMinutes > 0 ? sustain(run, job.sustainedMinutes, timer) : null;
         prediction.set(engine.run(tensor));
+        if (verification != null) {
+            verification.again();
+        }
         Map<String, Object> context = new LinkedHashMap<>();
         context.put("before", before);
         context.put("during", during);
@@ -87,7 +124,7 @@ public final class Benchmark {
             rounded[i] = Summary.rounded(samples.ms[i], 6);
         }
         Map<String, Object> out = new LinkedHashMap<>();
-        out.put("precision", description.precision);
+        out.put("verification", verification == null ? null : verification.record());
         out.put("input", describeInput(engine));
         out.put("output", describeOutput(engine, prediction));
         out.put("first_ms", Summary.rounded(firstMs, 4));
@@ -96,7 +133,7 @@ public final class Benchmark {
         out.put("latency_ms", Summary.of(samples.ms));
         out.put("samples_ms", rounded);
         out.put("overhead_us", Summary.rounded(overheadUs, 3));
-        out.put("sustained", job.sustainedMinutes > 0 ? sustain(run, job.sustainedMinutes, timer) : null);
+        out.put("sustained", sustained);
         out.put("context", context);
         return out;
     }
@@ -169,8 +206,8 @@ public final class Benchmark {
         return out;
     }
 
-    private Map<String, Object> complete(BenchmarkJob job, ModelFile model, Map<String, Object> measured,
-            double loadMs, Map<String, Object> memory) {
+    /** What both kinds of record begin with: which program, model, device, settings and runtime. */
+    private Map<String, Object> head(BenchmarkJob job, ModelFile model, Description description) {
         String sha256 = model.sha256();
         Map<String, Object> program = new LinkedHashMap<>();
         program.put("program", "ghostedge Android demo");
@@ -187,7 +224,7 @@ public final class Benchmark {
         artifact.put("size_bytes", model.bytes.limit());
         artifact.put("sha256", sha256);
         artifact.put("files", files);
-        artifact.put("precision", measured.get("precision"));
+        artifact.put("precision", description.precision);
         Map<String, Object> settings = new LinkedHashMap<>();
         settings.put("threads", job.threads);
         settings.put("xnnpack", job.xnnpack);
@@ -196,23 +233,31 @@ public final class Benchmark {
         Map<String, Object> runtime = new LinkedHashMap<>();
         runtime.put("name", "tflite-runtime");
         runtime.put("version", engines.version());
-        runtime.put("import_ms", null);
+        if (!job.verify) {
+            runtime.put("import_ms", null);
+        }
         runtime.put("inference_precision", conditions.inferencePrecision(model, job.xnnpack));
         Map<String, Object> record = new LinkedHashMap<>();
-        record.put("schema_version", 1);
-        record.put("kind", "latency_record");
+        record.put("schema_version", 2);
+        record.put("kind", job.verify ? "verification_record" : "latency_record");
         record.put("created_utc", Conditions.utc());
         record.put("benchmark", program);
         record.put("name", job.out.substring(0, job.out.length() - ".json".length()));
-        record.put("mode", job.quick ? "quick" : "full");
+        record.put("mode", job.verify ? "verify" : job.quick ? "quick" : "full");
         record.put("artifact", artifact);
         record.put("device", conditions.device());
         record.put("settings", settings);
         record.put("runtime", runtime);
         // TFLite's Java interface does not tell which operators a delegate took.
         record.put("delegate", null);
+        return record;
+    }
+
+    private static Map<String, Object> complete(Map<String, Object> record, Map<String, Object> measured,
+            double loadMs, Map<String, Object> memory) {
         record.put("input", measured.get("input"));
         record.put("output", measured.get("output"));
+        record.put("verification", measured.get("verification"));
         record.put("load_ms", loadMs);
         for (String key : new String[] {"first_ms", "warmup", "duration_s", "latency_ms", "samples_ms", "overhead_us"}) {
             record.put(key, measured.get(key));

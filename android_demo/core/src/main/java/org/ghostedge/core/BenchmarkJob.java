@@ -1,5 +1,6 @@
 package org.ghostedge.core;
 
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
@@ -19,23 +20,30 @@ public final class BenchmarkJob {
     public final int threads;
     public final boolean xnnpack;
     public final boolean quick;
+    /** Only whether the answers are right: nothing is timed. */
+    public final boolean verify;
     /** Minutes of load after the samples; 0: none. */
     public final int sustainedMinutes;
+    /** Path of the golden file; null: the model's own, if it lies beside it. */
+    public final String golden;
     /** File name of the record, with {@code .json}. */
     public final String out;
 
-    private BenchmarkJob(String model, int threads, boolean xnnpack, boolean quick, int minutes, String out) {
+    private BenchmarkJob(String model, int threads, boolean xnnpack, String mode, int minutes, String golden,
+            String out) {
         this.model = model;
         this.threads = threads;
         this.xnnpack = xnnpack;
-        this.quick = quick;
+        this.quick = mode.equals("quick");
+        this.verify = mode.equals("verify");
         this.sustainedMinutes = minutes;
+        this.golden = golden;
         this.out = out;
     }
 
     /**
-     * Reads extras: {@code model} (needed), {@code threads}, {@code xnnpack}, {@code mode} quick|valid|sustained,
-     * {@code minutes}, {@code out}.
+     * Reads extras: {@code model} (needed), {@code threads}, {@code xnnpack}, {@code mode} quick|valid|sustained|verify,
+     * {@code minutes}, {@code golden}, {@code out}.
      *
      * @param cores of the device: the most threads that are let through is four a core
      */
@@ -46,16 +54,17 @@ public final class BenchmarkJob {
         Object threads = rest.remove("threads");
         Object xnnpack = rest.remove("xnnpack");
         Object minutes = rest.remove("minutes");
+        String golden = text(rest, "golden", null);
         String out = text(rest, "out", "");
         if (!rest.isEmpty()) {
             throw new DemoException("unknown extra '" + rest.keySet().iterator().next()
-                    + "'; there are model, threads, xnnpack, mode, minutes and out");
+                    + "'; there are model, threads, xnnpack, mode, minutes, golden and out");
         }
         if (model == null) {
             throw new DemoException("no model; add: --es model NAME.tflite");
         }
-        if (!mode.equals("quick") && !mode.equals("valid") && !mode.equals("sustained")) {
-            throw new DemoException("mode '" + mode + "' is not quick, valid or sustained");
+        if (!Arrays.asList("quick", "valid", "sustained", "verify").contains(mode)) {
+            throw new DemoException("mode '" + mode + "' is not quick, valid, sustained or verify");
         }
         if (xnnpack != null && !(xnnpack instanceof Boolean)) {
             throw new DemoException("xnnpack is true or false; write: --ez xnnpack true");
@@ -67,15 +76,16 @@ public final class BenchmarkJob {
         }
         int load = sustained ? whole(minutes, "minutes", 1, MAX_MINUTES, DEFAULT_MINUTES) : 0;
         boolean fast = xnnpack == null || (Boolean) xnnpack;
-        String name = out.isEmpty() ? defaultName(model, count, fast) : out;
-        return new BenchmarkJob(model, count, fast, mode.equals("quick"), load, recordName(name));
+        String name = out.isEmpty() ? defaultName(model, count, fast, mode.equals("verify")) : out;
+        return new BenchmarkJob(model, count, fast, mode, load, golden, recordName(name));
     }
 
     /** As edge_benchmark.py names its records: model, runtime, threads. */
-    private static String defaultName(String model, int threads, boolean xnnpack) {
+    private static String defaultName(String model, int threads, boolean xnnpack, boolean verify) {
         String stem = model.substring(model.lastIndexOf('/') + 1);
         stem = stem.endsWith(".tflite") ? stem.substring(0, stem.length() - ".tflite".length()) : stem;
-        return stem + "-tflite-runtime-" + threads + "t" + (xnnpack ? "" : "-noxnnpack") + ".json";
+        return stem + "-tflite-runtime-" + threads + "t" + (xnnpack ? "" : "-noxnnpack") + (verify ? "-verify" : "")
+                + ".json";
     }
 
     private static String recordName(String out) throws DemoException {

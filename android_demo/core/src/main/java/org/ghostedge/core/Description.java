@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -18,13 +19,20 @@ public final class Description {
     public final List<String> labels;
     /** fp32, fp16, ...; null where the file does not say. */
     public final String precision;
+    /** Of the checkpoint or MindIR that its export began with; empty where the file does not say. */
+    public final String sourceSha256;
+    /** {@code min_snr_db} and {@code min_top1_agreement} that its answers must keep to; empty where it does not say. */
+    final Map<String, Double> bounds;
     /** False where the file carries no description and the usual input of ImageNet models is assumed. */
     public final boolean known;
 
-    private Description(InputSpec input, List<String> labels, String precision, boolean known) {
+    private Description(InputSpec input, List<String> labels, String precision, String sourceSha256,
+            Map<String, Double> bounds, boolean known) {
         this.input = input;
         this.labels = Collections.unmodifiableList(labels);
         this.precision = precision;
+        this.sourceSha256 = sourceSha256;
+        this.bounds = Collections.unmodifiableMap(bounds);
         this.known = known;
     }
 
@@ -81,7 +89,18 @@ public final class Description {
         for (Object label : (List<Object>) labels) {
             names.add(String.valueOf(label));
         }
-        return new Description(InputSpec.fromJson((Map<String, Object>) input), names, (String) precision, true);
+        Object source = json.get("source_sha256");
+        Object said = json.get("bounds");
+        Map<String, Double> bounds = new LinkedHashMap<>();
+        for (Map.Entry<String, Object> bound : said instanceof Map
+                ? ((Map<String, Object>) said).entrySet() : new LinkedHashMap<String, Object>().entrySet()) {
+            if (!(bound.getValue() instanceof Number)) {
+                throw new DemoException("bounds." + bound.getKey() + " is not a number");
+            }
+            bounds.put(bound.getKey(), ((Number) bound.getValue()).doubleValue());
+        }
+        return new Description(InputSpec.fromJson((Map<String, Object>) input), names, (String) precision,
+                source instanceof String ? (String) source : "", bounds, true);
     }
 
     private static Description assumed(String name, int[] shape) throws DemoException {
@@ -91,7 +110,7 @@ public final class Description {
         }
         InputSpec spec = nhwc
                 ? InputSpec.imagenet(false, shape[1], shape[2]) : InputSpec.imagenet(true, shape[2], shape[3]);
-        return new Description(spec, new ArrayList<String>(), null, false);
+        return new Description(spec, new ArrayList<String>(), null, "", new LinkedHashMap<String, Double>(), false);
     }
 
     /** The name of a class; its number where the model carries no names. */

@@ -66,6 +66,9 @@ final class Judge {
 
     private void findReasons() {
         double seconds = number("duration_s");
+        if (Boolean.FALSE.equals(get("verification", "correct"))) {
+            add("wrong_answers", "%s", get("verification", "reason"));
+        }
         if ("quick".equals(get("mode"))) {
             add("quick", "mode quick: %d samples in %.1f s", samples.length, seconds);
         } else if (samples.length < BenchmarkJob.FULL_SAMPLES || seconds < BenchmarkJob.FULL_SECONDS) {
@@ -126,6 +129,10 @@ final class Judge {
     private void findWarnings() {
         if (get("output") != null && !Boolean.TRUE.equals(get("output", "finite"))) {
             add("not_finite", "the output holds infinity or NaN");
+        }
+        if (get("verification") != null && !(Boolean.TRUE.equals(get("verification", "repeats", "identical"))
+                && Boolean.TRUE.equals(get("verification", "repeats", "after_timing_identical")))) {
+            add("not_repeatable", "one picture did not always give the same answer");
         }
         double[] ran = highestFrequencies();
         double limit = 0;

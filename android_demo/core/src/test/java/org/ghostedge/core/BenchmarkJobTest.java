@@ -2,6 +2,7 @@ package org.ghostedge.core;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.junit.Assert.fail;
 
@@ -22,13 +23,24 @@ public class BenchmarkJobTest {
     @Test
     public void everyExtraIsTaken() throws Exception {
         BenchmarkJob job = BenchmarkJob.parse(extras("model", "a/b_fp16.tflite", "threads", 4, "xnnpack", false,
-                "mode", "sustained", "minutes", 30, "out", "r.json"), 8);
+                "mode", "sustained", "minutes", 30, "golden", "/a/g.golden.npz", "out", "r.json"), 8);
         assertEquals("a/b_fp16.tflite", job.model);
         assertEquals(4, job.threads);
         assertFalse(job.xnnpack);
         assertFalse(job.quick);
         assertEquals(30, job.sustainedMinutes);
+        assertEquals("/a/g.golden.npz", job.golden);
+        assertFalse(job.verify);
         assertEquals("r.json", job.out);
+    }
+
+    @Test
+    public void verifyingIsAModeOfItsOwn() throws Exception {
+        BenchmarkJob job = BenchmarkJob.parse(extras("model", "m.tflite", "mode", "verify"), 8);
+        assertTrue(job.verify);
+        assertFalse(job.quick);
+        assertNull(job.golden);
+        assertEquals("m-tflite-runtime-1t-verify.json", job.out);
     }
 
     @Test
@@ -54,6 +66,7 @@ public class BenchmarkJobTest {
         refused("threads", extras("model", "m", "threads", "4"));
         refused("xnnpack", extras("model", "m", "xnnpack", "true"));
         refused("mode", extras("model", "m", "mode", "fast"));
+        refused("golden", extras("model", "m", "golden", 1));
         refused("minutes", extras("model", "m", "minutes", 5));
         refused("minutes", extras("model", "m", "mode", "sustained", "minutes", 9999));
         refused("out", extras("model", "m", "out", "../../etc/x"));

@@ -41,6 +41,11 @@ public class BenchmarkTest {
         int thermalAfter = -1;
         int threads = 1;
         boolean infinite;
+        /** Answers from this inference on are those of another weight; likewise for one inference alone. */
+        int wrongFrom = Integer.MAX_VALUE;
+        int wrongOnce = -1;
+        /** The pixels of the first inferences, one value each. */
+        final List<Float> firstInputs = new ArrayList<>();
         Runnable later;
         FakeEngine engine;
         Cancellation cancellation = new Cancellation();
@@ -68,7 +73,14 @@ public class BenchmarkTest {
                     if (seconds > cancelAfterS) {
                         cancellation.cancel("stopped by the user");
                     }
-                    return super.run(input);
+                    if (firstInputs.size() < 3) {
+                        firstInputs.add(input.getFloat(4 * 3));
+                    }
+                    ByteBuffer out = super.run(input);
+                    if (runs >= wrongFrom || runs == wrongOnce) {
+                        out.putFloat(4, out.getFloat(4) + 2);
+                    }
+                    return out;
                 }
             };
             engine.infinite = infinite;
@@ -153,6 +165,11 @@ public class BenchmarkTest {
     }
 
     private Map<String, Object> run(String name, String mode, Integer minutes) throws Exception {
+        return run(name, mode, minutes, null, null);
+    }
+
+    private Map<String, Object> run(String name, String mode, Integer minutes, Golden golden, String asked)
+            throws Exception {
         Map<String, Object> extras = new LinkedHashMap<>();
         extras.put("model", "linear_described.tflite");
         extras.put("threads", device.threads);
@@ -160,6 +177,9 @@ public class BenchmarkTest {
         extras.put("out", name);
         if (minutes != null) {
             extras.put("minutes", minutes);
+        }
+        if (asked != null) {
+            extras.put("golden", asked);
         }
         final List<String> said = new ArrayList<>();
         Progress progress = new Progress() {
@@ -172,8 +192,9 @@ public class BenchmarkTest {
         Conditions conditions = new Conditions(device, new DeviceFiles(sys, proc));
         Benchmark benchmark = new Benchmark(device, conditions, device, "1.0", device.cancellation, progress);
         try {
-            Map<String, Object> record = benchmark.run(BenchmarkJob.parse(extras, 2), TestData.linear());
-            assertTrue(said.contains("warming up"));
+            Map<String, Object> record = benchmark.run(BenchmarkJob.parse(extras, 2), TestData.linear(), golden);
+            assertEquals(!mode.equals("verify"), said.contains("warming up"));
+            assertEquals(record.get("verification") != null, said.contains("verifying"));
             WholeFile.write(new File(TestData.out(), "records/" + name + ".json"), Json.write(record));
             return record;
         } finally {
@@ -282,6 +303,129 @@ public class BenchmarkTest {
         assertNull(before.get("temperature_c"));
         assertNull(before.get("throttle_flags"));
         assertNotNull(before.get("temperatures_c")); // the battery's, which the framework tells
+    }
+
+    private static Object at(Map<String, Object> record, String... path) {
+        Object value = record;
+        for (String name : path) {
+            value = ((Map<?, ?>) value).get(name);
+        }
+        return value;
+    }
+
+    @Test
+    public void rightAnswersAreInTheRecord() throws Exception {
+        Golden golden = TestData.linearGolden();
+        Map<String, Object> record = run("right", "valid", null, golden, null);
+        assertEquals(true, record.get("valid"));
+        assertEquals("governor", codes(record, "warnings"));
+        assertEquals(true, at(record, "verification", "correct"));
+        assertEquals(100, at(record, "verification", "repeats", "inferences"));
+        assertEquals(true, at(record, "verification", "repeats", "after_timing_identical"));
+        assertEquals("model", at(record, "verification", "bounds", "from"));
+        assertEquals(golden.sha256, at(record, "verification", "golden", "sha256"));
+        assertEquals(10.0, (Double) record.get("first_ms"), 0.1);
+        // The very first inference is of the first golden picture, not of noise.
+        InputEncoder encoder = new InputEncoder(TestData.spec(9, 8, 8), device.engine.input());
+        encoder.encode(golden.crop(0));
+        assertEquals(encoder.tensor().getFloat(4 * 3), device.firstInputs.get(0), 0);
+        assertEquals(device.firstInputs.get(0), device.firstInputs.get(1));
+    }
+
+    @Test
+    public void withoutGoldenPicturesNothingIsSaidOfTheAnswers() throws Exception {
+        device.wrongFrom = 1;
+        Map<String, Object> record = run("unchecked", "valid", null);
+        assertTrue(record.containsKey("verification"));
+        assertNull(record.get("verification"));
+        assertEquals(true, record.get("valid"));
+    }
+
+    @Test
+    public void aWrongWeightIsNotValid() throws Exception {
+        device.wrongFrom = 1;
+        Map<String, Object> record = run("wrong_weight", "valid", null, TestData.linearGolden(), null);
+        assertEquals("wrong_answers", codes(record, "invalid_reasons"));
+        assertEquals(false, record.get("valid"));
+        assertEquals("governor", codes(record, "warnings"));
+        Map<?, ?> reason = (Map<?, ?>) ((List<?>) record.get("invalid_reasons")).get(0);
+        assertEquals(at(record, "verification", "reason"), reason.get("text"));
+    }
+
+    @Test
+    public void anEngineThatIsRightOnlyTheFirstTimeIsNotValid() throws Exception {
+        device.wrongFrom = 2;
+        Map<String, Object> record = run("right_once", "valid", null, TestData.linearGolden(), null);
+        assertEquals("wrong_answers", codes(record, "invalid_reasons"));
+        assertEquals("not_repeatable governor", codes(record, "warnings"));
+        assertEquals(2, at(record, "verification", "repeats", "first_different"));
+    }
+
+    @Test
+    public void oneWrongAnswerInAHundredIsNotValid() throws Exception {
+        device.wrongOnce = 60;
+        Map<String, Object> record = run("wrong_once", "valid", null, TestData.linearGolden(), null);
+        assertEquals("wrong_answers", codes(record, "invalid_reasons"));
+        assertEquals("inference 60 of one picture gave another answer than the first",
+                at(record, "verification", "reason"));
+    }
+
+    @Test
+    public void answersThatAreOthersAfterTimingAreWrong() throws Exception {
+        device.wrongFrom = 500;
+        Map<String, Object> record = run("wrong_later", "valid", null, TestData.linearGolden(), null);
+        assertEquals(true, at(record, "verification", "repeats", "identical"));
+        assertEquals(false, at(record, "verification", "repeats", "after_timing_identical"));
+        assertEquals("not_repeatable governor", codes(record, "warnings"));
+        assertEquals("wrong_answers", codes(record, "invalid_reasons"));
+    }
+
+    @Test
+    public void verifyingAloneTimesNothing() throws Exception {
+        Map<String, Object> record = run("verified", "verify", null, TestData.linearGolden(), null);
+        assertEquals("verification_record", record.get("kind"));
+        assertEquals(true, at(record, "verification", "correct"));
+        assertNull(at(record, "verification", "repeats", "after_timing_identical"));
+        assertEquals(100 + 5, device.engine.runs);
+        device.wrongFrom = 1;
+        record = run("verified_wrong", "verify", null, TestData.linearGolden(), null);
+        assertEquals(false, at(record, "verification", "correct"));
+    }
+
+    @Test
+    public void aSlowPhoneRepeatsLess() throws Exception {
+        device.millis = 9000;
+        assertEquals(4, at(run("slow", "verify", null, TestData.linearGolden(), null),
+                "verification", "repeats", "inferences"));
+    }
+
+    @Test
+    public void goldenPicturesThatOnlyLieBesideTheModelMayBeAnothers() throws Exception {
+        Golden other = new Golden("/m/other.golden.npz", "00", 8, 8, new byte[192], new float[4], new String[] {"a"},
+                "another source");
+        assertNull(run("beside", "quick", null, other, null).get("verification"));
+        for (String[] each : new String[][] {{"quick", "/m/other.golden.npz"}, {"verify", null}}) {
+            try {
+                run("asked", each[0], null, other, each[1]);
+                fail("the vectors of another model were asked for");
+            } catch (DemoException exc) {
+                assertTrue(exc.getMessage(), exc.getMessage().contains("give the golden file of its own export"));
+            }
+        }
+    }
+
+    @Test
+    public void verifyingNeedsGoldenPictures() throws Exception {
+        Map<String, Object> extras = new LinkedHashMap<>();
+        extras.put("model", "m.tflite");
+        extras.put("mode", "verify");
+        try {
+            new Benchmark(device, null, device, "1.0", device.cancellation, null)
+                    .run(BenchmarkJob.parse(extras, 2), TestData.linear(), null);
+            fail("there is nothing to verify with");
+        } catch (DemoException exc) {
+            assertTrue(exc.getMessage(), exc.getMessage().contains("--es golden PATH"));
+        }
     }
 
     @Test

@@ -36,6 +36,10 @@ final class TestData {
         return new ModelFile("linear_described.tflite", ByteBuffer.wrap(resource("linear_described.tflite")));
     }
 
+    static Golden linearGolden() throws Exception {
+        return Golden.read("linear.golden.npz", ByteBuffer.wrap(resource("linear.golden.npz")));
+    }
+
     /** Byte i is the upper 8 of the 32 bits of i * 2654435761, as tests/android_demo/make_golden.py makes them. */
     static byte[] picture(int width, int height) {
         byte[] data = new byte[3 * width * height];

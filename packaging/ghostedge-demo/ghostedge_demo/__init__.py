@@ -1,0 +1,1 @@
+"""The files of ghostedge's demo; `ghostedge.demo` finds and describes them."""
