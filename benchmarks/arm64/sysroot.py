@@ -1,14 +1,14 @@
 """Build a folder in which the real aarch64 Python, NumPy and LiteRT run on an x86 machine under QEMU.
 
-It holds Debian's arm64 packages of Python and the manylinux aarch64 wheels at the versions of constraints.txt: the same
-bytes that a Raspberry Pi with a 64-bit system runs. Nothing is installed into the machine and root is not needed; apt
-resolves the packages in a configuration of its own and verifies Debian's signatures.
+It holds Debian's arm64 packages of Python and the manylinux aarch64 wheels at the versions of locks/export.txt: the
+same bytes that a Raspberry Pi with a 64-bit system runs. Nothing is installed into the machine and root is not needed;
+apt resolves the packages in a configuration of its own and verifies Debian's signatures.
 
     python benchmarks/arm64/sysroot.py [--litert 2.3.0] [--output DIR]
 
 Needs (Debian, Ubuntu): apt-get install qemu-user debian-archive-keyring. Leaves, for each CPU, a command
 build/arm64/python-CPU that behaves as Python does on that CPU; with --litert, which takes that LiteRT instead of the
-one of constraints.txt, build/arm64-litert-VERSION/python-CPU.
+one of locks/export.txt, build/arm64-litert-VERSION/python-CPU.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ _NEEDED = {"apt-get": "apt", "dpkg": "dpkg", "qemu-aarch64": "qemu-user"}
 
 
 def folder(litert: str | None) -> Path:
-    """Where `main` puts what it builds for a version of LiteRT; None: that of constraints.txt."""
+    """Where `main` puts what it builds for a version of LiteRT; None: that of locks/export.txt."""
     return OUTPUT if litert is None else OUTPUT.with_name(f"{OUTPUT.name}-litert-{litert}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options by which the other programs here choose one; after parsing, `chosen` gives its folder."""
-    parser.add_argument("--litert", metavar="VERSION", help="of sysroot.py --litert (default: that of constraints.txt)")
+    parser.add_argument(
+        "--litert", metavar="VERSION", help="of sysroot.py --litert (default: that of locks/export.txt)"
+    )
     parser.add_argument("--sysroot", type=Path, metavar="DIR", help="of sysroot.py --output")
 
 
@@ -139,7 +141,15 @@ def _unpack_packages(root: Path) -> None:
 
 def _wheel_requirements(litert: str | None) -> list[str]:
     """``numpy==...`` and the like: what this project pins on every machine, but for LiteRT's version where given."""
-    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
+    from packaging.requirements import Requirement
+
+    lines = map(Requirement, (ROOT / "locks" / "export.txt").read_text().splitlines())
+    device = {"python_version": _PYTHON, "python_full_version": f"{_PYTHON}.0", "platform_machine": "aarch64"}
+    pinned = {
+        line.name: str(line.specifier).removeprefix("==")
+        for line in lines
+        if not line.marker or line.marker.evaluate(device)
+    }
     pinned |= {"ai-edge-litert": litert} if litert else {}
     return [f"{name}=={pinned[name]}" for name in _WHEELS]
 
@@ -210,7 +220,7 @@ def _run(command: list[str]) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--litert", metavar="VERSION", help="of ai-edge-litert (default: that of constraints.txt)")
+    parser.add_argument("--litert", metavar="VERSION", help="of ai-edge-litert (default: that of locks/export.txt)")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="default: build/arm64, or build/arm64-litert-VERSION with --litert"
     )
