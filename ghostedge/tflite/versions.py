@@ -16,8 +16,8 @@ _PER_CHANNEL_HYBRID_DENSE = 12
 def state_versions(model: Any) -> int:
     """Give FULLY_CONNECTED operators of float activations and weights of one scale a channel their version.
 
-    AI Edge Quantizer 0.4 leaves version 1. tflite-runtime 2.14 takes that, and computes such an operator with the first
-    channel's scale for all: logits of nothing (0 dB), without an error. Of version 12 it refuses the model.
+    AI Edge Quantizer 0.4 leaves version 1. tflite-runtime 2.14 takes that and ignores such weights: its answer is the
+    bias (0 dB), without an error. Of version 12 it refuses the model.
 
     Returns:
         How many operators there are of this kind.
