@@ -22,6 +22,7 @@ LAYERS = {
     "lazy": 1,
     "compare": 1,
     "description": 2,
+    "provenance": 2,
     "data": 3,
     "models": 3,
     "mindir": 3,
