@@ -148,16 +148,22 @@ class Environment:
 
 @dataclass(frozen=True)
 class Model:
-    """An artifact of the export: its file, format and precision."""
+    """An artifact of the export: its file, format and precision; on a CPU with the instructions of `isa` alone."""
 
     path: Path
     form: str
     precision: str
+    isa: str | None = None
 
     @property
     def title(self) -> str:
         """Of its column: the precision and the file's ending."""
-        return f"{self.precision} {self.path.suffix}"
+        return f"{self.precision} {self.path.suffix}" + (f", {self.isa} alone" if self.isa else "")
+
+    @property
+    def name(self) -> str:
+        """Of its cells."""
+        return self.path.name + (f", {self.isa} alone" if self.isa else "")
 
 
 @dataclass(frozen=True)
@@ -341,20 +347,20 @@ def verify(python: Path, runtime: str, version: str, model: Model, golden: Path)
     with tempfile.TemporaryDirectory() as folder:
         command = [python, "-I", SCRIPT, model.path, "--runtime", runtime, "--golden", golden, "--verify-only"]
         # TMPDIR: nothing is timed here, so that no benchmark need be waited for, and the lock lies in that folder.
-        done = finished([*command, "--output", folder], {**os.environ, "TMPDIR": folder})
+        done = finished([*command, "--output", folder], {**os.environ, "TMPDIR": folder, **_limited(model)})
         if isinstance(done, str):
-            return Cell(model.path.name, "not run", done)
+            return Cell(model.name, "not run", done)
         records = list(Path(folder).glob("*.json"))
         if done.returncode not in (0, 2) or len(records) != 1:
-            return Cell(model.path.name, "not run", failure(done, model.path))
+            return Cell(model.name, "not run", failure(done, model.path))
         record = json.loads(records[0].read_text(encoding="utf-8"))
     if (ran := record["runtime"]["version"]) != version:
-        return Cell(model.path.name, "not run", f"it was version {ran} that ran, not {version}")
+        return Cell(model.name, "not run", f"it was version {ran} that ran, not {version}")
     wrong = fault(record, model)
     found = record["verification"]
     numbers = {name: found[name] for name in ("snr_db", "top1_agreement", "finite")}
     numbers |= {"pictures": found["golden"]["images"], "delegate": record["delegate"]}
-    return Cell(model.path.name, "wrong" if wrong else "right", wrong, numbers)
+    return Cell(model.name, "wrong" if wrong else "right", wrong, numbers)
 
 
 def fault(record: dict[str, Any], model: Model) -> str | None:
@@ -380,15 +386,20 @@ def expected(environment: Environment, model: Model, cell: Cell) -> Cell:
     return replace(cell, state="known", reason=f"{why} ({cell.reason})", brief=why)
 
 
+def _limited(model: Model) -> dict[str, str]:
+    """What keeps oneDNN, OpenVINO's kernels, to a CPU's older instructions."""
+    return {"ONEDNN_MAX_CPU_ISA": model.isa} if model.isa else {}
+
+
 def check_onnx(python: Path, model: Model) -> Cell:
     """Ask the onnx package about `model`."""
     done = finished([python, "-I", "-c", CHECK_ONNX, model.path], dict(os.environ))
     if isinstance(done, str):
-        return Cell(model.path.name, "not run", done)
+        return Cell(model.name, "not run", done)
     if done.returncode:
-        return Cell(model.path.name, "not run", failure(done, model.path))
+        return Cell(model.name, "not run", failure(done, model.path))
     refused = json.loads(done.stdout)["refused"]
-    return Cell(model.path.name, "wrong" if refused else "right", refused and without_folders(refused))
+    return Cell(model.name, "wrong" if refused else "right", refused and without_folders(refused))
 
 
 def finished(command: list[Any], environment: dict[str, str]) -> subprocess.CompletedProcess[str] | str:
@@ -439,7 +450,7 @@ def run(environment: Environment, models: list[Model], golden: Path, made: tuple
             else:
                 cell = verify(python, package.runtime, versions[environment.package], model, golden)
             cells.append(expected(environment, model, cell))
-            say(f"{environment.name}: {model.path.name}: {cells[-1].text}")
+            say(f"{environment.name}: {model.name}: {cells[-1].text}")
     said = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
     return Row(environment, versions, said.stdout.removeprefix("Python ").strip() or None, tuple(cells))
 
@@ -487,7 +498,7 @@ def table(rows: list[Row], models: list[Model], package: Package) -> list[str]:
         wanted = row.environment.version
         version = f"{row.version} *{wanted}*" if wanted in (PINNED, NEWEST) and row.versions else row.version
         cells = {cell.artifact: cell.text for cell in row.cells}
-        texts = [cells.get(model.path.name, f"**not run**: {shortened(row.unavailable or '-')}") for model in columns]
+        texts = [cells.get(model.name, f"**not run**: {shortened(row.unavailable or '-')}") for model in columns]
         head = [version, row.python or row.environment.python, row.versions.get("numpy", "-")]
         lines.append("| " + " | ".join(text.replace("|", "\\|") for text in head + texts) + " |")
     return lines
@@ -606,6 +617,8 @@ def read_export(folder: Path) -> tuple[list[Model], Path, Manifest]:
     forms = {form for package in PACKAGES.values() for form in package.formats}
     records = [record for record in manifest.artifacts.values() if record.target in forms]
     models = [Model(folder / record.files[0].name, record.target, record.precision) for record in records]
+    # x86 CPUs without VNNI add 8-bit products in another way; on one of them both columns are the same.
+    models += [replace(model, isa="AVX2") for model in models if (model.form, model.precision) == ("openvino", "int8")]
     golden = golden_beside(models[0].path) if models else None
     if golden is None:
         raise UsageError(f"{folder} holds no artifact with golden vectors (NAME.golden.npz); export it again")

@@ -124,6 +124,25 @@ def test_sound_models_are_right_everywhere(matrix: Main, tmp_path: Path, capsys:
     assert "every version is as the pinned one" in text
 
 
+def test_an_int8_ir_is_run_as_on_cpus_without_vnni_too(
+    compat: ModuleType, matrix: Main, export: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = Manifest.read(export)
+    assert manifest is not None
+    record = dataclasses.replace(manifest.artifacts["tiny.xml"], precision="int8")
+    manifest.with_artifact(record).write(export)
+    limits: list[str | None] = []
+
+    def finished(command: list[Any], environment: dict[str, str], real: Any = compat.finished) -> Any:
+        limits.append(environment.get("ONEDNN_MAX_CPU_ISA"))
+        return real(command, environment)
+
+    monkeypatch.setattr(compat, "finished", finished)
+    assert matrix("--json", "--only", "openvino") == 0
+    assert [name for _, name in cells(capsys)] == ["tiny.onnx", "tiny.xml", "tiny.xml, AVX2 alone"]
+    assert limits == [None, None, "AVX2"]
+
+
 def test_a_wrong_weight_is_2_in_the_one_file_that_has_it(matrix: Main, export: Path, capsys: Out) -> None:
     weights = np.fromfile(export / "tiny.bin", np.float32)
     weights[0:8] *= -1  # of the first convolution's kernel; some of the file's constants are no float32
