@@ -292,6 +292,8 @@ def summary(manifest: Manifest) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     reference = manifest.source["file"]
     lines.append(f"SNR, max abs and agreement: against {reference} on {len(manifest.images)} photos")
+    if manifest.golden is not None:
+        lines.append(f"{manifest.golden.name}: these photos and their answers, for ghostedge verify on a device")
     return "\n".join(lines)
 
 
