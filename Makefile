@@ -9,7 +9,7 @@ EDGE   ?= build/edge-venv
 NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and TensorFlow have packages; install one, or with uv \
     (pip install uv): uv python install 3.12, then: make PYTHON="$$(uv python find 3.12)"
 
-.PHONY: help install install-demo lint test test-edge test-arm64 demo lock clean
+.PHONY: help install install-demo lint test test-edge test-arm64 compat compat-newest demo lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
@@ -22,6 +22,9 @@ help:
 	@echo "               the benchmark on the real ARM64 LiteRT under emulation (needs Debian's qemu-user, gcc,"
 	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference;"
 	@echo "               after make demo, as root: the docs' install commands on a fresh Debian (debootstrap, qemu-user-static)"
+	@echo "make compat    build/demo's artifacts in old, pinned and newest runtimes: writes docs/compatibility.md"
+	@echo "make compat-newest"
+	@echo "               five artifacts in the newest runtimes that make compat has found (make test's companion in CI)"
 	@echo "make lock      write locks/ anew from pyproject.toml"
 	@echo "make clean     remove build/"
 
@@ -62,20 +65,33 @@ test-edge:
 
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
+	$(BIN)/python benchmarks/arm64/sysroot.py --litert 2.3.0
 	GHOSTEDGE_ARM64=1 $(BIN)/pytest tests/benchmarks/test_arm64.py tests/devices/test_ssh.py
 	$(BIN)/python benchmarks/arm64/install_path.py --skip-missing
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/check_outputs.py $(ARTIFACTS))
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/cost.py $(ARTIFACTS))
 
+compat: install
+	$(BIN)/python benchmarks/compatibility.py --artifacts build/demo --page docs/compatibility.md
+
+# Its artifacts are of one family each and quick to make; int8 takes minutes.
+compat-newest: install
+	$(BIN)/ghostedge export --checkpoint ghostedge/demo/files/artwork_1x.ckpt --labels ghostedge/demo/files/labels.txt \
+	  --images ghostedge/demo/files/validation/tiger --output build/compat/artifacts \
+	  --recipe onnx_fp32 --recipe openvino_fp32 --recipe tflite_fp32 --recipe tflite_fp16 --recipe tflite_dynamic
+	$(BIN)/python benchmarks/compatibility.py --artifacts build/compat/artifacts --only newest
+
 demo: install-demo
 	$(BIN)/ghostedge demo --output build/demo
 
-# For every Python at once, versions only.
+# For every Python at once, versions only. The devices' lock is then tried with pip, which refuses what uv does not.
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
 	    --extra runtimes --extra evaluate --extra devices --extra test pyproject.toml -o locks/edge.txt
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
 	    --extra all --extra dev pyproject.toml -o locks/export.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --constraint locks/edge.txt \
+	    '.[runtimes,evaluate,devices,test]'
 
 clean:
 	rm -rf build

@@ -451,7 +451,8 @@ def how_to_install(
         if runtime == "litert":
             return (
                 "this is a 32-bit system, for which ai-edge-litert has no package: install the 64-bit Raspberry Pi OS "
-                "(or, with Python 3.9 to 3.11: pip install 'tflite-runtime==2.14.0' 'numpy<2')"
+                "(or, with Python 3.9 to 3.11: pip install 'tflite-runtime==2.14.0' 'numpy<2', for fp32 and fp16 "
+                "alone: dynamic and int8 may give wrong answers in it, which --golden tells)"
             )
         return f"this is a 32-bit system, for which {packages} has no package: install a 64-bit one"
     return (
@@ -486,6 +487,9 @@ def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, fl
 def load_error(name: str, path: str, reason: str) -> str:
     """One line for a model that a runtime refused."""
     text, runtime = reason.lower(), f"{name} {version_of(RUNTIMES[name][0])}"
+    if "returned a result with an exception set" in text and version_of("numpy").partition(".")[0] not in ("0", "1"):
+        # ai-edge-litert 1.0 and tflite-runtime were built for NumPy 1 and do not say so.
+        return f"{runtime} is built for NumPy 1, not for {version_of('numpy')}; run: pip install 'numpy<2' ({reason})"
     if "edgetpu" in text or "edge-tpu" in text:
         return f"{path} is compiled for the Edge TPU; measure the file it was compiled from ({reason})"
     if any(mark in text for mark in ("custom op", "didn't find op", "not_implemented", "unsupported op", "opset")):

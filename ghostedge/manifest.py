@@ -62,6 +62,8 @@ class ArtifactRecord:
         calibration: of a quantised artifact: the images it was calibrated on, as `CalibrationSet.to_dict` gives them.
         float16_difference: like `reference_difference`, but computed in float16; None for an artifact that no CPU
             computes so.
+        cpu_differences: of an int8 IR: kind of x86 CPU, for people -> like `reference_difference`, as that kind
+            computes it; empty for other artifacts.
     """
 
     recipe: str
@@ -82,6 +84,7 @@ class ArtifactRecord:
     bounds: Mapping[str, float]
     calibration: Mapping[str, Any] = field(default_factory=dict)
     float16_difference: Difference | None = None
+    cpu_differences: Mapping[str, Difference] = field(default_factory=dict)
 
     def intact(self, folder: Path) -> bool:
         """Whether every file is in `folder` with the recorded bytes."""
@@ -100,6 +103,7 @@ class ArtifactRecord:
             "bounds": dict(self.bounds),
             "calibration": dict(self.calibration),
             "float16_difference": None if self.float16_difference is None else self.float16_difference.to_dict(),
+            "cpu_differences": {kind: found.to_dict() for kind, found in self.cpu_differences.items()},
         }
 
     @classmethod
@@ -113,6 +117,8 @@ class ArtifactRecord:
         }
         if data.get("float16_difference") is not None:
             converted["float16_difference"] = Difference.from_dict(data["float16_difference"])
+        of_cpus = data.get("cpu_differences", {})  # what ghostedge 1.1 and older wrote has none
+        converted["cpu_differences"] = {kind: Difference.from_dict(found) for kind, found in of_cpus.items()}
         return cls(**{**data, **converted})
 
 

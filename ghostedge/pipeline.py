@@ -35,6 +35,7 @@ from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.quantize.sanity import check_batch, check_logits
 from ghostedge.recipe import Recipe, recipes
 from ghostedge.runtimes import open_runtime
+from ghostedge.runtimes.openvino_isa import NAMES, run_on_other_cpu
 from ghostedge.stages import QUANTISED, make_stage, source_precision
 from ghostedge.tflite.float16 import allows_float16
 from ghostedge.types import Artifact, CalibrationSet, InputSpec, Stage, StageOutput
@@ -456,6 +457,9 @@ class _Export:
                 in_float16, _ = self._run(staged, float16=True)
                 _hold_to(recipe, compare(source, in_float16), made_from, f"{staged.path.name}, computed in float16,")
                 float16 = compare(self._logits_of(None), in_float16)
+            of_cpus: dict[str, Difference] = {}
+            if staged.format == "openvino" and recipe.precision in QUANTISED:
+                of_cpus = self._on_both_cpus(staged, recipe, source, logits, made_from)
         except ParityError as exc:
             kept = self._move(staged, self.request.output / _REJECTED)
             raise ParityError(f"{exc}; the file is kept as {kept.path}") from exc
@@ -480,6 +484,7 @@ class _Export:
             bounds=vars(recipe.bounds),
             calibration={} if (calibration := self._calibration(step, recipe)) is None else calibration.to_dict(),
             float16_difference=float16,
+            cpu_differences=of_cpus,
         )
         self.models[recipe.name] = artifact
         self.hashes[recipe.name] = record.files[0].sha256
@@ -487,7 +492,27 @@ class _Export:
         self.manifest = self.manifest.with_artifact(record)
         self.manifest.write(self.request.output)
         also = "" if float16 is None else f"; in float16 {float16}"
+        also += "".join(f"; {kind} {found.snr_db:.1f} dB" for kind, found in of_cpus.items())
         self.on_event(Event("done", recipe.name, f"{artifact.path.name}: {difference}{also}", record))
+
+    def _on_both_cpus(
+        self,
+        staged: Artifact,
+        recipe: Recipe,
+        source: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        made_from: str,
+    ) -> dict[str, Difference]:
+        """Kind of x86 CPU -> difference to the reference; the kind that this one is not is held to the bounds here."""
+        batch = np.concatenate(self._batches(staged.input))
+        found = run_on_other_cpu(staged, batch, self.request.threads)
+        if found is None:
+            return {}
+        own, other = NAMES[found.own], NAMES[found.other]
+        _hold_to(recipe, compare(source, found.logits), made_from, f"{staged.path.name}, on CPUs {other},")
+        check_logits(source, found.logits, f"{staged.path.name}, on CPUs {other}")
+        exact = self._logits_of(None)
+        return {own: compare(exact, logits), other: compare(exact, found.logits)}
 
     def _move(self, staged: Artifact, folder: Path) -> Artifact:
         """Move every file of an artifact; the one that names it comes last, so that it is never there alone."""

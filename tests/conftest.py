@@ -364,3 +364,45 @@ def paired_logits() -> Callable[..., Any]:
         return labels, reference.astype(np.float32), candidate.astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def int8_irs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """``"saturates"``, ``"fits"`` -> an int8 IR of one function: (1, 3, 8, 8), 0..255 -> 7 logits, means of positions.
+
+    The logits are ``matrix @ colour`` (`int8_ir_logits`). In the first the weights of red and green reach 126, so that
+    the sum of two products goes beyond 16 bits on bright images; in the second they stop at 63.
+    """
+    ov = require("openvino", "openvino")
+    folder = tmp_path_factory.mktemp("int8_irs")
+    made = {"saturates": folder / "saturates.xml", "fits": folder / "fits.xml"}
+    for path, limit in zip(made.values(), (126, 63), strict=True):
+        write_int8_ir(ov, path, np.rint(INT8_MATRIX * limit).astype(np.int8), 1 / (255 * limit))
+    return made
+
+
+#: Of `int8_irs`: (7, 3), multiples of 1/63.
+INT8_MATRIX = np.rint(np.random.default_rng(3).uniform(0.6, 1, (7, 3)) * [[1, 1, -1]] * 63) / 63
+
+
+def write_int8_ir(ov: Any, path: Path, integers: NDArray[np.int8], step: float, side: int = 8) -> None:
+    """An int8 IR with the weights ``integers * step``, (classes, 3), of a 1 x 1 convolution, as ghostedge writes it."""
+    ops = ov.opset13
+
+    def constant(value: Any) -> Any:
+        return ops.constant(np.asarray(value, np.float32))
+
+    image = ops.parameter([1, 3, side, side], np.float32, "image")
+    levels = ops.fake_quantize(image, constant(0), constant(255), constant(0), constant(255), 256)
+    wide = ops.convert(ops.constant(integers[:, :, None, None]), np.float32)
+    weights = ops.multiply(wide, constant(np.full((len(integers), 1, 1, 1), step)))
+    colours = ops.convolution(levels, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+    logits = ops.reduce_mean(colours, ops.constant(np.array([2, 3])), keep_dims=False)
+    logits.set_friendly_name("logits")
+    ov.save_model(ov.Model([logits], [image], "int8"), path, compress_to_fp16=False)
+
+
+@pytest.fixture(scope="session")
+def int8_ir_logits() -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """What the models of `int8_irs` compute, in numpy: (n, 3, 8, 8) -> (n, 7)."""
+    return lambda images: (images.mean(axis=(2, 3)) @ INT8_MATRIX.T / 255).astype(np.float32)

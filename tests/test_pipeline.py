@@ -33,8 +33,11 @@ from ghostedge.files import sha256_file
 from ghostedge.manifest import FileRecord, Manifest
 from ghostedge.pipeline import Event, ExportRequest, export, plan
 from ghostedge.recipe import recipes
+from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
+from ghostedge.runtimes.openvino_isa import OtherCpu, run_on_other_cpu
 from ghostedge.stages import QUANTISED
 from ghostedge.types import Artifact, InputSpec, StageOutput
+from tests.conftest import write_int8_ir
 
 WEIGHTS = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
 
@@ -62,6 +65,18 @@ class TinyRuntime:
         return self
 
     def __exit__(self, *args: object) -> None: ...
+
+
+class TinyOtherCpu:
+    """CPUs without VNNI compute as `TinyRuntime` does, but for `fault`."""
+
+    fault: ClassVar[Callable[[NDArray[Any]], NDArray[Any]]] = staticmethod(lambda logits: logits)
+    asked: ClassVar[list[str]] = []
+
+    @classmethod
+    def run(cls, artifact: Artifact, batch: NDArray[Any], threads: int) -> OtherCpu:
+        cls.asked.append(artifact.path.name)
+        return OtherCpu(VNNI, SATURATING, cls.fault(TinyRuntime(artifact).run(batch)))
 
 
 #: What a real artifact says of itself; the stand-ins' files are too small to.
@@ -111,6 +126,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
     monkeypatch.setattr(pipeline, "make_stage", make_stage)
     monkeypatch.setattr(pipeline, "open_runtime", TinyRuntime)
     monkeypatch.setattr(pipeline, "open_artifact", lambda path: tiny_described[path.name])
+    monkeypatch.setattr(pipeline, "run_on_other_cpu", TinyOtherCpu.run)
+    monkeypatch.setattr(TinyOtherCpu, "asked", [])
     monkeypatch.setattr(TinyStage, "built", [])
     monkeypatch.setattr(TinyStage, "faults", {})
     return TinyStage
@@ -377,6 +394,112 @@ def test_what_overflows_in_float16_is_rejected(
     assert "tflite_fp16" not in manifest.artifacts
     assert "tflite_fp32" in manifest.artifacts
     assert (request_.output / "rejected" / "net_fp16.tflite").exists()
+
+
+INT8_IR = "openvino_int8"
+
+
+def test_an_int8_ir_is_verified_on_both_kinds_of_cpu(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TinyOtherCpu, "fault", staticmethod(lambda logits: logits * 1.02))  # 34 dB, the bound is 18
+    events: list[Event] = []
+    manifest = export(request_, events.append)
+    assert TinyOtherCpu.asked == ["net_int8.xml"]
+    found = manifest.artifacts[INT8_IR].cpu_differences
+    assert list(found) == ["with VNNI", "without VNNI (AVX2)"]
+    assert found["with VNNI"] == manifest.artifacts[INT8_IR].reference_difference
+    assert found["without VNNI (AVX2)"].snr_db == pytest.approx(34, abs=0.1)
+    assert all(not record.cpu_differences for name, record in manifest.artifacts.items() if name != INT8_IR)
+    assert any("; without VNNI (AVX2) 34.0 dB" in event.message for event in events if event.recipe == INT8_IR)
+    read = Manifest.read(request_.output)
+    assert read is not None
+    assert read.artifacts[INT8_IR].cpu_differences["without VNNI (AVX2)"].snr_db == pytest.approx(34, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda logits: logits * 1.3, r"SNR 10\.\d dB is below 18 dB"),
+        (lambda logits: np.roll(logits, 1, axis=1), r"top-1 agreement 0\.0% is below 70\.0%"),
+        (lambda logits: np.full_like(logits, np.nan), "NaN"),
+    ],
+)
+def test_an_int8_ir_that_fails_on_the_other_kind_alone_is_rejected(
+    tiny: type[TinyStage],
+    request_: ExportRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[NDArray[Any]], NDArray[Any]],
+    said: str,
+) -> None:
+    monkeypatch.setattr(TinyOtherCpu, "fault", staticmethod(fault))
+    with pytest.raises(ParityError, match=said) as caught:
+        export(dataclasses.replace(request_, recipes=(recipes()[INT8_IR],)))
+    assert "the file is kept as" in str(caught.value)
+    assert not (request_.output / "net_int8.xml").exists()
+    assert (request_.output / "rejected" / "net_int8.xml").exists()
+    manifest = Manifest.read(request_.output)
+    assert manifest is not None
+    assert INT8_IR not in manifest.artifacts
+
+
+@pytest.mark.parametrize("limit", [126, 63])
+def test_a_real_ir_that_saturates_is_rejected_and_one_that_does_not_is_made(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """The same function in integers up to 126, two of which overflow 16 bits on bright images, and up to 63."""
+    ov = pytest.importorskip("openvino")
+    if int8_arithmetic() not in (VNNI, SATURATING):
+        pytest.skip("left out: this is no x86 CPU")
+    whole = np.rint(np.random.default_rng(3).uniform(0.6, 1, (3, 7)) * 63)
+    with open(request_.source.path, "wb") as file:
+        np.save(file, (whole / 63).astype(np.float32))
+    spec = InputSpec(mean=(0, 0, 0), std=(1 / 255,) * 3)  # pixels are 0 to 255
+    real = "net_int8.xml"
+
+    def write(stage: TinyStage, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        built = tiny_build(stage, source, outputs)
+        if outputs[0].path.name == real:
+            integers = (whole.T * (limit // 63)).astype(np.int8)
+            write_int8_ir(ov, outputs[0].path, integers, 1 / limit, side=224)
+        return built
+
+    def open_runtime(artifact: Artifact, threads: int = 1, *, float16: bool = False) -> Any:
+        return (OpenVinoRuntime if artifact.path.name == real else TinyRuntime)(artifact, threads)
+
+    tiny_build = TinyStage.build
+    monkeypatch.setattr(TinyStage, "build", write)
+    monkeypatch.setattr(pipeline, "open_runtime", open_runtime)
+    monkeypatch.setattr(pipeline, "run_on_other_cpu", run_on_other_cpu)
+    white = request_.images[0]
+    Image.fromarray(np.full((300, 300, 3), 255, np.uint8)).save(white)
+    wanted = dataclasses.replace(
+        request_,
+        source=dataclasses.replace(request_.source, input=spec),
+        recipes=(recipes()[INT8_IR],),
+    )
+    if limit == 126:
+        # The kind that saturates is this machine's own, or it is the other.
+        with pytest.raises(ParityError, match=r"net_int8\.xml"):
+            export(wanted)
+    else:
+        found = export(wanted).artifacts[INT8_IR].cpu_differences
+        assert len(found) == 2
+        assert all(difference.snr_db > 40 for difference in found.values())
+
+
+def test_a_manifest_from_before_both_kinds_were_verified_is_read(
+    tiny: type[TinyStage], request_: ExportRequest
+) -> None:
+    export(request_)
+    path = request_.output / "manifest.json"
+    document = json.loads(path.read_text())
+    for record in document["artifacts"].values():
+        del record["cpu_differences"]
+    path.write_text(json.dumps(document))
+    read = Manifest.read(request_.output)
+    assert read is not None
+    assert read.artifacts[INT8_IR].cpu_differences == {}
 
 
 def test_a_flipped_class_is_over_the_bound_however_small_the_noise(

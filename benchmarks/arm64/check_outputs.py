@@ -6,6 +6,8 @@ noise, or on photos, preprocessed here as the model says (a second each and more
     python benchmarks/arm64/sysroot.py          # once
     python benchmarks/arm64/check_outputs.py model.tflite [--images PHOTOS [--limit 20]] [--min-snr-db 50]
 
+--litert VERSION, given to both, emulates another LiteRT than this machine's.
+
 Exit codes: 0 all agree, 1 something could not run, 2 an output differs by more.
 """
 
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sysroot import CPUS, OUTPUT, python_command
+from sysroot import CPUS, add_arguments, chosen, python_command
 
 Logits = NDArray[np.float32]
 
@@ -113,7 +115,7 @@ def main() -> int:
         metavar="DB",
         help=f"default: {MIN_SNR_DB:g}, of models that allow float16 {FLOAT16_MIN_SNR_DB:g}",
     )
-    parser.add_argument("--sysroot", type=Path, default=OUTPUT, metavar="DIR")
+    add_arguments(parser)
     parser.add_argument("--guest", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.guest:
@@ -134,7 +136,7 @@ def main() -> int:
                 least = FLOAT16_MIN_SNR_DB if allows_float16(model) else MIN_SNR_DB
             here = outputs_of(sys.executable, model, inputs)
             for cpu in CPUS:
-                there = outputs_of(python_command(cpu, args.sysroot), model, inputs)
+                there = outputs_of(python_command(cpu, chosen(args)), model, inputs)
                 snr, largest = snr_db(here, there), float(np.abs(here - there).max())
                 same = int((here.argmax(axis=1) == there.argmax(axis=1)).sum())
                 # One answer in twenty may be a close one.

@@ -7,6 +7,8 @@ neither caches nor how many instructions a core starts at once. With --profile i
 
     python benchmarks/arm64/sysroot.py          # once
     python benchmarks/arm64/cost.py model.tflite [--cpu cortex-a72,cortex-a76] [--no-xnnpack] [--profile] [--json]
+
+Another version of LiteRT: give both --litert VERSION.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from sysroot import add_arguments, chosen, python_command
 
 HERE = Path(__file__).resolve().parent
 
@@ -45,8 +49,6 @@ def count(model: Path, cpu: str, sysroot: Path, xnnpack: bool = True, profile: b
         ``model``, ``cpu``, ``xnnpack``, ``instructions`` and ``spread_percent``; with `profile` also ``functions``:
         function of a library (``"libm.so.6"`` where it has no symbols) -> its instructions in the last inference.
     """
-    from sysroot import python_command
-
     python = python_command(cpu, sysroot)
     plugin = _build_plugin(sysroot)
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +167,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
     parser.add_argument("--cpu", default="cortex-a72,cortex-a76", metavar="C,C")
     parser.add_argument("--no-xnnpack", action="store_true", help="LiteRT's own kernels instead of XNNPACK's")
-    parser.add_argument("--sysroot", type=Path, default=HERE.parents[1] / "build" / "arm64", metavar="DIR")
+    add_arguments(parser)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--profile", action="store_true", help="by function too (needs nm of binutils)")
     parser.add_argument("--maps", type=Path, help=argparse.SUPPRESS)
@@ -181,7 +183,7 @@ def main() -> None:
         print(f"{'Model':40}  {'CPU':12}  {'Instructions (M)':>16}  {'Spread':>8}")
     for model in args.models:
         for cpu in args.cpu.split(","):
-            result = count(model, cpu, args.sysroot, not args.no_xnnpack, args.profile)
+            result = count(model, cpu, chosen(args), not args.no_xnnpack, args.profile)
             results.append(result)
             if not args.json:
                 millions = result["instructions"] / 1e6  # type: ignore[operator]

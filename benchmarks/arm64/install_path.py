@@ -16,6 +16,7 @@ namespace of its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -25,6 +26,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from sysroot import cpuinfo
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "README.md", ROOT / "docs" / "install.md")
@@ -61,18 +65,8 @@ _BINFMT = (
     r":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:{qemu}:OCF"
 )
 
-#: What Linux says of a Raspberry Pi 5's processor. LiteRT chooses kernels by it, and 2.2 and later crash without.
+#: Of a Raspberry Pi 5.
 _CPU = "cortex-a76"
-_CPUINFO = """\
-processor\t: {core}
-BogoMIPS\t: 108.00
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x4
-CPU part\t: 0xd0b
-CPU revision\t: 1
-"""
 
 # Runs in the new namespaces until chroot; waits for its user ids first. $1: the system; $2: QEMU's line or nothing.
 _ENTER = """\
@@ -129,13 +123,15 @@ def missing(artifacts: Path) -> str | None:
     for name in _ARTIFACTS:
         if not (artifacts / name).is_file():
             return f"{artifacts / name} is not there; run: make demo, or give --artifacts"
-    probe = _enter(None, "arm64", ["true"])
+    probe = _enter(None, "arm64", ["true"], subprocess.PIPE)
     if probe.wait() != 0:
         return "this system does not register QEMU in a user namespace, which wants Linux 6.7 or newer"
     return None
 
 
-def _enter(root: Path | None, architecture: str, command: Sequence[str], **options: object) -> subprocess.Popen[str]:
+def _enter(
+    root: Path | None, architecture: str, command: Sequence[str], stdout: IO[str] | int | None = None
+) -> subprocess.Popen[str]:
     """Start `command` in `root`, or with None in the machine's own, where `architecture`'s programs run."""
     binfmt = _BINFMT.format(qemu=shutil.which("qemu-aarch64-static")) if architecture == "arm64" else ""
     unshare = ["unshare", "--user", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh"]
@@ -145,12 +141,14 @@ def _enter(root: Path | None, architecture: str, command: Sequence[str], **optio
         text=True,
         # debootstrap's word for a place where device files cannot be made but are there.
         env={**os.environ, "container": "lxc", "QEMU_CPU": _CPU},
-        **options,  # type: ignore[call-overload]
+        stdout=stdout,
+        stderr=None if stdout is None else subprocess.STDOUT,
     )
+    assert process.stdin is not None
     own, new = Path("/proc/self/ns/user"), Path(f"/proc/{process.pid}/ns/user")
-    while process.poll() is None and new.readlink() == own.readlink():
-        time.sleep(0.01)
-    if process.poll() is None:
+    with contextlib.suppress(OSError):  # it has ended: unshare was not allowed, and said so
+        while process.poll() is None and new.readlink() == own.readlink():
+            time.sleep(0.01)
         for ids in ("uid_map", "gid_map"):  # all of Debian's, each as itself
             Path(f"/proc/{process.pid}/{ids}").write_text("0 0 65536")
         process.stdin.write("\n")
@@ -173,7 +171,7 @@ def base(suite: str, architecture: str, output: Path) -> Path:
     with open(log, "w") as file:
         steps = [(None, bootstrap), (root, ["/bin/sh", "-c", user])]
         for where, command in steps:
-            if _enter(where, architecture, command, stdout=file, stderr=subprocess.STDOUT).wait() != 0:
+            if _enter(where, architecture, command, stdout=file).wait() != 0:
                 lines = log.read_text().strip().splitlines()
                 raise SystemExit(
                     f"install_path.py: {command[0]} failed: {lines[-1] if lines else 'no message'}; see {log}"
@@ -257,10 +255,7 @@ def run_block(
     copy_settings(root)
     fill_home(root, run, artifacts)
     if architecture == "arm64":
-        cores = [_CPUINFO.format(core=core) for core in range(os.cpu_count() or 1)]
-        # Of the x86 machine: by it the benchmark sees that the processor is emulated, and says so.
-        host = re.findall(r"^vendor_id.*\n", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)[:1]
-        (root / "etc/cpuinfo").write_text("\n".join([*cores, *host]))
+        (root / "etc/cpuinfo").write_text(cpuinfo(_CPU))  # _ENTER puts it where it belongs
     (root / "tmp/block.sh").write_text(script(commands))
     print(f"\n== {name} on Debian {suite}, {architecture}, as {run.user}", flush=True)
     process = _enter(
@@ -268,7 +263,6 @@ def run_block(
         architecture,
         ["/bin/su", "--login", run.user, "-c", "bash /tmp/block.sh"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
     )
     assert process.stdout is not None
     passed, size, compiled, last, started = 0, None, [], "", time.monotonic()

@@ -292,6 +292,8 @@ def summary(manifest: Manifest) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     reference = manifest.source["file"]
     lines.append(f"SNR, max abs and agreement: against {reference} on {len(manifest.images)} photos")
+    if manifest.golden is not None:
+        lines.append(f"{manifest.golden.name}: these photos and their answers, for ghostedge verify on a device")
     return "\n".join(lines)
 
 
@@ -300,6 +302,8 @@ def _rows(record: ArtifactRecord) -> Iterator[tuple[str, ...]]:
     yield (record.files[0].name, record.precision, size, *_numbers(record.reference_difference))
     if record.float16_difference is not None:
         yield (f"{record.files[0].name} in float16", "", "", *_numbers(record.float16_difference))
+    for kind, found in record.cpu_differences.items():
+        yield (f"{record.files[0].name} {kind}", "", "", *_numbers(found))
 
 
 def _numbers(difference: Difference) -> tuple[str, str, str]:

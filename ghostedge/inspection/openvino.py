@@ -1,4 +1,4 @@
-"""Inspect OpenVINO IR, from the XML alone."""
+"""Inspect OpenVINO IR, from its two files alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
+
 from ghostedge.errors import ArtifactError
 from ghostedge.inspection.summary import ModelSummary, Port, Weights, macs, total
+from ghostedge.quantize.ir_weights import WEIGHTED, overflowing, pairs, to_rows
 
 #: Element types of the IR -> numpy's names.
 _DTYPES = {
@@ -72,7 +75,33 @@ def _summary(path: Path, root: ET.Element, weights: Path) -> ModelSummary:
         macs=total(_macs(layer) for layer in layers),
         quantised_per_tensor=len(fake) - per_channel,
         quantised_per_channel=per_channel,
+        overflowing_pairs=_overflowing_pairs(root, weights),
     )
+
+
+def _overflowing_pairs(root: ET.Element, file: Path) -> int | None:
+    """Pairs of int8 weights that saturate on CPUs without VNNI; None where no operator has int8 weights."""
+    by_id = {layer.attrib["id"]: layer for layer in root.findall("./layers/layer")}
+    sources = {
+        (edge.attrib["to-layer"], edge.attrib["to-port"]): by_id[edge.attrib["from-layer"]]
+        for edge in root.findall("./edges/edge")
+    }
+    count = None
+    with open(file, "rb") as data:
+        for layer in by_id.values():
+            if layer.attrib["type"] not in WEIGHTED:
+                continue
+            constant = sources[layer.attrib["id"], "1"]
+            while constant.get("type") in ("Multiply", "FakeQuantize", "Convert"):  # from the steps to the integers
+                constant = sources[constant.attrib["id"], "0"]
+            if constant.get("type") != "Const" or _data(constant)["element_type"] != "i8":
+                continue
+            shape = tuple(int(size) for size in _data(constant)["shape"].split(","))
+            data.seek(_int(constant, "offset"))
+            integers = np.frombuffer(data.read(_int(constant, "size")), np.int8).reshape(shape)
+            kind = layer.attrib["type"]
+            count = (count or 0) + overflowing(to_rows(integers, kind), pairs(kind, shape))
+    return count
 
 
 def _data(layer: ET.Element) -> dict[str, str]:

@@ -83,6 +83,8 @@ class ModelSummary:
         xnnpack: what LiteRT's XNNPACK runs of it; TFLite only.
         spatial_transposes: tensors made by transposing a feature map; TFLite only.
         allows_float16: whether CPUs with float16 arithmetic compute it in float16; TFLite only.
+        overflowing_pairs: int8 IR: pairs of weights whose products CPUs without VNNI may cut off as they add them in 16
+            bits (`ghostedge.quantize.ir_weights.pairs`); None for others.
     """
 
     path: Path
@@ -100,6 +102,7 @@ class ModelSummary:
     xnnpack: Coverage | None = None
     spatial_transposes: tuple[str, ...] = field(default=())
     allows_float16: bool = False
+    overflowing_pairs: int | None = None
 
     @property
     def file_bytes(self) -> int:

@@ -199,14 +199,10 @@ def _in_child(quantised: Path, against: Path, images: Path) -> Mapping[str, Any]
             "too many?"
         ) from exc
     if done.returncode < 0:
-        raise ArtifactError(
-            f"LiteRT crashed (signal {-done.returncode}) on {quantised} or {against}; one is damaged, export it again"
-        )
+        raise ArtifactError(f"LiteRT crashed (signal {-done.returncode}) on {quantised} or {against}")
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     if any(line.startswith("Traceback") for line in lines):
-        raise ArtifactError(
-            f"{quantised} and {against} cannot be compared ({lines[-1]}); one may be damaged, export it again"
-        )
+        raise ArtifactError(f"{quantised} and {against} cannot be compared ({lines[-1]})")
     if done.returncode:
         raise ArtifactError(lines[-1] if lines else f"{quantised} and {against} cannot be compared: no message")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -21,6 +21,11 @@ __all__ = ["activation_quantisers", "choose_ranges", "drop_needless", "set_range
 #: product read, the input of squeeze and excitation, is faster in 8 bits.
 _FLOAT_READERS = ({"Interpolate", "Multiply"}, {"ReduceMean"})
 
+#: See `int8_range`. What squeeze and excitation hide between their two convolutions has few values and a long tail: on
+#: the demo one image in a hundred goes a third beyond all calibration images, and its clipped channels made 40% of the
+#: error of all quantisers. Of the wider range the coarser levels cost a tenth of that.
+_HEADROOM = 1.6
+
 
 def activation_quantisers(model: Any) -> list[Any]:
     """The FakeQuantize operators of an `openvino.Model` but for those of constant weights, in the model's order."""
@@ -50,7 +55,7 @@ def choose_ranges(model: Any, batch: Iterable[NDArray[np.float32]], estimator: s
     quantisers = {operator.get_friendly_name(): operator for operator in activation_quantisers(model)}
     seen = _observe(model, batch)
     for names in _groups(quantisers):
-        chosen = int8_range([seen[name] for name in names], estimator)
+        chosen = int8_range([seen[name] for name in names], estimator, _HEADROOM)
         for name in names:
             set_range(quantisers[name], chosen)
 

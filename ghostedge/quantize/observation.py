@@ -75,8 +75,13 @@ def whole_range(observed: Sequence[Observation]) -> Range:
     return Range(min(o.whole.low for o in observed), max(o.whole.high for o in observed))
 
 
-def int8_range(observed: Sequence[Observation], estimator: str) -> Range:
+def int8_range(observed: Sequence[Observation], estimator: str, headroom: float = _HEADROOM) -> Range:
     """The range for the 256 levels that activations share.
+
+    Args:
+        observed: of each.
+        estimator: a key of `ghostedge.quantize.ranges.ESTIMATORS`.
+        headroom: the range of small activations, as a multiple of what the calibration images reach.
 
     Raises:
         UsageError: no such estimator.
@@ -84,5 +89,5 @@ def int8_range(observed: Sequence[Observation], estimator: str) -> Range:
     whole = whole_range(observed)
     if all(o.complete for o in observed):
         # Squeezed activations: too few values for a tail to show, and each clipped one costs a channel.
-        return Range(whole.low * _HEADROOM, whole.high * _HEADROOM)
+        return Range(whole.low * headroom, whole.high * headroom)
     return estimate(estimator, np.concatenate([o.samples for o in observed]), whole, _INT8_LEVELS)

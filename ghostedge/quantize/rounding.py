@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "InputMoments", "round_to_nearest", "round_weights"]
+__all__ = [
+    "LEVELS",
+    "PAIR_LIMIT",
+    "ROUNDINGS",
+    "InputMoments",
+    "Integers",
+    "round_integers",
+    "round_to_nearest",
+    "round_weights",
+]
+
+#: How weights are rounded: each by itself, or so that errors make up for each other.
+ROUNDINGS = ("compensated", "nearest")
 
 #: The largest integer that a weight becomes; the smallest is its negative.
 LEVELS = 127
+
+#: The most that two weights of one sign may add up to whose products with numbers of 0 to 255 are added in 16 bits.
+PAIR_LIMIT = 32767 // 255
+
+#: Columns rounded before their errors are handed on to all that are behind them, by one product.
+_BLOCK = 64
+
+#: Steps that an output may take, as multiples of the one that its largest weight asks for.
+_STEPS = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0)
 
 #: Of the mean variance of the inputs, added to each one's: what the calibration images do not show is not relied on.
 _DAMPING = 0.01
@@ -63,6 +85,136 @@ def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64])
     """
     exact = weights.astype(np.float64)
     scale = _scale(exact)
+    order, _, share = _in_order(covariance)
+    left = np.take_along_axis(exact / scale, order[:, None, :], axis=2)
+    largest, sign = np.abs(left).argmax(axis=2), np.sign(left)
+
+    def choose(index: int, left: NDArray[np.float64], rounded: NDArray[np.float64]) -> NDArray[np.float64]:
+        column = np.clip(np.rint(left[:, :, index]), -LEVELS, LEVELS)
+        return np.asarray(np.where(largest == index, LEVELS * sign[:, :, index], column))
+
+    rounded = _round_in_order(left, share, choose)
+    back = np.argsort(order, axis=1)
+    return np.asarray(np.take_along_axis(rounded, back[:, None, :], axis=2) * scale, np.float32)
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Weights in 8 bits.
+
+    Attributes:
+        values: int8 (groups, outputs, inputs).
+        steps: float32 (groups, outputs, 1), what one of them is worth.
+    """
+
+    values: NDArray[np.int8]
+    steps: NDArray[np.float32]
+
+    def real(self) -> NDArray[np.float64]:
+        """What they stand for, (groups, outputs, inputs)."""
+        return self.values.astype(np.float64) * self.steps
+
+
+def round_integers(
+    weights: NDArray[np.float32],
+    covariance: NDArray[np.float64] | None,
+    limit: int = LEVELS,
+    partners: NDArray[np.intp] | None = None,
+) -> Integers:
+    """Round as `round_weights` does, but with the step that costs each output least, and no pair beyond `PAIR_LIMIT`.
+
+    Where the weights of one sign of a pair add up to more, the surplus is taken off both, off the one whose input
+    varies less more, and what that does to the output the weights still to come make up for. An output may also
+    take a wider step, which brings all its weights down. Of the steps of `_STEPS` it takes the one with the least
+    expected squared error; the last of them leaves no surplus, so none is worse off than with half the range.
+
+    Args:
+        weights: (groups, outputs, inputs).
+        covariance: (groups, inputs, inputs), of the inputs; None to round each weight to the nearest.
+        limit: the largest integer.
+        partners: (inputs,), the input that each is paired with, itself where it has none; None for no pairs.
+    """
+    exact = weights.astype(np.float64)
+    groups, outputs, inputs = exact.shape
+    first = np.abs(exact).max(axis=-1, keepdims=True) / limit
+    first = np.where(first == 0, 1.0, first).astype(np.float32)
+    damped = share = None
+    if covariance is None:
+        order, variance = np.tile(np.arange(inputs), (groups, 1)), np.ones((groups, inputs))
+    else:
+        order, damped, share = _in_order(covariance)
+        variance = np.diagonal(damped, axis1=1, axis2=2)
+    ordered = np.take_along_axis(exact, order[:, None, :], axis=2)
+    back = np.argsort(order, axis=1)
+    partner = None if partners is None else np.take_along_axis(back, partners[order], axis=1)
+    best, steps = np.zeros_like(ordered), first.copy()
+    least = np.full((groups, outputs), np.inf)
+    rows = np.arange(outputs)
+    for wider in _STEPS:
+        step = first[:, rows] * np.float32(wider)
+        rounded = _round_in_order(ordered[:, rows] / step, share, _Bounds(limit, partner, variance))
+        error = rounded * step - ordered[:, rows]
+        cost = ((error if damped is None else error @ damped) * error).sum(axis=2)
+        better = cost < least[:, rows]
+        least[:, rows] = np.where(better, cost, least[:, rows])
+        steps[:, rows] = np.where(better[:, :, None], step, steps[:, rows])
+        best[:, rows] = np.where(better[:, :, None], rounded, best[:, rows])
+        if wider == 1:
+            # Where no pair is beyond the limit a wider step has only more to round.
+            rows = np.flatnonzero(_crowded(exact / first, partners))
+        if not len(rows):
+            break
+    return Integers(np.take_along_axis(best, back[:, None, :], axis=2).astype(np.int8), steps)
+
+
+def _crowded(scaled: NDArray[np.float64], partners: NDArray[np.intp] | None) -> NDArray[np.bool_]:
+    """(outputs,): whether a pair of an output's weights, (groups, outputs, inputs), is beyond `PAIR_LIMIT`."""
+    if partners is None:
+        return np.zeros(scaled.shape[1], np.bool_)
+    other = np.where(partners == np.arange(len(partners)), 0.0, scaled[:, :, partners])
+    beyond = (scaled * other > 0) & (np.abs(scaled + other) > PAIR_LIMIT)
+    return np.asarray(beyond.any(axis=(0, 2)))
+
+
+class _Bounds:
+    """Chooses the integers of a column: at most `limit`, and with its partner at most `PAIR_LIMIT`.
+
+    Args:
+        limit: the largest integer.
+        partner: (groups, inputs), of each column; itself for none. None: there are no pairs.
+        variance: (groups, inputs), of what meets the columns.
+    """
+
+    def __init__(self, limit: int, partner: NDArray[np.intp] | None, variance: NDArray[np.float64]) -> None:
+        self._limit, self._partner, self._variance = limit, partner, variance
+
+    def __call__(self, index: int, left: NDArray[np.float64], rounded: NDArray[np.float64]) -> NDArray[np.float64]:
+        wanted, limit = left[:, :, index], float(self._limit)
+        if self._partner is None:
+            return np.asarray(np.clip(np.rint(wanted), -limit, limit))
+        at = self._partner[:, index]
+        alone, done = (at == index)[:, None], (at < index)[:, None]
+        of_partner = np.where(done, _column(rounded, at), _column(left, at))
+        other = np.where(alone, 0.0, of_partner)
+        # The partner is still to come: share what is too much, the one whose input varies less takes more of it.
+        variance = np.take_along_axis(self._variance, at[:, None], axis=1)
+        part = variance / (variance + self._variance[:, index : index + 1])
+        surplus = np.where(wanted * other > 0, np.abs(wanted + other) - PAIR_LIMIT, 0.0).clip(0)
+        wanted = np.where(done, wanted, wanted - np.sign(wanted) * surplus * part)
+        high = np.where(done, np.minimum(limit, PAIR_LIMIT - other.clip(0)), limit)
+        low = np.where(done, -np.minimum(limit, PAIR_LIMIT - (-other).clip(0)), -limit)
+        return np.asarray(np.clip(np.rint(wanted), low, high))
+
+
+def _column(values: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Column ``at[group]`` of each group of (groups, outputs, inputs)."""
+    return np.take_along_axis(values, at[:, None, None], axis=2)[:, :, 0]
+
+
+def _in_order(
+    covariance: NDArray[np.float64],
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """The order of the inputs, the most varied first; in it their damped covariance; and what errors are shared by."""
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     order = np.argsort(-variance, axis=1, kind="stable")
     damping = _DAMPING * variance.mean(axis=1)
@@ -72,14 +224,32 @@ def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64])
     )
     damped = sorted_covariance + damping[:, None, None] * np.eye(variance.shape[1])
     share = np.swapaxes(np.linalg.cholesky(np.linalg.inv(damped)), 1, 2)  # upper triangular
-    left = np.take_along_axis(exact / scale, order[:, None, :], axis=2)
-    largest, sign = np.abs(left).argmax(axis=2), np.sign(left)
-    rounded = np.empty_like(left)
-    for index in range(left.shape[2]):
-        column = np.clip(np.rint(left[:, :, index]), -LEVELS, LEVELS)
-        column = np.where(largest == index, LEVELS * sign[:, :, index], column)
-        error = (left[:, :, index] - column) / share[:, index, index, None]
-        left[:, :, index:] -= error[:, :, None] * share[:, None, index, index:]
-        rounded[:, :, index] = column
-    back = np.argsort(order, axis=1)
-    return np.asarray(np.take_along_axis(rounded, back[:, None, :], axis=2) * scale, np.float32)
+    return order, damped, share
+
+
+def _round_in_order(
+    left: NDArray[np.float64],
+    share: NDArray[np.float64] | None,
+    choose: Callable[[int, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Round column by column by `choose`, handing the error of each on to those after it.
+
+    Args:
+        left: (groups, outputs, inputs), in steps; changed.
+        share: see `_in_order`; None to hand nothing on.
+        choose: column, what is left to round, what is rounded -> (groups, outputs).
+    """
+    rounded = np.zeros_like(left)
+    inputs = left.shape[2]
+    for begin in range(0, inputs, _BLOCK):
+        end = min(begin + _BLOCK, inputs)
+        errors = np.zeros_like(left[:, :, begin:end])
+        for index in range(begin, end):
+            rounded[:, :, index] = choose(index, left, rounded)
+            if share is not None:
+                error = (left[:, :, index] - rounded[:, :, index]) / share[:, index, index, None]
+                left[:, :, index:end] -= error[:, :, None] * share[:, None, index, index:end]
+                errors[:, :, index - begin] = error
+        if share is not None:
+            left[:, :, end:] -= errors @ share[:, begin:end, end:]
+    return rounded

@@ -8,22 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.quantize.rounding import InputMoments, round_to_nearest, round_weights
+from ghostedge.quantize.moments import MomentSums
+from ghostedge.quantize.rounding import ROUNDINGS, InputMoments, round_to_nearest, round_weights
 from ghostedge.tflite.edit import constant, replace_constant, tensor_name
 from ghostedge.tflite.model import ints, operator_name
 
 __all__ = ["ROUNDINGS", "MomentsObserver", "round_model", "weighted_operators"]
 
-#: How weights are rounded: each by itself, or so that errors make up for each other.
-ROUNDINGS = ("compensated", "nearest")
-
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _SAME = 0  # schema.fbs, enum Padding
-
-#: Positions looked at of an activation and an image.
-_POSITIONS = 32
-#: Images whose inputs are kept until they are multiplied together: the products are many times as large.
-_TOGETHER = 8
 
 
 def weighted_operators(model: Any) -> Iterator[tuple[Any, str, NDArray[np.float32]]]:
@@ -73,36 +66,22 @@ class MomentsObserver:
             (tensor_name(graph, int(operator.outputs[0])), operator, kind, weights.shape)
             for operator, kind, weights in weighted_operators(model)
         ]
-        self._positions = np.random.default_rng(0)
-        self._kept: dict[str, list[NDArray[np.float32]]] = {}
-        self._count: dict[str, int] = {}
-        self._sum: dict[str, Any] = {}
-        self._products: dict[str, Any] = {}
+        self._sums = MomentSums()
 
     def add(self, interpreter: Any) -> None:
         """Observe the image that `interpreter`, which keeps all tensors, has just run."""
         for name, operator, kind, shape in self._operators:
             value = interpreter.get_tensor(int(operator.inputs[0]))
-            kept = self._kept.setdefault(name, [])
-            kept.append(self._rows(value, operator, kind, shape))
-            if len(kept) == _TOGETHER:
-                self._multiply(name)
+            if kind == "FULLY_CONNECTED":
+                self._sums.add(name, value.reshape(1, -1, shape[1]))
+            else:
+                self._add_convolution(name, value, operator, kind, shape)
 
-    def _multiply(self, name: str) -> None:
-        # In float64 the sum does not depend on how many threads add it up, to more digits than rounding looks at.
-        rows = np.concatenate(self._kept.pop(name), axis=1, dtype=np.float64)
-        self._count[name] = self._count.get(name, 0) + rows.shape[1]
-        self._sum[name] = self._sum.get(name, 0.0) + rows.sum(axis=1)
-        self._products[name] = self._products.get(name, 0.0) + rows.transpose(0, 2, 1) @ rows
-
-    def _rows(
-        self, value: NDArray[np.float32], operator: Any, kind: str, shape: tuple[int, ...]
-    ) -> NDArray[np.float32]:
-        """What meets the rows of `to_rows`: (groups, positions, inputs)."""
-        if kind == "FULLY_CONNECTED":
-            return value.reshape(1, -1, shape[1])
+    def _add_convolution(
+        self, name: str, value: NDArray[np.float32], operator: Any, kind: str, shape: tuple[int, ...]
+    ) -> None:
         options = operator.builtinOptions
-        taps, strides = shape[1:3], (options.strideH, options.strideW)
+        taps, strides = (shape[1], shape[2]), (options.strideH, options.strideW)
         dilations = (options.dilationHFactor, options.dilationWFactor)
         if options.padding == _SAME:
             (top, bottom), (left, right) = map(_same, value.shape[1:3], taps, strides, dilations)
@@ -110,33 +89,12 @@ class MomentsObserver:
             inner = value
             value = np.zeros((1, top + height + bottom, left + width + right, channels), np.float32)
             value[:, top : top + height, left : left + width] = inner
-        counts = [
-            (size - (tap - 1) * dilation - 1) // stride + 1
-            for size, tap, stride, dilation in zip(value.shape[1:3], taps, strides, dilations, strict=True)
-        ]
-        places = np.arange(counts[0] * counts[1])
-        if len(places) > _POSITIONS:
-            places = np.sort(self._positions.choice(places, _POSITIONS, replace=False))
-        row, column = np.divmod(places, counts[1])
-        rows = row[:, None] * strides[0] + np.arange(taps[0]) * dilations[0]
-        columns = column[:, None] * strides[1] + np.arange(taps[1]) * dilations[1]
-        patches = value[0][rows[:, :, None], columns[:, None, :]]  # (positions, rows, columns, channels)
         groups = value.shape[-1] if kind == "DEPTHWISE_CONV_2D" else value.shape[-1] // shape[3]
-        grouped = patches.reshape(*patches.shape[:3], groups, -1)
-        return np.ascontiguousarray(grouped.transpose(3, 0, 1, 2, 4)).reshape(groups, len(places), -1)
+        self._sums.add_convolution(name, value[0], taps, strides, dilations, groups)
 
     def moments(self) -> dict[str, InputMoments]:
         """The name of an operator's output -> what it reads; called once, after the last image."""
-        for name in tuple(self._kept):
-            self._multiply(name)
-        moments = {}
-        for name, count in self._count.items():
-            mean = self._sum[name] / count
-            covariance = self._products.pop(name)  # in place: they are the largest thing here
-            covariance /= count
-            covariance -= mean[:, :, None] * mean[:, None, :]
-            moments[name] = InputMoments(mean, covariance)
-        return moments
+        return self._sums.moments()
 
 
 def _same(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:

@@ -152,7 +152,9 @@ def _export_cells(record: ArtifactRecord | None, arithmetic: str) -> tuple[str, 
     parts = str(record.runtime.get("delegate_partitions", "–"))
     if outside := sum(record.runtime.get("operators_outside_delegate", {}).values()):
         parts += f", {outside} outside"
-    return f"{size:.1f}", "–" if difference is None else snr_text(difference.to_dict()["snr_db"]), parts
+    snr = "–" if difference is None else snr_text(difference.to_dict()["snr_db"])
+    of_cpus = [f"{snr_text(found.to_dict()['snr_db'])} {kind}" for kind, found in record.cpu_differences.items()]
+    return f"{size:.1f}", join([snr, *(element("small", text) for text in of_cpus)]) if of_cpus else snr, parts
 
 
 def _verdict(comparison: Comparison | None) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, first_line
+from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
+from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 from ghostedge.types import Artifact
 
@@ -43,9 +44,7 @@ class OnnxRuntime(SingleImageRuntime):
         try:
             self._session: Any = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise ArtifactError(
-                f"{artifact.path} is not an ONNX model that onnxruntime can load: {first_line(exc)}"
-            ) from exc
+            raise ArtifactError(refusal(artifact.path, f"onnxruntime {ort.__version__}", "does not load", exc)) from exc
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._check_model([_shape(value) for value in inputs], [_shape(value) for value in outputs])
         self._name = inputs[0].name
@@ -63,7 +62,8 @@ class OnnxRuntime(SingleImageRuntime):
         try:
             output: NDArray[Any] = self._session.run(None, {self._name: image.astype(self._dtype, copy=False)})[0]
         except Exception as exc:
-            raise ArtifactError(f"{self.artifact.path} failed in onnxruntime: {first_line(exc)}") from exc
+            runtime = f"onnxruntime {self.info['version']}"
+            raise ArtifactError(refusal(self.artifact.path, runtime, "failed to run", exc)) from exc
         return output
 
     def _release(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import platform
 from collections import Counter
 from typing import Any
 
@@ -13,7 +15,11 @@ from ghostedge.lazy import require
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 from ghostedge.types import Artifact
 
-__all__ = ["OpenVinoRuntime"]
+__all__ = ["EXACT", "FLOAT", "SATURATING", "VNNI", "OpenVinoRuntime", "int8_arithmetic"]
+
+#: Answers of `int8_arithmetic`: four products are added in 32 bits; two in 16 bits, where they may saturate; in 32 bits
+#: on a CPU that is not x86; nothing is computed in 8 bits.
+VNNI, SATURATING, EXACT, FLOAT = "VNNI", "16-bit sums (no VNNI)", "32-bit sums", "float"
 
 
 class OpenVinoRuntime(SingleImageRuntime):
@@ -25,7 +31,8 @@ class OpenVinoRuntime(SingleImageRuntime):
 
     Attributes:
         info: ``name``, ``version``, ``threads``, ``device``, ``inference_precision``, and ``weighted_layers``: how many
-            convolutions and dense layers run in which precision, e.g. ``{"u8": 136, "f32": 2}``.
+            convolutions and dense layers run in which precision, e.g. ``{"u8": 136, "f32": 2}``. Where some run in 8
+            bits ``int8_arithmetic`` says how: `int8_arithmetic`.
 
     Raises:
         ArtifactError: not an OpenVINO IR, or not one that takes ``artifact.input``.
@@ -44,6 +51,7 @@ class OpenVinoRuntime(SingleImageRuntime):
         kind = model.inputs[0].element_type.to_dtype()
         if kind not in (np.float32, np.float16, np.uint8) or (kind == np.uint8) != (self.input.dtype == "uint8"):
             raise ArtifactError(f"{artifact.path} takes {kind}, its input spec says {self.input.dtype}")
+        self._change(model)
         try:
             model.reshape(list(self.input.shape(1)))
             compiled = core.compile_model(
@@ -68,6 +76,11 @@ class OpenVinoRuntime(SingleImageRuntime):
             "inference_precision": compiled.get_property("INFERENCE_PRECISION_HINT").to_string(),
             "weighted_layers": _weighted_layers(compiled),
         }
+        if {"i8", "u8"} & self.info["weighted_layers"].keys():
+            self.info["int8_arithmetic"] = int8_arithmetic()
+
+    def _change(self, model: Any) -> None:
+        """Change the model before it is compiled; a subclass may."""
 
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
         try:
@@ -79,6 +92,34 @@ class OpenVinoRuntime(SingleImageRuntime):
 
     def _release(self) -> None:
         self._request = None
+
+
+@functools.cache
+def int8_arithmetic() -> str:
+    """How OpenVINO adds products of 8-bit numbers in this process: `VNNI`, `SATURATING`, `EXACT` or `FLOAT`.
+
+    Found out, not looked up: what decides is not the CPU alone but also ``ONEDNN_MAX_CPU_ISA`` and what OpenVINO was
+    built with. A convolution multiplies 255 by 127 everywhere; sums of two such products do not fit into 16 bits.
+    """
+    ov = require("openvino", "openvino")
+    ops, channels = ov.opset13, 8
+
+    def constant(value: float) -> Any:
+        return ops.constant(np.float32(value))
+
+    image = ops.parameter([1, channels, 4, 4], np.float32)
+    levels = ops.fake_quantize(image, constant(0), constant(255), constant(0), constant(255), 256)
+    integers = ops.constant(np.full((channels, channels, 1, 1), 127, np.int8))
+    weights = ops.multiply(ops.convert(integers, np.float32), ops.constant(np.ones((channels, 1, 1, 1), np.float32)))
+    product = ops.convolution(levels, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = ov.compile_model(ov.Model([product], [image], "arithmetic"), "CPU", settings)
+    if not {"i8", "u8"} & _weighted_layers(compiled).keys():
+        return FLOAT
+    found = float(compiled(np.full((1, channels, 4, 4), 255, np.float32))[0].max())
+    if found < 0.9 * channels * 255 * 127:
+        return SATURATING
+    return VNNI if platform.machine().lower() in ("x86_64", "amd64") else EXACT
 
 
 def _weighted_layers(compiled: Any) -> dict[str, int]:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, MissingExtraError, first_line
+from ghostedge.errors import ArtifactError, MissingExtraError
 from ghostedge.lazy import require
+from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 from ghostedge.tflite.check import check_tflite
 from ghostedge.tflite.coverage import partition
@@ -51,7 +52,7 @@ class TFLiteRuntime(SingleImageRuntime):
         try:
             self._load(module, threads)
         except (ValueError, RuntimeError) as exc:
-            raise ArtifactError(f"{artifact.path} is not a TFLite model that LiteRT loads: {first_line(exc)}") from exc
+            raise ArtifactError(refusal(artifact.path, f"{package} {version}", "does not load", exc)) from exc
         self.info = {"name": package, "version": version, "threads": threads, **self.info}
 
     def _load(self, module: ModuleType, threads: int) -> None:
@@ -85,7 +86,8 @@ class TFLiteRuntime(SingleImageRuntime):
             self._model.invoke()
             output: NDArray[Any] = self._model.get_tensor(self._out["index"])
         except (ValueError, RuntimeError) as exc:
-            raise ArtifactError(f"{self.artifact.path} failed in LiteRT: {first_line(exc)}") from exc
+            runtime = f"{self.info['name']} {self.info['version']}"
+            raise ArtifactError(refusal(self.artifact.path, runtime, "failed to run", exc)) from exc
         return _dequantise(output, self._out) if output.dtype.kind in "iu" else output
 
     def _release(self) -> None:

@@ -1,9 +1,14 @@
 """Run a TFLite model in float16 on a CPU without float16 arithmetic, to see what one that has it will make of it.
 
 XNNPACK can be told to compute in float16 on any CPU (``TFLITE_XNNPACK_DELEGATE_FLAG_FORCE_FP16``), but not through
-LiteRT's Python interface: this goes through its C interface (litert/c), which lies in the same package. On x86 every
-operator's result is rounded to float16 while sums are kept in float32, whereas ARM64 rounds sums too: what overflows
-and most of the rounding is seen here; the SNR of GhostNetV2 is 63 to 67 dB here and 57 dB on a Cortex-A76.
+LiteRT's ``Interpreter``. LiteRT 2.1.0 and 2.1.2 take the flag through the C interface (litert/c) of the same package;
+from 2.1.6 on that exports no options of the CPU, and the Python ``CompiledModel`` takes them. On x86 every operator's
+result is rounded to float16 while sums are kept in float32, whereas ARM64 rounds sums too: what overflows and most of
+the rounding is seen here; the SNR of GhostNetV2 is 63 to 67 dB here and 57 dB on a Cortex-A76.
+
+From 2.2 on the flag forces nothing: at the first operator without a float16 kernel on this CPU, XNNPACK goes over to
+float32 for all that follows. On x86 RESIZE_BILINEAR is one (XNNPACK asks for a kernel of another layout that only ARM64
+has). What it then computes shows neither rounding nor overflow, so such a model is refused.
 """
 
 from __future__ import annotations
@@ -13,13 +18,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, MissingExtraError
+from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.lazy import require
+from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import SingleImageRuntime
 from ghostedge.runtimes.tflite import quiet_stderr
 from ghostedge.tflite.check import check_tflite
@@ -38,6 +44,11 @@ _TENSOR_TYPE_BYTES = 512  # LiteRtRankedTensorType has fewer; it is only passed 
 
 _TIMEOUT_S = 120.0
 
+#: Exit codes of the process that `_probe` starts.
+_NO_INTERFACE, _NOT_FLOAT16 = 3, 4
+
+_INSTALL = "2.1.0 to 2.1.6 compute all of it so: pip install 'ghostedge[tflite]' brings one of them"
+
 
 class Float16TFLiteRuntime(SingleImageRuntime):
     """A `.tflite` file that allows float16, computed in it whatever the CPU.
@@ -48,7 +59,8 @@ class Float16TFLiteRuntime(SingleImageRuntime):
     Raises:
         ArtifactError: not a whole TFLite model, one that does not allow float16 (`ghostedge.tflite.float16`), or one
             that XNNPACK cannot compute so; a model that does not take ``artifact.input``.
-        MissingExtraError: LiteRT is not installed, or its package has no C interface.
+        MissingExtraError: LiteRT is not installed.
+        UsageError: the installed version cannot compute it so on this CPU.
     """
 
     def __init__(self, artifact: Artifact, threads: int = 1) -> None:
@@ -60,9 +72,9 @@ class Float16TFLiteRuntime(SingleImageRuntime):
                 f'{artifact.path} does not allow float16, so no device computes it so; set inference_precision = "f16" '
                 "in the [options] of its recipe and export it again"
             )
-        _probe(artifact.path)
+        _probe(artifact.path, version)
         with quiet_stderr():
-            self._model = _CompiledModel(artifact.path, threads)
+            self._model = _open(artifact.path, threads)
         wanted = int(np.prod(self.input.shape(1))) * np.dtype(self.input.dtype).itemsize
         if self._model.input_bytes != wanted:
             self._release()
@@ -82,15 +94,77 @@ class Float16TFLiteRuntime(SingleImageRuntime):
         return self._model.run(image)
 
     def _release(self) -> None:
-        self._model.close()
+        with quiet_stderr():  # LiteRT reports what it destroys
+            self._model.close()
 
 
-class _CompiledModel:
-    """A model with one input and float32 output in LiteRT's C interface, on the CPU, forced into float16.
+class _Model(Protocol):
+    """A model with one input and float32 output on the CPU, forced into float16.
+
+    Attributes:
+        input_bytes: the size of its input.
+    """
+
+    input_bytes: int
+
+    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """The output, float32 (n,), of an input of `input_bytes`, contiguous."""
+
+    def close(self) -> None:
+        """Free everything. Calling it twice is harmless."""
+
+
+def _open(path: Path, threads: int) -> _Model:
+    """`path` by whichever interface the installed version has. Raises: UsageError where it has none; see both."""
+    package = Path(str(require("ai_edge_litert", "tflite").__file__)).parent
+    if (package / "cpu_options.py").exists():
+        return _PythonModel(path, threads)
+    return _CModel(path, threads)
+
+
+class _PythonModel:
+    """By LiteRT's ``CompiledModel`` with ``CpuOptions``.
 
     Raises:
         ArtifactError: LiteRT does not take it.
-        MissingExtraError: see `_library`.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        compiled = require("ai_edge_litert.compiled_model", "tflite")
+        options = require("ai_edge_litert.options", "tflite")
+        cpu = options.CpuOptions(num_threads=threads, xnnpack_flags=_XNNPACK_FLAGS.value)
+        self._path = path
+        try:
+            self._model: Any = compiled.CompiledModel.from_file(str(path), options=options.Options(cpu_options=cpu))
+            key = self._model.get_signature_by_index(0)["key"]
+            (taken,) = self._model.get_input_tensor_details(key).values()
+            (given,) = self._model.get_output_tensor_details(key).values()
+            self._in, self._out = self._model.create_input_buffers(0), self._model.create_output_buffers(0)
+        except (ValueError, RuntimeError) as exc:
+            raise ArtifactError(refusal(path, _name(), "does not load", exc)) from exc
+        self._dtype, self._outputs = np.dtype(taken["dtype"]), int(np.prod(given["shape"]))
+        self.input_bytes = int(np.prod(taken["shape"])) * self._dtype.itemsize
+
+    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """See `_Model`."""
+        try:
+            self._in[0].write(np.frombuffer(image.tobytes(), self._dtype))
+            self._model.run_by_index(0, self._in, self._out)
+            return np.array(self._out[0].read(self._outputs, np.float32), np.float32)
+        except (ValueError, RuntimeError) as exc:
+            raise ArtifactError(refusal(self._path, _name(), "failed to run", exc)) from exc
+
+    def close(self) -> None:
+        """See `_Model`."""
+        self._in = self._out = self._model = None
+
+
+class _CModel:
+    """By LiteRT's C interface.
+
+    Raises:
+        ArtifactError: LiteRT does not take it.
+        UsageError: see `_library`.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -157,7 +231,7 @@ class _CompiledModel:
     def _call(self, function: str, *arguments: Any) -> None:
         """Call a function that returns a ``LiteRtStatus``."""
         if status := getattr(self._lib, function)(*arguments):
-            raise ArtifactError(f"{self._path} failed in LiteRT: {function} returned {status}")
+            raise ArtifactError(refusal(self._path, _name(), "failed to run", f"{function} returned {status}"))
 
     def _get(self, function: str, *before: Any, after: tuple[Any, ...] = ()) -> ctypes.c_void_p:
         """The pointer that a function writes to its argument between `before` and `after`."""
@@ -172,44 +246,70 @@ class _CompiledModel:
         return pointer
 
 
+def _name() -> str:
+    return f"ai-edge-litert {require('ai_edge_litert', 'tflite').__version__}"
+
+
 def _library() -> ctypes.CDLL:
-    """LiteRT's C library. Raises: MissingExtraError where the package has none, or one without a choice of flags."""
+    """LiteRT's C library. Raises: UsageError where the package has none, or one without a choice of flags."""
     folder = Path(str(require("ai_edge_litert", "tflite").__file__)).parent
     for name in ("libLiteRt.so", "libLiteRt.dylib", "LiteRt.dll"):
         if (path := folder / name).exists():
             library = ctypes.CDLL(str(path))
             if hasattr(library, "LiteRtSetCpuOptionsXNNPackFlags"):
                 return library
-    raise MissingExtraError("ai-edge-litert with a C interface (2.1)", "tflite")
+    raise UsageError(
+        f"{_name()} cannot be told to compute in float16: it has neither the C functions of 2.1.0 and 2.1.2 nor the "
+        f"CompiledModel with CpuOptions of 2.1.6 and later that set XNNPACK's flags; {_INSTALL}"
+    )
 
 
-def _probe(path: Path) -> None:
-    """Load and run the model in a process of its own: what XNNPACK cannot compute in float16 crashes LiteRT 2.1.
+def _probe(path: Path, version: str) -> None:
+    """Load and run the model in a process of its own: what XNNPACK cannot compute in float16 crashes LiteRT.
 
     Raises:
         ArtifactError: it crashed, or LiteRT does not take the model.
-        MissingExtraError: see `_library`.
+        UsageError: see `_library`; or it is not computed in float16 to its end.
     """
-    _library()
+    runtime = f"ai-edge-litert {version}"
     command = [sys.executable, "-P", "-m", __name__, str(path.absolute())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as exc:
-        raise ArtifactError(f"{path}: LiteRT did not run it in float16 in {_TIMEOUT_S:.0f} s") from exc
+        reason = f"not done in {_TIMEOUT_S:.0f} s"
+        raise ArtifactError(refusal(path, runtime, "did not compute in float16", reason)) from exc
+    said = done.stderr.strip().splitlines() or ["no message"]
+    if done.returncode == _NO_INTERFACE:
+        raise UsageError(said[-1])
+    if done.returncode == _NOT_FLOAT16:
+        raise UsageError(
+            f"{runtime} computes only a part of {path} in float16 on this CPU: from 2.2 on XNNPACK goes over to "
+            f"float32 where it has no float16 kernel (on x86: RESIZE_BILINEAR); {_INSTALL}"
+        )
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no message"]
-        reason = f"LiteRT crashes (signal {-done.returncode})" if done.returncode < 0 else said[-1]
-        raise ArtifactError(f"XNNPACK cannot compute {path} in float16: {reason}")
+        reason = f"it crashes (signal {-done.returncode})" if done.returncode < 0 else said[-1]
+        raise ArtifactError(refusal(path, runtime, "cannot compute in float16", reason))
 
 
-def _main() -> None:
+def _main() -> int:
+    """Run the model of the command line on noise. Returns: the exit code."""
     try:
-        model = _CompiledModel(Path(sys.argv[1]), 1)
-        model.run(np.zeros(model.input_bytes, np.uint8))
+        model = _open(Path(sys.argv[1]), 1)
+        noise = np.random.default_rng(0).random(model.input_bytes // 4, np.float32)
+        # Raw pixels are bytes; any will do.
+        image = noise.view(np.uint8) if noise.nbytes == model.input_bytes else np.zeros(model.input_bytes, np.uint8)
+        logits = model.run(image)
         model.close()
+    except UsageError as exc:
+        print(exc, file=sys.stderr)
+        return _NO_INTERFACE
     except ArtifactError as exc:
-        sys.exit(str(exc))
+        print(exc, file=sys.stderr)
+        return 1
+    # Whatever is computed in float32 after the first such operator ends in numbers that float16 does not have.
+    with np.errstate(over="ignore"):
+        return 0 if np.array_equal(logits, logits.astype(np.float16), equal_nan=True) else _NOT_FLOAT16
 
 
 if __name__ == "__main__":
-    _main()
+    sys.exit(_main())

@@ -18,28 +18,26 @@ from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ConvertError, UsageError
 from ghostedge.lazy import choose, require
 from ghostedge.quantize.fake_quantize import choose_ranges, drop_needless, set_range
+from ghostedge.quantize.ir_weights import WEIGHTED, Limit, observe_inputs, round_ir, saturating
 from ghostedge.quantize.ranges import ESTIMATORS, Range
+from ghostedge.quantize.rounding import ROUNDINGS
 from ghostedge.runtimes.openvino import OpenVinoRuntime
 from ghostedge.stages.openvino import check_input, finish, last_line
 from ghostedge.types import Artifact, CalibrationSet, Format, InputSpec, Stage, StageOutput
 
 __all__ = ["QuantizeOpenVINOStage"]
 
-#: Value of the option saturation_fix -> NNCF's name.
-_SATURATION_FIXES = {"all": "ENABLE", "first": "FIRST_LAYER", "none": "DISABLE"}
 #: Option -> its values.
 _CHOICES: Mapping[str, Iterable[str]] = {
     "bias_correction": ("fast", "full", "none"),
     "estimator": ESTIMATORS,
-    "saturation_fix": _SATURATION_FIXES,
+    "rounding": ROUNDINGS,
+    "saturation_fix": ("pairs", "all", "first", "none"),
 }
-
-#: The operators with weights, which are their second input.
-_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
 
 class QuantizeOpenVINOStage(Stage):
-    """Float32 OpenVINO IR to int8: NNCF's graph and weights, ranges as for TFLite; see export/README.md.
+    """Float32 OpenVINO IR to int8: NNCF's graph, ranges and weights as for TFLite; see export/README.md.
 
     Needs: a float32 IR with one input and one output; calibration images.
 
@@ -48,14 +46,18 @@ class QuantizeOpenVINOStage(Stage):
     - weights of convolutions and dense layers are int8, symmetric, one scale an output channel, but for those that
       ``keep_float`` names; what these operators read has 256 levels, one range for all channels and for all that is
       concatenated, and that of the input reaches from black to white.
+    - with ``saturation_fix`` ``"pairs"`` or ``"all"`` no sum of two products exceeds 16 bits, whatever the image: CPUs
+      without VNNI, which add them in 16 bits, give the logits of those with it.
     - input, names, dynamic batch and description as `ghostedge.stages.openvino` promises them.
     - equal inputs give equal bytes.
 
     The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"mse"``, ``"lp"``, ``"percentile"``,
-    ``"minmax"``), ``bias_correction`` (``"full"``: against what the layers before did, ``"fast"``: each layer alone,
-    ``"none"``), ``saturation_fix`` (half the range for the weights of ``"all"`` layers, the ``"first"`` one or
-    ``"none"``), ``subset_size`` (calibrate on the first so many images; all when left out), ``keep_float`` (list of
-    operators, by the names in the float32 IR).
+    ``"minmax"``), ``rounding`` (of weights: ``"compensated"``: together, as TFLite's, ``"nearest"``),
+    ``bias_correction`` (``"full"``: against what the layers before did, ``"fast"``: each layer alone, ``"none"``),
+    ``saturation_fix`` (``"pairs"``: weights whose products would overflow together give up as much range as costs
+    least, or half the range for the weights of ``"all"`` layers, the ``"first"`` one or ``"none"``), ``subset_size``
+    (calibrate on the first so many images; all when left out), ``keep_float`` (list of operators, by the names in the
+    float32 IR).
     """
 
     source: Format = "openvino"
@@ -93,8 +95,9 @@ class _Settings:
     """The options of a recipe, checked; the class above explains them."""
 
     estimator: str = "mse"
+    rounding: str = "compensated"
     bias_correction: str = "fast"
-    saturation_fix: str = "first"
+    saturation_fix: str = "pairs"
     subset_size: int = 0
     keep_float: tuple[str, ...] = ()
 
@@ -176,7 +179,7 @@ def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[A
     ranges = require("nncf.quantization.range_estimator", "export").RangeEstimatorParametersSet
     parameters = require("nncf.quantization.advanced_parameters", "export").QuantizationParameters
     advanced = nncf.AdvancedQuantizationParameters(
-        overflow_fix=nncf.OverflowFix[_SATURATION_FIXES[settings.saturation_fix]],
+        overflow_fix=nncf.OverflowFix.DISABLE,  # `round_ir` rounds the weights anew
         disable_bias_correction=settings.bias_correction == "none",
         activations_quantization_params=parameters(per_channel=False),
         activations_range_estimator_params=ranges.MINMAX,  # for the bias correction; `choose_ranges` replaces them
@@ -196,9 +199,34 @@ def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[A
         raise ConvertError(f"NNCF cannot quantise {source.path}: {last_line(exc)}") from exc
     _check(quantised, source.path, settings)
     drop_needless(quantised)
+    round_ir(
+        quantised,
+        model,
+        observe_inputs(model, batch),
+        _limits(quantised, settings.saturation_fix),
+        compensated=settings.rounding == "compensated",
+        bias_correction=settings.bias_correction != "none",
+    )
+    if settings.saturation_fix in ("pairs", "all") and (found := saturating(quantised)):
+        name, count = next(iter(found.items()))
+        raise ConvertError(
+            f"cannot quantise {source.path}: {count} pairs of the weights of '{name}' overflow 16 bits on CPUs without "
+            "VNNI; this is a fault of ghostedge, please report it"
+        )
     choose_ranges(quantised, batch, settings.estimator)
     _widen_input(quantised, source.input)
     return quantised
+
+
+def _limits(model: Any, saturation_fix: str) -> Mapping[str, Limit]:
+    """Operator with weights -> how large its integers may be."""
+    names = [
+        operator.get_friendly_name() for operator in model.get_ordered_ops() if operator.get_type_name() in WEIGHTED
+    ]
+    if saturation_fix == "first":
+        return {name: "whole" if number else "half" for number, name in enumerate(names)}
+    kinds: Mapping[str, Limit] = {"pairs": "pairs", "all": "half", "none": "whole"}
+    return dict.fromkeys(names, kinds[saturation_fix])
 
 
 @contextmanager
@@ -231,7 +259,7 @@ def _check(model: Any, path: Path, settings: _Settings) -> None:
             ends = [operator.input_value(index).get_node().get_data() for index in range(1, 5)]
             if not all(np.isfinite(end).all() for end in ends):
                 raise ConvertError(f"cannot quantise {path}: the range of '{name}' is NaN or infinite")
-        elif kind in _WEIGHTED and name not in settings.keep_float:
+        elif kind in WEIGHTED and name not in settings.keep_float:
             weights = operator.input_value(1).get_node()
             if weights.get_type_name() == "Constant":
                 raise ConvertError(f"NNCF left the weights of '{name}' of {path} in float; name it in keep_float")

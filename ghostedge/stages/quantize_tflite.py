@@ -17,6 +17,7 @@ from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.model import tensor_type, unpack
 from ghostedge.tflite.raw_input import fold_normalisation, take_raw, take_uint8
 from ghostedge.tflite.stem import columns_as_channels
+from ghostedge.tflite.versions import state_versions
 from ghostedge.types import Artifact, Format, InputSpec, Stage, StageOutput
 
 __all__ = ["QuantizeTFLiteStage"]
@@ -121,6 +122,7 @@ def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tupl
     fixed = {names[0]: Range.of(*output.input.span())}
     data = quantise(prepared, output.precision, settings, fixed)
     model = unpack(data, output.path.name)
+    state_versions(model)
     if raw and static:
         take_uint8(model, float16=False)
     elif raw:

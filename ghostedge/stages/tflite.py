@@ -20,7 +20,8 @@ from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, Usa
 from ghostedge.files import atomic_path, output_error
 from ghostedge.lazy import choose
 from ghostedge.stages import _onnx2tf
-from ghostedge.stages.rewrites import INT8_REWRITES, REWRITES
+from ghostedge.stages.rewrites import FLOAT16_REWRITES, INT8_REWRITES, REWRITES
+from ghostedge.tflite.copies import drop_spare_channels, group_pixels, pad_rows
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.metadata import embed
@@ -62,7 +63,7 @@ class TFLiteStage:
     - ``inference_precision = "f16"`` (fp16 alone): CPUs with float16 arithmetic may compute in it, see
       `ghostedge.tflite.float16`; ``"f32"`` (the default): all compute in float32.
     - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.stages.rewrites` are made; by default all, but of an
-      equalised model those that int8 gains from.
+      equalised model those that int8 gains from, and of one that may be computed in float16 those that float16 does.
     """
 
     source: Format = "onnx"
@@ -135,7 +136,8 @@ def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
 
 def _rewrites(output: StageOutput) -> tuple[str, ...]:
     """The rewrites that a recipe asks for. Raises: UsageError for what is not a list of their names."""
-    names = output.options.get("rewrites", INT8_REWRITES if output.precision == "equalised" else tuple(REWRITES))
+    default = FLOAT16_REWRITES if wants_float16(output) else tuple(REWRITES)
+    names = output.options.get("rewrites", INT8_REWRITES if output.precision == "equalised" else default)
     if not isinstance(names, list | tuple):
         raise UsageError(f"option rewrites must be a list of names, not {names!r}; available: {', '.join(REWRITES)}")
     return tuple(choose("rewrite", str(name), REWRITES) for name in names)
@@ -184,6 +186,9 @@ def finish(
     transposes = spatial_transposes(model)
     if wants_float16(output):
         allow_float16(model)
+        drop_spare_channels(model)
+        pad_rows(model)
+        group_pixels(model)
     data = embed(
         model,
         Description.of(output),

@@ -17,6 +17,7 @@ from typing import Any
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
+from ghostedge.provenance import refusal
 
 __all__ = ["Coverage", "coverage"]
 
@@ -52,15 +53,15 @@ def coverage(path: Path) -> Coverage:
         ArtifactError: LiteRT does not load or run it.
         MissingExtraError: ai-edge-litert is not installed.
     """
-    require("ai_edge_litert", "tflite")
+    runtime = f"ai-edge-litert {require('ai_edge_litert', 'tflite').__version__}"
     command = [sys.executable, "-P", "-m", __name__, str(path.absolute())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as exc:
-        raise ArtifactError(f"{path}: LiteRT did not run it in {_TIMEOUT_S:.0f} s; the file may be damaged") from exc
+        raise ArtifactError(refusal(path, runtime, "did not run", f"not done in {_TIMEOUT_S:.0f} s")) from exc
     if done.returncode != 0:
-        reason = f"LiteRT crashed (signal {-done.returncode})" if done.returncode < 0 else _last_line(done.stderr)
-        raise ArtifactError(f"{path} does not run: {reason}; the file may be damaged, export it again")
+        reason = f"it crashed (signal {-done.returncode})" if done.returncode < 0 else _last_line(done.stderr)
+        raise ArtifactError(refusal(path, runtime, "does not run", reason))
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return Coverage(found["nodes"], found["delegated"], found["partitions"], tuple(found["outside"]))
 

@@ -58,7 +58,7 @@ def take_uint8(model: Any, *, float16: bool) -> None:
 
     By a DEQUANTIZE, which XNNPACK has; a QUANTIZE from uint8 to int8 it leaves to LiteRT (2.1.0). With `float16`, for
     models that may be computed in it, by LiteRT's own CAST: on a DEQUANTIZE of uint8 beside operators that quantise
-    their inputs as they run, XNNPACK crashes on CPUs that do so (2.1.0).
+    their inputs as they run, XNNPACK crashes on CPUs that do so (2.1.0 and 2.1.6; 2.3.0 computes it).
     """
     schema = require("ai_edge_litert.schema_py_generated", "tflite")
     graph = model.subgraphs[0]

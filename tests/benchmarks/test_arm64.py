@@ -17,6 +17,9 @@ from ghostedge.types import Artifact
 ROOT = Path(__file__).parents[2]
 ARM64 = ROOT / "benchmarks" / "arm64"
 SYSROOT = ROOT / "build" / "arm64"
+#: Of the newest LiteRT that sysroot.py was told to take by `make test-arm64`.
+NEWEST = "2.3.0"
+NEWEST_SYSROOT = SYSROOT.with_name(f"arm64-litert-{NEWEST}")
 CPUS = ("cortex-a72", "cortex-a76")
 
 pytestmark = pytest.mark.skipif(
@@ -63,6 +66,52 @@ def test_float16_where_the_cpu_has_it(
         assert done.returncode == 0, done.stderr
         found = {r["artifact"]["file"]: r["runtime"]["inference_precision"] for r in records().values()}
         assert found == {"linear.tflite": precision, "tiny_fp32.tflite": "f32"}
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("sysroot", [SYSROOT, NEWEST_SYSROOT], ids=["pinned", NEWEST])
+def test_programs_see_the_cpu_of_the_board(sysroot: Path, cpu: str) -> None:
+    code = (
+        "import ctypes, re\n"
+        "text = open('/proc/cpuinfo').read()\n"
+        "print(*sorted(set(re.findall('CPU part.*?(0x[0-9a-f]+)', text))), text.count('processor'))\n"
+        # AT_HWCAP of <sys/auxv.h>; asimdhp and asimddp of <asm/hwcap.h>: what QEMU gives must be what the file says.
+        "bits = ctypes.CDLL(None).getauxval(16)\n"
+        "print([bool(bits >> bit & 1) == (name in text) for bit, name in ((10, 'asimdhp'), (20, 'asimddp'))])\n"
+    )
+    done = subprocess.run([sysroot / f"python-{cpu}", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    part = {"cortex-a72": "0xd08", "cortex-a76": "0xd0b"}[cpu]
+    assert done.stdout.splitlines() == [f"{part} 4", "[True, True]"]
+
+
+def test_xnnpack_takes_the_kernels_of_that_cpu(tiny: Path) -> None:
+    # The assembly kernels are chosen by the part number; for a processor it does not know XNNPACK takes others.
+    for cpu, kernel in (("cortex-a72", "cortex_a75"), ("cortex-a76", "cortex_a75")):
+        (profiled,) = count(tiny / "tiny_fp32.tflite", "--cpu", cpu, "--profile")
+        named = [name for name in profiled["functions"] if name.startswith(("xnn_f32_igemm", "xnn_f32_gemm"))]
+        assert any(kernel in name for name in named), named
+
+
+def test_the_newest_litert_pads_no_pixels_in_float16(tmp_path: Path) -> None:
+    from ghostedge.tflite.copies import pad_rows
+    from ghostedge.tflite.float16 import allow_float16
+    from ghostedge.tflite.model import pack
+    from tests.tflite.test_stem import network
+
+    costs = {}
+    for name in ("pixels", "rows"):
+        model = network(size=(56, 56), channels=16)
+        allow_float16(model)
+        if name == "rows":
+            assert pad_rows(model) > 0
+        (tmp_path / f"{name}.tflite").write_bytes(pack(model))
+        arguments = (tmp_path / f"{name}.tflite", "--cpu", "cortex-a76", "--litert", NEWEST, "--profile")
+        (profiled,) = count(*arguments)
+        functions = profiled["functions"]
+        costs[name] = functions.get("xnn_compute_pad_5d", 0)
+        assert any("f16" in function for function in functions)
+    assert costs["rows"] < costs["pixels"] / 4
 
 
 def test_float16_kernels_run_where_the_cpu_has_them(tiny: Path, tmp_path: Path) -> None:

@@ -571,6 +571,14 @@ def test_an_onnx_of_before_version_0_2_says_so(edge: ModuleType) -> None:
     assert "export it again with ghostedge 0.2" in edge.load_error("onnxruntime", "m.onnx", reason)
 
 
+def test_a_runtime_that_is_built_for_numpy_1(edge: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "<built-in method CreateWrapperFromFile of PyCapsule object> returned a result with an exception set"
+    for version, found in (("1.26.4", False), ("2.4.6", True)):
+        monkeypatch.setattr(edge, "version_of", lambda name, version=version: version if name == "numpy" else "2.14.0")
+        message = edge.load_error("tflite-runtime", "m.tflite", said)
+        assert ("tflite-runtime 2.14.0 is built for NumPy 1, not for 2.4.6; run: pip install" in message) is found
+
+
 def test_no_runtime_is_installed(bench: Bench, tiny: Path) -> None:
     # -S: without the packages of the environment, as on a fresh device.
     (error,) = errors(bench(tiny / "tiny_fp32.tflite", python=(sys.executable, "-I", "-S")))

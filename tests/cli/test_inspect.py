@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ghostedge.cli.export import summary
 from ghostedge.cli.inspect import table
 from ghostedge.cli.main import main
+from ghostedge.compare import Difference
 from ghostedge.description import Description
 from ghostedge.inspection import ModelSummary, Port, Weights
+from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.tflite.coverage import Coverage
 from ghostedge.types import InputSpec
 
@@ -36,9 +40,46 @@ def test_the_table_has_one_line_a_fact(tiny_onnx: Path, capsys: pytest.CaptureFi
     assert facts["quantised"] == "no"
 
 
+def test_an_int8_ir_shows_both_kinds_of_cpu(
+    int8_irs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("saturates", "fits"):
+        for path in (int8_irs[name], int8_irs[name].with_suffix(".bin")):
+            shutil.copy(path, tmp_path)
+    assert main(["inspect", str(tmp_path / "saturates.xml"), str(tmp_path / "fits.xml")]) == 0
+    text = capsys.readouterr().out
+    assert "7 pairs of weights may saturate on CPUs without VNNI" in text
+    assert "never saturate on any CPU" in text
+    assert "at export" not in text
+    # What the manifest beside it has of a file of this hash, and of no other.
+    kinds = {"with VNNI": Difference(9, 0.1, 31.2, 1.0), "without VNNI (AVX2)": Difference(9, 0.5, 19.4, 0.8)}
+    record = ArtifactRecord(
+        recipe="openvino_int8", recipe_sha256="", target="openvino", precision="int8",
+        files=(FileRecord.of(tmp_path / "saturates.xml"),), source="", input=InputSpec(), classes=7, build_key="",
+        verify_key="", packages={}, build_seconds=0.0, runtime={}, difference=kinds["with VNNI"],
+        reference_difference=kinds["with VNNI"], bounds={}, cpu_differences=kinds,
+    )  # fmt: skip
+    manifest = Manifest({"file": "net.ckpt"}, (), {"openvino_int8": record})
+    manifest.write(tmp_path)
+    assert main(["inspect", str(tmp_path / "saturates.xml")]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"at export +with VNNI: 31\.2 dB", text)
+    assert re.search(r"without VNNI \(AVX2\): 19\.4 dB, .* 80\.0% of 9 images", text)
+    assert main(["inspect", "--json", str(tmp_path / "saturates.xml"), str(tmp_path / "fits.xml")]) == 0
+    first, second = json.loads(capsys.readouterr().out)["models"]
+    assert first["cpu_differences"]["without VNNI (AVX2)"]["snr_db"] == 19.4
+    assert (first["overflowing_pairs"], second["overflowing_pairs"]) == (7, 0)
+    assert "cpu_differences" not in second
+    rows = [line for line in summary(manifest).splitlines() if line.startswith("saturates.xml")]
+    assert [row.split("  ")[0] for row in rows] == [
+        "saturates.xml", "saturates.xml with VNNI", "saturates.xml without VNNI (AVX2)",
+    ]  # fmt: skip
+    assert "19.4" in rows[2]
+
+
 def test_what_is_slow_stands_in_the_table() -> None:
     spec = InputSpec(layout="NHWC", dtype="uint8", range="raw", height=32, width=32, resize=36)
-    summary = ModelSummary(
+    model = ModelSummary(
         path=Path("model.tflite"),
         format="tflite",
         files={"model.tflite": 2_500_000},
@@ -55,7 +96,7 @@ def test_what_is_slow_stands_in_the_table() -> None:
         spatial_transposes=("features",),
         allows_float16=True,
     )
-    text = table(summary)
+    text = table(model)
     assert re.search(r"float16 +on CPUs that have it", text)
     assert "model.tflite: TFLite, 2.50 MB" in text
     assert "image: uint8 (1, 32, 32, 3), step 0.0078125, zero point 128" in text

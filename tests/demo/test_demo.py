@@ -46,7 +46,9 @@ def copy(tmp_path: Path) -> Path:
 def test_a_changed_file_is_named(copy: Path) -> None:
     with (copy / "labels.txt").open("a") as file:
         file.write("\n")
-    with pytest.raises(DatasetError, match=r"labels\.txt has another sha256 than recorded; install ghostedge again"):
+    with pytest.raises(
+        DatasetError, match=r"labels\.txt has another sha256 than recorded; run: pip install --force-reinstall"
+    ):
         verify_demo_files(copy)
 
 
@@ -66,10 +68,19 @@ def test_an_added_image_is_named(copy: Path) -> None:
 
 def test_a_demo_that_is_not_there_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "FILES", tmp_path)
-    with pytest.raises(DatasetError, match=r"artwork_1x\.ckpt is missing; install ghostedge again, or make it as"):
+    with pytest.raises(
+        DatasetError, match=r"artwork_1x\.ckpt is missing; run: pip install --force-reinstall ghostedge-demo"
+    ):
         demo_checkpoint()
-    with pytest.raises(DatasetError, match=r"SHA256SUMS is missing; install ghostedge again, or make it as"):
+    with pytest.raises(DatasetError, match=r"SHA256SUMS is missing; run: pip install --force-reinstall ghostedge-demo"):
         verify_demo_files(tmp_path)
+
+
+def test_a_wheel_without_the_demo_s_files_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FILES", tmp_path / "none")
+    for ask in (demo_checkpoint, verify_demo_files):
+        with pytest.raises(DatasetError, match=r"are not installed; run: pip install 'ghostedge\[demo\]'"):
+            ask()
 
 
 @published

@@ -188,3 +188,10 @@ def test_an_unknown_size_gives_no_count_instead_of_a_wrong_one(tmp_path: Path) -
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
     path = onnx_file(tmp_path / "any_size.onnx", node, image=("n", 4, "height", "width"), w=(6, 4, 3, 3))
     assert inspect(path).macs is None
+
+
+def test_pairs_that_saturate_without_vnni_are_counted(int8_irs: dict[str, Path], tiny_ir: dict[str, Path]) -> None:
+    # Seven outputs with the weights of red and green beyond 64 in one of them; blue is alone.
+    assert inspect(int8_irs["saturates"]).overflowing_pairs == 7
+    assert inspect(int8_irs["fits"]).overflowing_pairs == 0
+    assert inspect(tiny_ir["fp32"]).overflowing_pairs is None

@@ -93,6 +93,19 @@ def test_what_was_computed_in_float16_has_a_row_of_its_own(report: ParityReport,
     assert "5.50 ms" in alone
 
 
+def test_an_int8_ir_shows_both_kinds_of_cpu(report: ParityReport, hashes: dict[str, str]) -> None:
+    digest = hashes["int8.tflite"]
+    of_cpus = {
+        "with VNNI": Difference(10, 0.0, 31.2, 1.0),
+        "without VNNI (AVX2)": Difference(10, 0.0, 19.4, 0.9),
+    }
+    record = dataclasses.replace(exported("int8.xml", digest, 31.2), cpu_differences=of_cpus)
+    page = parity_html(report, [], {}, Beside(Manifest({"file": "m.ckpt"}, (), {"int8": record})))
+    (row,) = (row for row in rows(page) if "1 int8.xml" in row)
+    assert "31.2 dB with VNNI" in row
+    assert "19.4 dB without VNNI (AVX2)" in row
+
+
 @pytest.fixture
 def hashes(report: ParityReport) -> dict[str, str]:
     """Artifact -> its hash in the ledgers."""

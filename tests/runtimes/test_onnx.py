@@ -75,7 +75,7 @@ def test_a_failure_while_running_is_one_line(tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "m.onnx")
     with (
         OnnxRuntime(Artifact(tmp_path / "m.onnx", "onnx", SPEC)) as runtime,
-        pytest.raises(ArtifactError, match="failed in onnxruntime") as error,
+        pytest.raises(ArtifactError, match=r"onnxruntime [\d.]+ failed to run") as error,
     ):
         runtime.run(np.zeros((1, 3, 2, 2), np.float32))
     assert "\n" not in str(error.value)

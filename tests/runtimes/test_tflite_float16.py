@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, MissingExtraError, UsageError
+from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.runtimes import open_runtime
 from ghostedge.types import Artifact, InputSpec
 
@@ -100,15 +100,42 @@ def test_refusals(float16_tflite: Path, tmp_path: Path) -> None:
         open_runtime(Artifact(float16_tflite, "onnx", SPEC), float16=True)
 
 
-def test_a_litert_without_a_c_interface_says_what_to_install(
+def test_a_litert_without_either_interface_says_what_to_install(
     float16_tflite: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from ghostedge.runtimes import tflite_float16
 
     (tmp_path / "__init__.py").touch()
     monkeypatch.setattr(tflite_float16.require("ai_edge_litert", "tflite"), "__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(MissingExtraError, match=r"ghostedge\[tflite\]"):
-        open_runtime(Artifact(float16_tflite, "tflite", SPEC), float16=True)
+    with pytest.raises(UsageError, match=r"^ai-edge-litert \d.* has neither .*ghostedge\[tflite\]") as error:
+        tflite_float16._open(float16_tflite, 1)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [(3, "^said by the child$"), (4, r"computes only a part of .* in float16 on this CPU")]
+)
+def test_what_the_installed_version_cannot_do_is_no_fault_of_the_file(
+    float16_tflite: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, message: str
+) -> None:
+    from ghostedge.runtimes import tflite_float16
+
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho said by the child >&2\nexit {code}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(UsageError, match=message):
+        tflite_float16._probe(float16_tflite, "9.9")
+
+
+def test_logits_that_are_not_float16_numbers_are_found(float16_tflite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As from LiteRT 2.2 on: the flag is taken, and the end of the network computed in float32.
+    from ghostedge.runtimes import tflite_float16
+
+    monkeypatch.setattr(sys, "argv", ["tflite_float16", str(float16_tflite)])
+    assert tflite_float16._main() == 0
+    monkeypatch.setattr(tflite_float16, "_XNNPACK_FLAGS", type(tflite_float16._XNNPACK_FLAGS)(0x1 | 0x2 | 0x8))
+    assert tflite_float16._main() == 4
 
 
 def test_closing_twice_is_harmless_and_says_nothing(float16_tflite: Path) -> None:

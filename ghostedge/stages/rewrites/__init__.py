@@ -17,7 +17,7 @@ from ghostedge.stages.rewrites.sigmoid_as_tanh import sigmoid_as_tanh
 from ghostedge.stages.rewrites.split_concat_conv import split_concat_conv
 from ghostedge.stages.rewrites.view import View
 
-__all__ = ["INT8_REWRITES", "REWRITES", "apply_rewrites"]
+__all__ = ["FLOAT16_REWRITES", "INT8_REWRITES", "REWRITES", "apply_rewrites"]
 
 #: Name, as recipes give it -> the rewrite; in the order in which they are applied.
 REWRITES: dict[str, Callable[[View], None]] = {
@@ -32,6 +32,10 @@ REWRITES: dict[str, Callable[[View], None]] = {
 #: What int8 gains from. `round_up_channels` and `sigmoid_as_tanh`, which float gains from, cost it requantisations;
 #: `pool_as_resize` costs a tenth of its accuracy's margin, `split_concat_conv` nothing and saves nothing.
 INT8_REWRITES = ("depthwise_before_concat", "pool_as_depthwise")
+
+#: What a model gains from that is computed in float16 where the CPU can: XNNPACK's float16 tiles are of 16 channels,
+#: which `round_up_channels` does not fill, and its slices are copies.
+FLOAT16_REWRITES = tuple(name for name in REWRITES if name != "round_up_channels")
 
 
 def apply_rewrites(model: Any, names: Sequence[str]) -> Any:
