@@ -119,6 +119,14 @@ def test_the_install_commands_can_be_taken_out() -> None:
         assert not any(re.search(r"[<>…]|\.\.\.", line) for line in lines), f"{name}: a placeholder"
 
 
+def test_the_blocks_that_make_test_arm64_leaves_out_repeat_the_readme() -> None:
+    readme = install_path.blocks((ROOT / "README.md").read_text())["raspberry-pi"]
+    install = install_path.blocks((ROOT / "docs" / "install.md").read_text())
+    assert [line for line in install["debian"] if line in readme] == readme
+    as_root = [line.replace("sudo ", "").replace("cd ghostedge", "cd ~/ghostedge") for line in install["debian"]]
+    assert install["termux"] == as_root
+
+
 def test_the_readme_shows_the_pi_in_ten_lines() -> None:
     assert len(install_path.blocks((ROOT / "README.md").read_text())["raspberry-pi"]) <= 10
 
