@@ -20,7 +20,8 @@ help:
 	@echo "               every test that needs no more than a device has, with the newest packages, in $(EDGE)"
 	@echo "make test-arm64 [ARTIFACTS='A.tflite ...']"
 	@echo "               the benchmark on the real ARM64 LiteRT under emulation (needs Debian's qemu-user, gcc,"
-	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference"
+	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference;"
+	@echo "               after make demo, as root: the docs' install commands on a fresh Debian (debootstrap, qemu-user-static)"
 	@echo "make compat    build/demo's artifacts in old, pinned and newest runtimes: writes docs/compatibility.md"
 	@echo "make compat-newest"
 	@echo "               five artifacts in the newest runtimes that make compat has found (make test's companion in CI)"
@@ -66,6 +67,7 @@ test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
 	$(BIN)/python benchmarks/arm64/sysroot.py --litert 2.3.0
 	GHOSTEDGE_ARM64=1 $(BIN)/pytest tests/benchmarks/test_arm64.py tests/devices/test_ssh.py
+	$(BIN)/python benchmarks/arm64/install_path.py --skip-missing
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/check_outputs.py $(ARTIFACTS))
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/cost.py $(ARTIFACTS))
 
@@ -82,12 +84,14 @@ compat-newest: install
 demo: install-demo
 	$(BIN)/ghostedge demo --output build/demo
 
-# For every Python at once, versions only.
+# For every Python at once, versions only. The devices' lock is then tried with pip, which refuses what uv does not.
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
 	    --extra runtimes --extra evaluate --extra devices --extra test pyproject.toml -o locks/edge.txt
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
 	    --extra all --extra dev pyproject.toml -o locks/export.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --constraint locks/edge.txt \
+	    '.[runtimes,evaluate,devices,test]'
 
 clean:
 	rm -rf build

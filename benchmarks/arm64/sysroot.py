@@ -75,7 +75,7 @@ def python_command(cpu: str, output: Path = OUTPUT) -> Path:
 def build(output: Path, litert: str | None = None) -> None:
     """Make the folder, or leave it as it is when what is asked for is in it already."""
     requirements = _wheel_requirements(litert)
-    files = [_cpuinfo(cpu) for cpu in CPUS]
+    files = [cpuinfo(cpu) for cpu in CPUS]
     stamp, wanted = output / "versions.txt", "\n".join([_SUITE, *_PACKAGES, *CPUS, *requirements, *files, ""])
     if stamp.exists() and stamp.read_text() == wanted:
         print(f"{output} is up to date", file=sys.stderr)
@@ -165,7 +165,7 @@ def _unpack_wheels(site: Path, requirements: list[str]) -> None:
           *requirements])  # fmt: skip
 
 
-def _cpuinfo(cpu: str) -> str:
+def cpuinfo(cpu: str) -> str:
     """The /proc/cpuinfo of a board with `cpu`.
 
     XNNPACK chooses kernels by the part number in it, and whether it uses float16 by the features: with an x86 machine's
@@ -189,7 +189,7 @@ def _write_root(output: Path, cpu: str) -> None:
     """
     root = output / f"root-{cpu}"
     (root / "proc").mkdir(parents=True)
-    (root / "proc" / "cpuinfo").write_text(_cpuinfo(cpu))
+    (root / "proc" / "cpuinfo").write_text(cpuinfo(cpu))
     for entry in (output / "root").iterdir():
         (root / entry.name).symlink_to(Path("..", "root", entry.name))
 

@@ -1,0 +1,146 @@
+"""What the docs tell the reader to type: `ghostedge` commands parse, and the install commands can be taken out."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ghostedge.cli import main as cli
+from ghostedge.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+DOCS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / name / "README.md" for name in (
+    "android_demo", "benchmarks", "benchmarks/peers", "export", "training"
+))]  # fmt: skip
+
+
+def _install_path() -> ModuleType:
+    """The program that runs the commands of the docs; benchmarks/ is no package."""
+    spec = importlib.util.spec_from_file_location("install_path", ROOT / "benchmarks" / "arm64" / "install_path.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    sys.path.insert(0, str(ROOT / "benchmarks" / "arm64"))  # as Python does for a program; it imports one beside it
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+install_path = _install_path()
+
+
+def commands(text: str) -> Iterator[tuple[list[str], bool]]:
+    """The arguments of every `ghostedge` command in `text`, and whether it is whole, as in a block, or a mention."""
+    fenced = re.compile(r"^( *)```\w*\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
+    for block in fenced.finditer(text):
+        for line in install_path.command_lines(block[2]):
+            for words in _simple_commands(line):
+                if Path(words[0]).name == "ghostedge":
+                    yield words[1:], True
+    for span in re.finditer(r"`(ghostedge [^`]+)`", fenced.sub("", text)):
+        yield shlex.split(span[1])[1:], False
+
+
+def _simple_commands(line: str) -> Iterator[list[str]]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if set(word) <= set("&|;"):
+            if words:
+                yield words
+            words = []
+        else:
+            words.append(word)
+
+
+def check(arguments: list[str], whole: bool) -> None:
+    """Parse them as ghostedge does. Raises: UsageError."""
+    try:
+        cli._parser().parse_args(arguments)
+    except UsageError as exc:
+        if whole or not re.search(r"(the following arguments are|one of the arguments .* is) required", str(exc)):
+            raise
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_in_the_docs_parses(path: Path) -> None:
+    for arguments, whole in commands(path.read_text()):
+        try:
+            check(arguments, whole)
+        except UsageError as exc:
+            pytest.fail(f"{path.relative_to(ROOT)}: ghostedge {shlex.join(arguments)}: {exc}")
+
+
+def test_the_commands_are_found() -> None:
+    found = [arguments for arguments, _ in commands((ROOT / "README.md").read_text())]
+    assert {"export", "predict", "inspect", "evaluate", "parity", "verify", "benchmark"} <= {
+        words[0] for words in found
+    }
+    assert len(found) >= 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\nghostedge verfy --artifact a.tflite\n```\n",
+        "```\n~/ghostedge-venv/bin/ghostedge verify --artefact a.tflite\n```\n",
+        "```\ncd .. && ghostedge verify  # without what it needs\n```\n",
+        "```\nghostedge benchmark --artifact a.tflite \\\n    --quik\n```\n",
+        "Run `ghostedge parity --ledgers a.parquet` then.\n",
+        "- In a list:\n\n  ```\n  ghostedge fetch --what\n  ```\n",
+    ],
+)
+def test_a_wrong_command_is_seen(text: str) -> None:
+    ((arguments, whole),) = commands(text)
+    with pytest.raises(UsageError):
+        check(arguments, whole)
+
+
+def test_the_install_commands_can_be_taken_out() -> None:
+    found = {name: lines for path in install_path.DOCS for name, lines in install_path.blocks(path.read_text()).items()}
+    assert found.keys() == install_path.RUNS.keys()
+    for name, lines in found.items():
+        (install,) = (line for line in lines if "pip install" in line)
+        assert "--constraint locks/edge.txt" in install, name
+        assert any("apt install -y python3-venv" in line for line in lines), name
+        assert any("ghostedge verify" in line for line in lines), name
+        assert not any(re.search(r"[<>…]|\.\.\.", line) for line in lines), f"{name}: a placeholder"
+
+
+def test_the_readme_shows_the_pi_in_ten_lines() -> None:
+    assert len(install_path.blocks((ROOT / "README.md").read_text())["raspberry-pi"]) <= 10
+
+
+def test_the_sizes_are_those_of_the_docs() -> None:
+    install, readme = (ROOT / "docs/install.md").read_text(), (ROOT / "README.md").read_text()
+    sizes = {name: f"{run.most_mb} MB" for name, run in install_path.RUNS.items()}
+    assert f"at most {sizes['raspberry-pi']}" in readme
+    assert f"Up to {sizes['debian']}" in install
+    assert f"up to {sizes['ubuntu']}" in install
+
+
+@pytest.mark.parametrize("text", ["<!-- run: a -->\n\nNo block.\n", "<!-- run: a -->\n```\n# nothing\n```\n"])
+def test_a_mark_without_commands_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="'a'"):
+        install_path.blocks(text)
+
+
+def test_the_script_ends_at_the_first_command_that_fails() -> None:
+    script = install_path.script(["echo one", "test -e /nowhere", "echo three"])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "status 0" in done.stdout
+    assert "status 1" in done.stdout
+    assert "three" not in done.stdout
