@@ -52,8 +52,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A file of tests at a time on each core: their fixtures are made once a file.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # As on a Raspberry Pi or a laptop of today: another Python, NumPy 2, the newest runtimes, no MindSpore, no TensorFlow.
 EDGE_PYTHON ?= python3.13
@@ -61,7 +62,7 @@ test-edge:
 	test -x $(EDGE)/bin/python || $(EDGE_PYTHON) -m venv $(EDGE)
 	$(EDGE)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(EDGE)/bin/uv pip install --quiet --python $(EDGE)/bin/python --constraint locks/edge.txt --editable '.[runtimes,evaluate,devices,test]'
-	$(EDGE)/bin/python -m pytest
+	$(EDGE)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
