@@ -16,7 +16,7 @@ help:
 	@echo "make demo      the whole way on a trained checkpoint and images that come with the project"
 	@echo "make test      ruff, mypy and every test"
 	@echo "make lint      ruff and mypy alone"
-	@echo "make test-edge [EDGE_PYTHON=python3.13]"
+	@echo "make test-edge [EDGE_PYTHON=python3.12]"
 	@echo "               every test that needs no more than a device has, with the newest packages, in $(EDGE)"
 	@echo "make test-arm64 [ARTIFACTS='A.tflite ...']"
 	@echo "               the benchmark on the real ARM64 LiteRT under emulation (needs Debian's qemu-user, gcc,"
@@ -52,16 +52,19 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A file of tests at a time on each core: their fixtures are made once a file.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # As on a Raspberry Pi or a laptop of today: another Python, NumPy 2, the newest runtimes, no MindSpore, no TensorFlow.
-EDGE_PYTHON ?= python3.13
+EDGE_PYTHON ?= $(shell for version in 3.14 3.13; do python$$version -c 'import venv' 2>/dev/null && echo python$$version && exit; done; \
+    version=$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[34]' | tail -1); test -n "$$version" && echo "$$(pyenv prefix $$version)/bin/python")
 test-edge:
+	@test -n "$(EDGE_PYTHON)" || { echo 'make: neither Python 3.13 nor 3.14 is here; name another: make test-edge EDGE_PYTHON=python3.12' >&2; exit 1; }
 	test -x $(EDGE)/bin/python || $(EDGE_PYTHON) -m venv $(EDGE)
 	$(EDGE)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(EDGE)/bin/uv pip install --quiet --python $(EDGE)/bin/python --constraint locks/edge.txt --editable '.[runtimes,evaluate,devices,test]'
-	$(EDGE)/bin/python -m pytest
+	$(EDGE)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py

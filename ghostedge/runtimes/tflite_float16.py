@@ -47,7 +47,7 @@ _TIMEOUT_S = 120.0
 #: Exit codes of the process that `_probe` starts.
 _NO_INTERFACE, _NOT_FLOAT16 = 3, 4
 
-_INSTALL = "2.1.0 to 2.1.6 compute all of it so: pip install 'ghostedge[tflite]' brings one of them"
+_INSTALL = "2.1.0, 2.1.2 and 2.1.6 compute all of it so: pip install 'ai-edge-litert==2.1.2'"
 
 
 class Float16TFLiteRuntime(SingleImageRuntime):

@@ -102,21 +102,24 @@ def test_the_description_links_to_no_file(wheels: tuple[Path, Path]) -> None:
     )
 
 
-def pythons(uv: str) -> dict[str, str]:
-    """Version -> an interpreter of this machine, of the oldest and of a newer supported version."""
-    found = {}
-    for version in ("3.11", "3.13"):
-        done = run(uv, "python", "find", "--no-python-downloads", version)
-        if done.returncode == 0 and run(done.stdout.strip(), "-c", "").returncode == 0:
-            found[version] = done.stdout.strip()
-    return found
+def find_python(uv: str, version: str) -> str | None:
+    """An interpreter of this machine: one that uv finds, or one of pyenv's, whose names run only when chosen."""
+    done = run(uv, "python", "find", "--no-python-downloads", version)
+    candidates = [done.stdout.strip()] if done.returncode == 0 else []
+    if shutil.which("pyenv"):
+        versions = [
+            line for line in run("pyenv", "versions", "--bare").stdout.split() if line.startswith(f"{version}.")
+        ]
+        prefixes = [run("pyenv", "prefix", each).stdout.strip() for each in versions]
+        candidates += [f"{prefix}/bin/python" for prefix in prefixes if prefix]
+    return next((python for python in candidates if run(python, "-c", "").returncode == 0), None)
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.13"])
 def test_every_command_runs_from_the_wheel_outside_the_clone(
     uv: str, wheels: tuple[Path, Path], version: str, tmp_path: Path
 ) -> None:
-    python = pythons(uv).get(version)
+    python = find_python(uv, version)
     if python is None:
         pytest.skip(f"left out: no Python {version} is here")
     venv = tmp_path / "venv"
