@@ -161,7 +161,7 @@ def test_a_command_that_fails_ends_the_demo(
     [
         (lambda f: (f / "artwork_1x.ckpt").write_bytes(b"another"), r"artwork_1x\.ckpt has another sha256 than rec"),
         (lambda f: (f / "reference.parquet").unlink(), r"reference\.parquet is missing"),
-        (shutil.rmtree, r"SHA256SUMS is missing; install ghostedge again, or make it as training/README\.md says"),
+        (shutil.rmtree, r"the demo's files are not installed; run: pip install 'ghostedge\[demo\]'"),
     ],
 )
 def test_damaged_or_absent_files_end_the_demo_before_it_begins(
