@@ -24,8 +24,12 @@ MB = 10**6
 
 
 def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """A command outside the clone, without what this process's environment would let it find there."""
+    """A command outside the clone, without what this process's environment would let it find there.
+
+    With `cwd` for its temporary files too, where the benchmark's lock is then its own.
+    """
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment |= {"TMPDIR": str(cwd)} if cwd else {}
     return subprocess.run(
         [str(part) for part in command],
         capture_output=True,

@@ -23,6 +23,8 @@ def test_the_entry_is_what_litert_reads(float16_tflite: Path) -> None:
     library = Path(litert.__file__).parent / "libLiteRt.so"
     if not library.exists():
         pytest.skip("left out: this LiteRT has no C interface")
+    if library.with_name("cpu_options.py").exists():
+        pytest.skip("left out: since LiteRT 2.1.6 the functions of the C interface take other arguments")
     lib, model = ctypes.CDLL(str(library)), ctypes.c_void_p()
     assert lib.LiteRtCreateModelFromFile(str(float16_tflite).encode(), ctypes.byref(model)) == 0
     data, size = ctypes.c_void_p(), ctypes.c_size_t()
