@@ -9,7 +9,7 @@ EDGE   ?= build/edge-venv
 NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and TensorFlow have packages; install one, or with uv \
     (pip install uv): uv python install 3.12, then: make PYTHON="$$(uv python find 3.12)"
 
-.PHONY: help install install-demo lint test test-edge test-arm64 compat compat-newest demo lock clean
+.PHONY: help install install-demo lint test test-edge test-oldest test-arm64 compat compat-newest demo lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
@@ -18,6 +18,8 @@ help:
 	@echo "make lint      ruff and mypy alone"
 	@echo "make test-edge [EDGE_PYTHON=python3.12]"
 	@echo "               every test that needs no more than a device has, with the newest packages, in $(EDGE)"
+	@echo "make test-oldest"
+	@echo "               the same with the oldest packages that pyproject.toml takes, on Python 3.11, in $(OLDEST)"
 	@echo "make test-arm64 [ARTIFACTS='A.tflite ...']"
 	@echo "               the benchmark on the real ARM64 LiteRT under emulation (needs Debian's qemu-user, gcc,"
 	@echo "               debian-archive-keyring); artifacts: outputs against x86, and instructions an inference;"
@@ -65,6 +67,14 @@ test-edge:
 	$(EDGE)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(EDGE)/bin/uv pip install --quiet --python $(EDGE)/bin/python --constraint locks/edge.txt --editable '.[runtimes,evaluate,devices,test]'
 	$(EDGE)/bin/python -m pytest --numprocesses auto --dist loadfile
+
+# The other end: every direct dependency of the edge roles at the lower bound that pyproject.toml states.
+OLDEST ?= build/oldest-venv
+test-oldest:
+	test -x $(OLDEST)/bin/python || python3.11 -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[runtimes,evaluate,devices,test]'
+	$(OLDEST)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
