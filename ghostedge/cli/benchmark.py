@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,11 @@ from typing import Any
 from ghostedge.cli.devices import (
     add_device_arguments,
     add_setting_arguments,
+    as_json,
     choose_golden,
     measure,
     setting_options,
-    wrong_answers,
+    tell,
 )
 
 HELP = "time artifacts on this machine, a Raspberry Pi, a phone or any device with an ssh server"
@@ -110,16 +109,10 @@ def run(args: argparse.Namespace) -> int:
         write_latency_report([(device, record) for device, _, record in records], args.report, accuracies)
     if args.json:
         found = [{"device": device, "file": str(path), **_summary(record)} for device, path, record in records]
-        print(
-            json.dumps({"records": found, "errors": [dict(zip(("device", "error"), e, strict=True)) for e in errors]})
-        )
+        print(as_json(found, errors))
     elif records:
         print(table(records))
-    for _, error in errors:
-        print(f"ghostedge: error: {error}", file=sys.stderr)
-    for device, text in (wrong := wrong_answers(records)):
-        print(f"ghostedge: wrong answers: {device}: {text}", file=sys.stderr)
-    return 1 if errors else 2 if wrong else 0
+    return tell(records, errors)
 
 
 def _record_files(paths: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +85,23 @@ def setting_options(args: argparse.Namespace) -> list[str]:
     return ["--xnnpack", args.xnnpack, *(["--precision-hint", args.precision_hint] if args.precision_hint else [])]
 
 
-def wrong_answers(records: Sequence[tuple[str, Path, dict[str, Any]]]) -> list[tuple[str, str]]:
+def as_json(records: Sequence[dict[str, Any]], errors: Sequence[tuple[str, str]]) -> str:
+    """The one JSON document of ``--json``."""
+    return json.dumps(
+        {"records": list(records), "errors": [{"device": device, "error": error} for device, error in errors]}
+    )
+
+
+def tell(records: Sequence[tuple[str, Path, dict[str, Any]]], errors: Sequence[tuple[str, str]]) -> int:
+    """Say on stderr what failed and which answers are wrong. Returns: the exit code, 1, 2 or 0."""
+    for _, error in errors:
+        print(f"ghostedge: error: {error}", file=sys.stderr)
+    for device, text in (wrong := _wrong_answers(records)):
+        print(f"ghostedge: wrong answers: {device}: {text}", file=sys.stderr)
+    return 1 if errors else 2 if wrong else 0
+
+
+def _wrong_answers(records: Sequence[tuple[str, Path, dict[str, Any]]]) -> list[tuple[str, str]]:
     """(device, one line) of each record whose answers are wrong."""
     return [
         (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,11 @@ from typing import Any
 from ghostedge.cli.devices import (
     add_device_arguments,
     add_setting_arguments,
+    as_json,
     choose_golden,
     measure,
     setting_options,
-    wrong_answers,
+    tell,
 )
 
 HELP = "check on a device that artifacts give MindSpore's answers to golden vectors"
@@ -72,19 +71,12 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="ghostedge-verify-") as scratch:
         found, errors = measure(args, goldens, options, args.output or Path(scratch))
         records = [(device, path, read_record(path)) for device, path in found]
-    wrong = wrong_answers(records)
     if args.json:
         listed = [{"device": device, **record} for device, _, record in records]
-        print(
-            json.dumps({"records": listed, "errors": [dict(zip(("device", "error"), e, strict=True)) for e in errors]})
-        )
+        print(as_json(listed, errors))
     elif records:
         print(table(records))
-    for _, error in errors:
-        print(f"ghostedge: error: {error}", file=sys.stderr)
-    for device, text in wrong:
-        print(f"ghostedge: wrong answers: {device}: {text}", file=sys.stderr)
-    return 1 if errors else 2 if wrong else 0
+    return tell(records, errors)
 
 
 def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:

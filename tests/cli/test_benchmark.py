@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_this_machine_and_another_in_one_call(
 ) -> None:
     address = f"ssh:{getpass.getuser()}@127.0.0.1:{server.port}"
     keys = ["--identity", server.folder / "user", "--known-hosts", server.known_hosts]
-    devices = ["--device", "local", "--device", address, "--python", benchmark.sys.executable]
+    devices = ["--device", "local", "--device", address, "--python", sys.executable]
     model = TINY / "tiny_fp32.tflite"
     assert run("--artifact", model, *devices, *keys, "--output", tmp_path / "out", "--json") == 0
     records = json.loads(capsys.readouterr().out)["records"]
