@@ -1443,12 +1443,24 @@ def run_job(job: Record, progress: Callable[[str], object]) -> Record:
         process.join()
         raise BenchmarkError(crash_message(job, process.exitcode)) from None
     finally:
-        receiver.close()
-        if process.is_alive():
-            process.join(0.5)
-        if process.is_alive():
-            process.terminate()
-        process.join()
+        with uninterrupted():
+            receiver.close()
+            if process.is_alive():
+                process.join(0.5)
+            if process.is_alive():
+                process.terminate()
+            process.join()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let no second Ctrl-C or SIGTERM skip the end of a run: its process would live on and hold the device."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def crash_message(job: Record, exitcode: int | None) -> str:

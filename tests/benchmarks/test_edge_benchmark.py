@@ -7,6 +7,7 @@ import copy
 import ctypes
 import hashlib
 import json
+import os
 import platform
 import shutil
 import signal
@@ -688,3 +689,25 @@ def test_the_schema_asks_a_valid_record_for_enough_samples(
     record |= {"valid": True, "invalid_reasons": []}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(record, json.loads(SCHEMA.read_text()))
+
+
+def test_ctrl_c_and_a_second_signal_leave_no_process(tiny: Path, tmp_path: Path) -> None:
+    """As in a terminal, where Ctrl-C reaches the script and the command that started it, which then ends it too."""
+    command = [sys.executable, str(SCRIPT), str(tiny / "tiny_fp32.tflite"), "--min-seconds", "60"]
+    done = subprocess.Popen(
+        [*command, "--warmup-limit", "0.1", "--output", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert done.stderr
+    for line in done.stderr:
+        if line.rstrip().endswith(": timing"):
+            break
+    os.killpg(done.pid, signal.SIGINT)
+    time.sleep(0.1)  # within the half second that the run is given to end by itself
+    os.kill(done.pid, signal.SIGTERM)
+    assert done.wait(10) == 130
+    with pytest.raises(ProcessLookupError):  # nobody is left of its group
+        os.killpg(done.pid, 0)
