@@ -86,7 +86,7 @@ BESIDE = {"tflite-runtime": ("numpy<2",)}  # it is built for NumPy 1
 
 #: Package and version -> precision -> why it cannot be right there. Such a cell is no fault; being right is one, so
 #: that what stands here is never out of date.
-_DENSE = "ignores a dense layer's int8 weights with a scale a class: the answer is the bias"
+_DENSE = "refuses a dense layer of int8 weights with a scale a class, which it would compute wrongly"
 KNOWN = {("tflite-runtime", "2.14.0"): {"dynamic": _DENSE, "int8": _DENSE}}
 
 #: The versions that `--only newest` installs. The index is not asked there: continuous integration must give the same
