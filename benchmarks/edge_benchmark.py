@@ -1443,24 +1443,20 @@ def run_job(job: Record, progress: Callable[[str], object]) -> Record:
         process.join()
         raise BenchmarkError(crash_message(job, process.exitcode)) from None
     finally:
-        with uninterrupted():
-            receiver.close()
-            if process.is_alive():
-                process.join(0.5)
-            if process.is_alive():
-                process.terminate()
-            process.join()
+        receiver.close()
+        if process.is_alive():
+            process.join(0.5)
+        if process.is_alive():
+            process.terminate()
+        process.join()
 
 
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let no second Ctrl-C or SIGTERM skip the end of a run: its process would live on and hold the device."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def interrupt(number: int, frame: object) -> None:
+    """The first Ctrl-C or SIGTERM ends what is running. A second one must not skip that end: the process of a run would
+    live on and hold the device."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def crash_message(job: Record, exitcode: int | None) -> str:
@@ -1826,7 +1822,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("name at least one MODEL (or --runtime null)")
     if args.verify_only and (not args.golden or args.runtime == "null"):
         parser.error("--verify-only needs --golden F and a runtime")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the process of the run must not stay alone
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         records, errors = benchmark(args)
     except BenchmarkError as exc:
