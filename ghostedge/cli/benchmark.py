@@ -10,8 +10,9 @@ from typing import Any
 from ghostedge.cli.devices import (
     add_device_arguments,
     add_setting_arguments,
+    aligned,
     as_json,
-    choose_golden,
+    choose_goldens,
     measure,
     setting_options,
     tell,
@@ -73,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="records of earlier runs, files or folders, for the page; without --artifact nothing is measured",
     )
-    add_device_arguments(parser)
-    parser.add_argument("--fixed-performance", action="store_true", help="adb: at fixed clocks (Android 11 or newer)")
+    where = add_device_arguments(parser)
+    where.add_argument("--fixed-performance", action="store_true", help="adb: at fixed clocks (Android 11 or newer)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     records = [(path.parent.name, path, read_record(path)) for path in _record_files(args.records or ())]
     errors: list[tuple[str, str]] = []
     if args.artifact:
-        goldens = [None if args.no_golden else choose_golden(artifact, args.golden) for artifact in args.artifact]
+        goldens = [None] * len(args.artifact) if args.no_golden else choose_goldens(args.artifact, args.golden)
         measured, errors = measure(args, goldens, _options(args), args.output)
         new = {path.resolve() for _, path in measured}
         records = [entry for entry in records if entry[1].resolve() not in new]
@@ -186,7 +187,4 @@ def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
             )
         )
         notes += [f"{device} {path.stem}: {item['text']}" for item in record["invalid_reasons"] + record["warnings"]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines + notes)
+    return "\n".join(aligned(rows) + notes)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the arguments that say where."""
+def add_device_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Define the arguments that say where. Returns: their group."""
     where = parser.add_argument_group("where")
     where.add_argument(
         "--device", action="append", metavar="D", help="local, ssh:USER@HOST[:PORT] or adb:SERIAL; repeat for several"
@@ -19,6 +19,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--python", metavar="P", help="the Python there (ssh: python3; adb: none, but the demo app)")
     where.add_argument("--identity", type=Path, metavar="KEY", help="ssh: private key (default: as ssh would choose)")
     where.add_argument("--known-hosts", type=Path, metavar="F", help="ssh: default ~/.ssh/known_hosts")
+    return where
 
 
 def add_setting_arguments(group: Any) -> None:
@@ -70,19 +71,28 @@ def measure(
     return files, errors
 
 
-def choose_golden(artifact: Path, given: Path | None) -> Path | None:
-    """The golden file for an artifact: `given`, or the one beside it. Raises: ArtifactError for a damaged one."""
+def choose_goldens(artifacts: Sequence[Path], given: Path | None) -> list[Path | None]:
+    """The golden file for each artifact: `given`, or the one beside it. Raises: ArtifactError for a damaged one."""
     from ghostedge.data.golden import golden_beside, read_golden
 
-    found = given or golden_beside(artifact)
-    if found is not None:
-        read_golden(found)  # here, and not on each device
+    found = [given or golden_beside(artifact) for artifact in artifacts]
+    for golden in dict.fromkeys(found):
+        if golden is not None:
+            read_golden(golden)  # here, and not on each device
     return found
 
 
 def setting_options(args: argparse.Namespace) -> list[str]:
     """The settings as edge_benchmark.py takes them."""
     return ["--xnnpack", args.xnnpack, *(["--precision-hint", args.precision_hint] if args.precision_hint else [])]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table: columns of one width, a rule under the first row."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return lines
 
 
 def as_json(records: Sequence[dict[str, Any]], errors: Sequence[tuple[str, str]]) -> str:

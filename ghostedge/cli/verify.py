@@ -10,8 +10,9 @@ from typing import Any
 from ghostedge.cli.devices import (
     add_device_arguments,
     add_setting_arguments,
+    aligned,
     as_json,
-    choose_golden,
+    choose_goldens,
     measure,
     setting_options,
     tell,
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.devices.base import read_record
     from ghostedge.errors import UsageError
 
-    goldens = [choose_golden(artifact, args.golden) for artifact in args.artifact]
+    goldens = choose_goldens(args.artifact, args.golden)
     for artifact, golden in zip(args.artifact, goldens, strict=True):
         if golden is None and artifact.exists():
             raise UsageError(
@@ -101,7 +102,4 @@ def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
                 "right" if found["correct"] else "WRONG",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return "\n".join(aligned(rows))
