@@ -113,6 +113,8 @@ def tell(records: Sequence[tuple[str, Path, dict[str, Any]]], errors: Sequence[t
 
 def _wrong_answers(records: Sequence[tuple[str, Path, dict[str, Any]]]) -> list[tuple[str, str]]:
     """(device, one line) of each record whose answers are wrong."""
+    from ghostedge.reports.wording import answers_wrong
+
     return [
         (
             device,
@@ -120,7 +122,7 @@ def _wrong_answers(records: Sequence[tuple[str, Path, dict[str, Any]]]) -> list[
             + record["verification"]["reason"],
         )
         for device, _, record in records
-        if record["verification"] and not record["verification"]["correct"]
+        if answers_wrong(record)
     ]
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from ghostedge.devices.base import read_record
 from ghostedge.errors import DeviceError, ManifestError
 from ghostedge.manifest import ArtifactRecord, Manifest
-from ghostedge.reports.latency import answers_wrong, device_section
+from ghostedge.reports.latency import device_section
 from ghostedge.reports.page import Markup, element, figure, join, table
 from ghostedge.reports.parity import Comparison, ParityReport
 from ghostedge.reports.plots import responsive, signed
 from ghostedge.reports.tradeoff_plot import TradeOff, tradeoff_plot
-from ghostedge.reports.wording import ModelKey, arithmetic_of, model_key, named, snr_text
+from ghostedge.reports.wording import ModelKey, answers_wrong, arithmetic_of, model_key, named, snr_text
 
 __all__ = ["Beside", "artifacts_section", "latency_sections", "read_beside"]
 

@@ -16,9 +16,9 @@ from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, laten
 from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
 from ghostedge.reports.plots import responsive
 from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
-from ghostedge.reports.wording import ModelKey, answers_text, arithmetic_of, model_key, named
+from ghostedge.reports.wording import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named
 
-__all__ = ["answers_wrong", "device_section", "latency_html", "write_latency_report"]
+__all__ = ["device_section", "latency_html", "write_latency_report"]
 
 Record = Mapping[str, Any]
 
@@ -54,11 +54,6 @@ def write_latency_report(
     """
     atomic_write(check_report_path(path), latency_html(records, accuracies or {}))
     return path
-
-
-def answers_wrong(record: Record) -> bool:
-    """Whether a latency record says that the model's answers were wrong there; False where they were not checked."""
-    return bool(record["verification"]) and not record["verification"]["correct"]
 
 
 def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[ModelKey, Proportion] | None = None) -> str:

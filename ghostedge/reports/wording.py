@@ -13,6 +13,7 @@ from ghostedge.reports.plots import signed
 __all__ = [
     "ModelKey",
     "answers_text",
+    "answers_wrong",
     "arithmetic_of",
     "class_name",
     "drop_text",
@@ -55,6 +56,11 @@ def answers_text(verification: Mapping[str, Any] | None) -> str:
         return "not checked"
     snr = snr_text(verification["snr_db"]) if verification["finite"] else "not finite"
     return f"{'right' if verification['correct'] else 'WRONG'}, {snr}"
+
+
+def answers_wrong(record: Mapping[str, Any]) -> bool:
+    """Whether a latency record says that the model's answers were wrong there; False where they were not checked."""
+    return bool(record["verification"]) and not record["verification"]["correct"]
 
 
 def kl_text(difference: LogitDifference) -> str:
