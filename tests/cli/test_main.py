@@ -14,6 +14,7 @@ import pytest
 import ghostedge.cli.main as main_module
 from ghostedge.cli.main import COMMANDS, main
 from ghostedge.errors import CheckpointError, ParityError
+from tests.pythons import find_python
 
 
 @pytest.fixture
@@ -125,21 +126,14 @@ def test_a_closed_pipe_is_not_an_error() -> None:
 
 def test_a_python_that_is_too_old_is_one_line() -> None:
     """Run by one, where the machine has it: nothing may fail in its own words before the check."""
-    import shutil
-
-    old = next((name for name in ("python3.10", "python3.9") if _runs(shutil.which(name))), None)
+    version, old = next(((v, found) for v in ("3.10", "3.9") if (found := find_python(v))), ("", None))
     if old is None:
         pytest.skip("left out: no Python older than 3.11 is here")
     program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ghostedge.cli.main import main; sys.exit(main([]))"
     root = str(Path(main_module.__file__).parents[2])
     done = subprocess.run([old, "-c", program, root], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"ghostedge: error: Python 3.11 to 3.14 is needed, this is {old.removeprefix('python')}\n"
-
-
-def _runs(command: str | None) -> bool:
-    """pyenv has names of Pythons that it does not run."""
-    return command is not None and subprocess.run([command, "-c", ""], capture_output=True, check=False).returncode == 0
+    assert done.stderr == f"ghostedge: error: Python 3.11 to 3.14 is needed, this is {version}\n"
 
 
 def test_a_32_bit_system_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

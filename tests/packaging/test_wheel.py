@@ -17,6 +17,7 @@ import pytest
 from ghostedge.cli.main import COMMANDS
 from ghostedge.data.golden import Golden, write_golden
 from tests.benchmarks.test_golden import SOURCE, tiny_logits
+from tests.pythons import find_python
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "tiny"
@@ -106,24 +107,11 @@ def test_the_description_links_to_no_file(wheels: tuple[Path, Path]) -> None:
     )
 
 
-def find_python(uv: str, version: str) -> str | None:
-    """An interpreter of this machine: one that uv finds, or one of pyenv's, whose names run only when chosen."""
-    done = run(uv, "python", "find", "--no-python-downloads", version)
-    candidates = [done.stdout.strip()] if done.returncode == 0 else []
-    if shutil.which("pyenv"):
-        versions = [
-            line for line in run("pyenv", "versions", "--bare").stdout.split() if line.startswith(f"{version}.")
-        ]
-        prefixes = [run("pyenv", "prefix", each).stdout.strip() for each in versions]
-        candidates += [f"{prefix}/bin/python" for prefix in prefixes if prefix]
-    return next((python for python in candidates if run(python, "-c", "").returncode == 0), None)
-
-
 @pytest.mark.parametrize("version", ["3.11", "3.13"])
 def test_every_command_runs_from_the_wheel_outside_the_clone(
     uv: str, wheels: tuple[Path, Path], version: str, tmp_path: Path
 ) -> None:
-    python = find_python(uv, version)
+    python = find_python(version)
     if python is None:
         pytest.skip(f"left out: no Python {version} is here")
     venv = tmp_path / "venv"
