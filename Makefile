@@ -79,7 +79,7 @@ test-oldest:
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py
 	$(BIN)/python benchmarks/arm64/sysroot.py --litert 2.3.0
-	GHOSTEDGE_ARM64=1 $(BIN)/pytest tests/benchmarks/test_arm64.py tests/devices/test_ssh.py
+	GHOSTEDGE_ARM64=1 $(BIN)/pytest tests/benchmarks/test_arm64.py tests/latency/devices/test_ssh.py
 	$(BIN)/python benchmarks/arm64/install_path.py --skip-missing --block raspberry-pi ubuntu # the others repeat the first's lines
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/check_outputs.py $(ARTIFACTS))
 	$(if $(ARTIFACTS),$(BIN)/python benchmarks/arm64/cost.py $(ARTIFACTS))

@@ -30,13 +30,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ghostedge.artifact import load_input_spec, open_artifact
 from ghostedge.data.images import list_images
 from ghostedge.data.layouts import NO_LABELS, open_dataset
 from ghostedge.data.preprocess import decode, preprocess, resize_and_crop
-from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
+from ghostedge.evaluation.run import Options, evaluate, subjects_of
+from ghostedge.formats import load_input_spec, open_artifact
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes import open_runtime
-from ghostedge.types import Artifact, InputSpec
 
 #: Images of one inference of the other contenders; `evaluate` runs one at a time.
 _BATCH = 32
@@ -153,8 +153,8 @@ def model_eval(checkpoint: Path, data: Path, count: int) -> Cost:
     from mindspore import dataset, nn
     from mindspore.dataset import vision
 
-    from ghostedge.models.checkpoint import load_checkpoint
-    from ghostedge.models.ghostnetv2 import build_cell
+    from ghostedge.ghostnet.cell import build_cell
+    from ghostedge.ghostnet.checkpoint import load_checkpoint
 
     ms.set_context(mode=ms.GRAPH_MODE)
     content = load_checkpoint(checkpoint)

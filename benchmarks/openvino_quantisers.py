@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.artifact import open_artifact
 from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch, choose_calibration
 from ghostedge.data.images import list_images
 from ghostedge.data.preprocess import preprocess
+from ghostedge.formats import open_artifact
 from ghostedge.lazy import require
-from ghostedge.recipe import recipes
+from ghostedge.model import Artifact, CalibrationSet, StageOutput
+from ghostedge.openvino.from_onnx import finish
+from ghostedge.openvino.quantize import QuantizeOpenVINOStage
+from ghostedge.pipeline.recipe import recipes
 from ghostedge.runtimes.openvino import SATURATING, OpenVinoRuntime
 from ghostedge.runtimes.openvino_isa import run_on_other_cpu
-from ghostedge.stages.openvino import finish
-from ghostedge.stages.quantize_openvino import QuantizeOpenVINOStage
-from ghostedge.types import Artifact, CalibrationSet, StageOutput
 
 RECIPE = recipes()["openvino_int8"].options
 

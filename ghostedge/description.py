@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ghostedge.errors import ArtifactError
-from ghostedge.types import InputSpec, StageOutput
+from ghostedge.model import InputSpec, StageOutput
 
 __all__ = ["KEY", "Description"]
 

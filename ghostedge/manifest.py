@@ -11,7 +11,7 @@ from typing import Any
 from ghostedge.compare import Difference
 from ghostedge.errors import ManifestError
 from ghostedge.files import atomic_write, sha256_file
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 __all__ = ["FILE_NAME", "ArtifactRecord", "FileRecord", "Manifest"]
 

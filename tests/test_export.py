@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge import pipeline
-from ghostedge.artifact import open_artifact
 from ghostedge.cli.main import main
 from ghostedge.compare import compare
 from ghostedge.data.calibration import choose_calibration
@@ -25,16 +23,18 @@ from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess
 from ghostedge.description import Description
 from ghostedge.errors import ParityError
+from ghostedge.formats import open_artifact
+from ghostedge.ghostnet.import_weights import PYTORCH_NAMES, import_weights
+from ghostedge.ghostnet.variants import get_variant, parameter_shapes
 from ghostedge.manifest import Manifest
-from ghostedge.models.import_weights import PYTORCH_NAMES, import_weights
-from ghostedge.models.variants import get_variant, parameter_shapes
-from ghostedge.pipeline import ExportRequest, export
-from ghostedge.quantize.roles import roles
-from ghostedge.recipe import recipes
+from ghostedge.model import Artifact, StageOutput
+from ghostedge.pipeline import build as pipeline
+from ghostedge.pipeline.build import ExportRequest, export
+from ghostedge.pipeline.recipe import recipes
+from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
-from ghostedge.stages import make_stage
 from ghostedge.tflite.model import unpack
-from ghostedge.types import Artifact, StageOutput
+from ghostedge.tflite.quantize.roles import roles
 
 onnx = pytest.importorskip("onnx")
 

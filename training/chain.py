@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from ghostedge.data.layouts import labels_for, open_dataset
 from ghostedge.data.preprocess import decode, normalise, resize_and_crop
-from ghostedge.models.checkpoint import load_checkpoint
-from ghostedge.models.import_weights import PYTORCH_NAMES
-from ghostedge.types import InputSpec
+from ghostedge.ghostnet.checkpoint import load_checkpoint
+from ghostedge.ghostnet.import_weights import PYTORCH_NAMES
+from ghostedge.model import InputSpec
 
 SPEC = InputSpec()
 Pixels = NDArray[np.uint8]  # (n, 224, 224, 3), RGB

@@ -36,9 +36,9 @@ from ghostedge.data.preprocess import decode, normalise, resize_and_crop
 from ghostedge.demo import FILES
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.files import atomic_write, sha256_file
-from ghostedge.models.checkpoint import save_checkpoint
-from ghostedge.models.import_weights import PYTORCH_NAMES
-from ghostedge.models.variants import get_variant, parameter_shapes
+from ghostedge.ghostnet.checkpoint import save_checkpoint
+from ghostedge.ghostnet.import_weights import PYTORCH_NAMES
+from ghostedge.ghostnet.variants import get_variant, parameter_shapes
 
 CHECKPOINT = "artwork_1x.ckpt"
 REFERENCE = "reference.parquet"

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess_batch
 from ghostedge.lazy import require
-from ghostedge.pipeline import needs_calibration
-from ghostedge.recipe import recipes
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
+from ghostedge.pipeline.build import needs_calibration
+from ghostedge.pipeline.recipe import recipes
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

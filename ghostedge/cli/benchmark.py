@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; 1 when a device or a run failed, the records of the others are kept; 2 when answers are wrong.
     """
-    from ghostedge.devices.base import read_record
     from ghostedge.errors import UsageError
+    from ghostedge.latency.devices.base import read_record
     from ghostedge.reports.accuracy import read_accuracies
     from ghostedge.reports.latency import write_latency_report
     from ghostedge.reports.write import check_report_path
@@ -155,7 +155,7 @@ def _summary(record: dict[str, Any]) -> dict[str, Any]:
 
 def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
     """One row a record, then why a number is not valid and what should be known beside it, each once."""
-    from ghostedge.reports.wording import answers_text
+    from ghostedge.reports.format import answers_text
 
     rows = [
         (

@@ -47,8 +47,8 @@ def measure(
     Returns:
         (device, record's file) and (device, error).
     """
-    from ghostedge.devices import BenchmarkRequest, open_device
-    from ghostedge.devices import run as benchmark
+    from ghostedge.latency.devices import BenchmarkRequest, open_device
+    from ghostedge.latency.devices import run as benchmark
 
     names = list(dict.fromkeys(args.device or ["local"]))
     devices = [open_device(name, **own) for name, own in _device_options(args, names)]
@@ -113,7 +113,7 @@ def tell(records: Sequence[tuple[str, Path, dict[str, Any]]], errors: Sequence[t
 
 def _wrong_answers(records: Sequence[tuple[str, Path, dict[str, Any]]]) -> list[tuple[str, str]]:
     """(device, one line) of each record whose answers are wrong."""
-    from ghostedge.reports.wording import answers_wrong
+    from ghostedge.reports.format import answers_wrong
 
     return [
         (

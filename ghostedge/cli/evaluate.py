@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ghostedge.evaluation.evaluate import Engine, Evaluation, Progress
+    from ghostedge.evaluation.run import Engine, Evaluation, Progress
     from ghostedge.evaluation.worker import Job
 
 HELP = "run artifacts over ImageNet or other labelled images: accuracy, and a ledger with a row an image"
@@ -63,7 +63,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 def engine_of(args: argparse.Namespace, device_target: str = "CPU") -> Callable[[Job], Engine] | None:
     """The engine that --engine names; None for processes on this machine. Raises: UsageError."""
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.ray_engine import RayEngine
+    from ghostedge.evaluation.engines.ray import RayEngine
 
     if args.engine == "local":
         if args.address:
@@ -105,10 +105,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.artifact import load_input_spec, open_artifact
     from ghostedge.data.layouts import open_dataset
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
+    from ghostedge.evaluation.run import Options, evaluate, subjects_of
+    from ghostedge.formats import load_input_spec, open_artifact
 
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: at least 1 is needed")

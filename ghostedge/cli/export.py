@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ghostedge.compare import Difference
-    from ghostedge.evaluation.repair import Trial
     from ghostedge.manifest import ArtifactRecord, Manifest
-    from ghostedge.pipeline import Event, ExportRequest
-    from ghostedge.recipe import Recipe
-    from ghostedge.types import Artifact, CalibrationSet
+    from ghostedge.model import Artifact, CalibrationSet
+    from ghostedge.pipeline.build import Event, ExportRequest
+    from ghostedge.pipeline.recipe import Recipe
+    from ghostedge.pipeline.tuning import Trial
 
 HELP = "make MindIR, ONNX, OpenVINO IR and TFLite from a checkpoint, each verified against its source"
 
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.pipeline import ExportRequest, export
+    from ghostedge.pipeline.build import ExportRequest, export
 
     wanted = tuple(
         _with_input(r, args.input) for r in _choose_recipes(args, "checkpoint" if args.checkpoint else "mindir")
@@ -125,13 +125,13 @@ def _repair(
     args: argparse.Namespace, request: ExportRequest, progress: Callable[[Event], None]
 ) -> tuple[tuple[Recipe, ...], int]:
     """Search the settings of every int8 recipe. Returns: the recipes with them, and the worst exit code."""
-    from ghostedge.artifact import open_artifact
     from ghostedge.data.layouts import open_dataset
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.repair import REMEDIES, Search
-    from ghostedge.pipeline import export
-    from ghostedge.recipe import find_recipe
-    from ghostedge.stages import source_precision
+    from ghostedge.formats import open_artifact
+    from ghostedge.pipeline.build import export
+    from ghostedge.pipeline.recipe import find_recipe
+    from ghostedge.pipeline.stages import source_precision
+    from ghostedge.pipeline.tuning import REMEDIES, Search
 
     searched = [recipe for recipe in request.recipes if recipe.precision == "int8" and recipe.target in REMEDIES]
     if not searched:
@@ -188,10 +188,10 @@ def _described(trial: Trial) -> str:
 
 def _open_source(args: argparse.Namespace) -> tuple[Artifact, dict[str, Any]]:
     """The checkpoint or MindIR to begin with, and what was recognised in it."""
-    from ghostedge.artifact import open_artifact
     from ghostedge.data.imagenet import imagenet_labels, load_labels
     from ghostedge.errors import UsageError
-    from ghostedge.models.checkpoint import load_checkpoint
+    from ghostedge.formats import open_artifact
+    from ghostedge.ghostnet.checkpoint import load_checkpoint
 
     info: dict[str, Any] = {}
     if args.checkpoint:
@@ -237,9 +237,9 @@ def _choose_recipes(args: argparse.Namespace, source_format: str) -> tuple[Recip
     """The recipes that --recipe names, or all that fit --target and --precision."""
     from ghostedge.errors import UsageError
     from ghostedge.lazy import choose
-    from ghostedge.pipeline import needs_calibration
-    from ghostedge.recipe import find_recipe, recipes
-    from ghostedge.stages import STAGES
+    from ghostedge.pipeline.build import needs_calibration
+    from ghostedge.pipeline.recipe import find_recipe, recipes
+    from ghostedge.pipeline.stages import STAGES
 
     if args.recipe:
         if args.target or args.precision:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ghostedge.models.fetch import Fetched
+    from ghostedge.ghostnet.fetch import Fetched
 
 __all__ = ["EPILOG", "HELP", "add_arguments", "run"]
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.models.fetch import fetch
+    from ghostedge.ghostnet.fetch import fetch
 
     options = {"url": args.url, "sha256": args.sha256}
     if args.quiet or args.json:

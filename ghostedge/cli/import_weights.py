@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.models.import_weights import import_weights
+    from ghostedge.ghostnet.import_weights import import_weights
 
     done = import_weights(args.weights, args.output, args.gate_upsampling)
     if args.json:

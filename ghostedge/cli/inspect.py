@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ghostedge.description import Description
+    from ghostedge.explain.explain import Explanation, LayerError
     from ghostedge.inspection import ModelSummary, Port
-    from ghostedge.quantize.explain import Explanation, LayerError
 
 HELP = "show what model files hold (operators, parameters, inputs, quantisation), or what quantisation cost each layer"
 
@@ -90,10 +90,10 @@ def _cpu_differences(summary: ModelSummary) -> dict[str, Any]:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from ghostedge.artifact import load_input_spec
     from ghostedge.data.images import list_images
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.explanation import explain_artifact
+    from ghostedge.explain.artifact import explain_artifact
+    from ghostedge.formats import load_input_spec
     from ghostedge.reports.explanation import write_explanation
     from ghostedge.reports.write import check_report_path
 

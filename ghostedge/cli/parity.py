@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ghostedge.accuracy.statistics import Verdict
     from ghostedge.evaluation.ledger import Ledger
-    from ghostedge.evaluation.statistics import Verdict
-    from ghostedge.reports.beside import Beside
+    from ghostedge.reports.artifact_table import Beside
     from ghostedge.reports.parity import LedgerSource, ParityReport
 
 HELP = "judge ledgers against the reference's, image by image: PASS, FAIL or INCONCLUSIVE"
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give --reference and at least one --ledger, or --plan; see 'ghostedge parity --help'")
     beside = None
     if args.report is not None:
-        from ghostedge.reports.beside import read_beside
+        from ghostedge.reports.artifact_table import read_beside
         from ghostedge.reports.write import check_report_path
 
         check_report_path(args.report)
@@ -118,9 +118,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> ParityReport:
+    from ghostedge.accuracy.attribution import attribute
+    from ghostedge.accuracy.parity import compare_ledgers
     from ghostedge.errors import LedgerError
-    from ghostedge.evaluation.attribution import attribute
-    from ghostedge.evaluation.parity import compare_ledgers
     from ghostedge.reports.parity import Comparison, ParityReport, published
 
     paths = [path for group in args.ledger for path in group]
@@ -154,8 +154,8 @@ def _read(path: Path) -> tuple[Ledger, LedgerSource]:
     from ghostedge.evaluation.jsonl import read_json_lines
     from ghostedge.evaluation.ledger import read_ledger
     from ghostedge.files import sha256_file
+    from ghostedge.reports.format import arithmetic_of, named
     from ghostedge.reports.parity import LedgerSource
-    from ghostedge.reports.wording import arithmetic_of, named
 
     ledger = read_json_lines(path) if path.suffix == ".jsonl" else read_ledger(path)
     name = named(str(ledger.metadata.model.get("file", path.name)), arithmetic_of(ledger.metadata.runtime))
@@ -180,8 +180,8 @@ def _with_unique_names(report: ParityReport) -> ParityReport:
 
 
 def _step(text: str) -> tuple[str, Path]:
+    from ghostedge.accuracy.attribution import STEPS
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.attribution import STEPS
     from ghostedge.lazy import choose
 
     name, equals, path = text.partition("=")
@@ -233,8 +233,8 @@ def _progress(args: argparse.Namespace, message: str) -> None:
 
 def summary(report: ParityReport) -> str:
     """One line a ledger, after the reference's; below it why each verdict is what it is."""
+    from ghostedge.reports.format import drop_text, p_text, share_text, snr_text
     from ghostedge.reports.parity import explain
-    from ghostedge.reports.wording import drop_text, p_text, share_text, snr_text
 
     reference = report.comparisons[0].result.reference
     rows = [
@@ -269,8 +269,8 @@ def summary(report: ParityReport) -> str:
 
 
 def _attribution_lines(report: ParityReport) -> list[str]:
-    from ghostedge.evaluation.attribution import STEPS
-    from ghostedge.reports.wording import drop_text, p_text
+    from ghostedge.accuracy.attribution import STEPS
+    from ghostedge.reports.format import drop_text, p_text
 
     assert report.attribution is not None
     steps = report.attribution.steps
@@ -293,8 +293,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _plan(args: argparse.Namespace) -> int:
     """Print how many images a margin needs. Returns: 0."""
+    from ghostedge.accuracy.statistics import plan, plan_margin
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.statistics import plan, plan_margin
 
     if args.reference is not None or args.ledger or args.report is not None:
         raise UsageError("--plan comes before any ledger: leave --reference, --ledger and --report out")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ghostedge.types import Artifact, Runtime
+    from ghostedge.model import Artifact, Runtime
 
 HELP = "classify images with any artifact: the best classes with their names"
 
@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0, or 1 if an image could not be classified."""
-    from ghostedge.artifact import load_input_spec, open_artifact
     from ghostedge.data.imagenet import load_labels
     from ghostedge.errors import UsageError
+    from ghostedge.formats import load_input_spec, open_artifact
     from ghostedge.runtimes import open_runtime
 
     if args.top < 1:

@@ -42,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.artifact import open_artifact
     from ghostedge.data.layouts import open_dataset, spread
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.evaluate import Options
     from ghostedge.evaluation.reference import modelzoo_protocol, reference
+    from ghostedge.evaluation.run import Options
+    from ghostedge.formats import open_artifact
 
     threads = (os.cpu_count() or 1) if args.threads is None else args.threads
     if threads < 1:

@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
         0; 1 when a device or a run failed, the others are shown; 2 when answers are wrong.
     """
     from ghostedge.data.golden import SUFFIX
-    from ghostedge.devices.base import read_record
     from ghostedge.errors import UsageError
+    from ghostedge.latency.devices.base import read_record
 
     goldens = choose_goldens(args.artifact, args.golden)
     for artifact, golden in zip(args.artifact, goldens, strict=True):
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
     """One row a record."""
-    from ghostedge.reports.wording import snr_text
+    from ghostedge.reports.format import snr_text
 
     rows = [("Device", "Artifact", "Runtime", "Threads", "SNR", "Top-1", "Pictures", "Repeats", "Answers")]
     for device, _, record in records:

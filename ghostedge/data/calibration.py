@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ghostedge.data.layouts import NO_LABELS, open_dataset
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import DatasetError, ImageError, first_line
-from ghostedge.types import CalibrationImage, CalibrationSet, InputSpec
+from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec
 
 __all__ = ["DEFAULT_COUNT", "MINIMUM", "calibration_batch", "choose_calibration"]
 

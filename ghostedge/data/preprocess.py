@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ImageError
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

@@ -38,7 +38,7 @@ from ghostedge.data.layouts import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
 from ghostedge.files import atomic_path, atomic_write
 from ghostedge.lazy import require
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.artifact import read_description
 from ghostedge.data.layouts import Dataset
 from ghostedge.errors import ArtifactError, DatasetError, ImageError
-from ghostedge.types import Artifact
+from ghostedge.formats import read_description
+from ghostedge.model import Artifact
 
 __all__ = ["calibration_images", "refuse_known", "refuse_same"]
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from ghostedge.data.layouts import Dataset
 from ghostedge.errors import UsageError
-from ghostedge.evaluation.evaluate import Evaluation, Options, Progress, Subject, evaluate
+from ghostedge.evaluation.run import Evaluation, Options, Progress, Subject, evaluate
 from ghostedge.evaluation.worker import ModelSetup
 from ghostedge.lazy import choose
+from ghostedge.model import Artifact
 from ghostedge.runtimes import RUNTIMES
-from ghostedge.types import Artifact
 
 __all__ = ["DEVICES", "PUBLISHED_BATCH", "ProtocolCount", "modelzoo_protocol", "reference"]
 

@@ -25,7 +25,7 @@ from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.ledger import Rows, rows_of_logits
 from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
-from ghostedge.types import Artifact, InputSpec, Runtime
+from ghostedge.model import Artifact, InputSpec, Runtime
 
 __all__ = ["About", "Failure", "Job", "ModelSetup", "Result", "Stopped", "Task", "Worker", "host", "serve"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ghostedge.artifact import FORMATS, read_description
 from ghostedge.errors import ArtifactError
+from ghostedge.formats import FORMATS, read_description
 from ghostedge.inspection.summary import ModelSummary, Port, Weights
 from ghostedge.lazy import resolve
-from ghostedge.types import Format
+from ghostedge.model import Format
 
 __all__ = ["ModelSummary", "Port", "Weights", "inspect", "operator_macs"]
 

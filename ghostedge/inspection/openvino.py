@@ -12,7 +12,7 @@ import numpy as np
 
 from ghostedge.errors import ArtifactError
 from ghostedge.inspection.summary import ModelSummary, Port, Weights, macs, total
-from ghostedge.quantize.ir_weights import WEIGHTED, overflowing, pairs, to_rows
+from ghostedge.openvino.weights import WEIGHTED, overflowing, pairs, to_rows
 
 #: Element types of the IR -> numpy's names.
 _DTYPES = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ghostedge.description import Description
+from ghostedge.model import Format
 from ghostedge.tflite.coverage import Coverage
-from ghostedge.types import Format
 
 __all__ = ["ModelSummary", "Port", "Weights", "macs"]
 
@@ -84,7 +84,7 @@ class ModelSummary:
         spatial_transposes: tensors made by transposing a feature map; TFLite only.
         allows_float16: whether CPUs with float16 arithmetic compute it in float16; TFLite only.
         overflowing_pairs: int8 IR: pairs of weights whose products CPUs without VNNI may cut off as they add them in 16
-            bits (`ghostedge.quantize.ir_weights.pairs`); None for others.
+            bits (`ghostedge.openvino.weights.pairs`); None for others.
     """
 
     path: Path

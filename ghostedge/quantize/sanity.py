@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import DatasetError, ParityError
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 __all__ = ["check_batch", "check_logits"]
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ghostedge.accuracy.statistics import Proportion
 from ghostedge.errors import UsageError
-from ghostedge.evaluation.statistics import Proportion
-from ghostedge.reports.wording import ModelKey, model_key
+from ghostedge.reports.format import ModelKey, model_key
 
 __all__ = ["read_accuracies"]
 
@@ -36,8 +36,8 @@ def read_accuracies(files: Sequence[Path]) -> dict[ModelKey, Proportion]:
 
 
 def _of_ledger(file: Path) -> dict[ModelKey, Proportion]:
+    from ghostedge.accuracy.parity import accuracy_of
     from ghostedge.evaluation.ledger import read_ledger
-    from ghostedge.evaluation.parity import accuracy_of
 
     ledger = read_ledger(file)
     return {model_key(ledger.metadata.model, ledger.metadata.runtime): accuracy_of(ledger).top1}

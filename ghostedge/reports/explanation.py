@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from ghostedge.explain.explain import Explanation, LayerError
 from ghostedge.files import atomic_write
-from ghostedge.quantize.explain import Explanation, LayerError
 from ghostedge.reports.explanation_plots import LayerRow, sqnr_plot
 from ghostedge.reports.page import Markup, element, figure, join, page, table
 from ghostedge.reports.plots import responsive, signed

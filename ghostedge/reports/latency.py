@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from ghostedge.evaluation.statistics import Proportion
+from ghostedge.accuracy.statistics import Proportion
 from ghostedge.files import atomic_write
+from ghostedge.reports.format import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named
 from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
 from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
 from ghostedge.reports.plots import responsive
 from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
-from ghostedge.reports.wording import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named
 
 __all__ = ["device_section", "latency_html", "write_latency_report"]
 

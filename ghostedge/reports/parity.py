@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import ghostedge
+from ghostedge.accuracy.attribution import Attribution
+from ghostedge.accuracy.parity import ParityResult, worst_verdict
+from ghostedge.accuracy.statistics import Verdict
 from ghostedge.errors import UsageError
-from ghostedge.evaluation.attribution import Attribution
 from ghostedge.evaluation.ledger import LedgerMetadata
-from ghostedge.evaluation.parity import ParityResult, worst_verdict
-from ghostedge.evaluation.statistics import Verdict
 from ghostedge.lazy import choose
 from ghostedge.reports.plots import signed
 

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ghostedge.evaluation.attribution import STEPS, Attribution
-from ghostedge.evaluation.parity import ParityResult
-from ghostedge.evaluation.statistics import Calibration
-from ghostedge.reports.beside import Beside, artifacts_section, latency_sections
+from ghostedge.accuracy.attribution import STEPS, Attribution
+from ghostedge.accuracy.parity import ParityResult
+from ghostedge.accuracy.statistics import Calibration
+from ghostedge.reports.artifact_table import Beside, artifacts_section, latency_sections
+from ghostedge.reports.format import (
+    class_name,
+    drop_text,
+    flips_text,
+    kl_text,
+    p_text,
+    provenance,
+    severity_text,
+    share_text,
+    snr_text,
+)
 from ghostedge.reports.page import Markup, breakable, element, figure, join, page, table
 from ghostedge.reports.parity import Comparison, LedgerSource, ParityReport, explain, headline
 from ghostedge.reports.plots import (
@@ -19,17 +30,6 @@ from ghostedge.reports.plots import (
     responsive,
     signed,
     waterfall_plot,
-)
-from ghostedge.reports.wording import (
-    class_name,
-    drop_text,
-    flips_text,
-    kl_text,
-    p_text,
-    provenance,
-    severity_text,
-    share_text,
-    snr_text,
 )
 
 __all__ = ["MOST_FLIPS", "parity_html"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ghostedge.evaluation.attribution import STEPS, Attribution
-from ghostedge.evaluation.statistics import PairedDrop
-from ghostedge.reports.parity import Comparison, ParityReport, explain, headline
-from ghostedge.reports.wording import (
+from ghostedge.accuracy.attribution import STEPS, Attribution
+from ghostedge.accuracy.statistics import PairedDrop
+from ghostedge.reports.format import (
     class_name,
     drop_text,
     flips_text,
@@ -18,6 +17,7 @@ from ghostedge.reports.wording import (
     share_text,
     snr_text,
 )
+from ghostedge.reports.parity import Comparison, ParityReport, explain, headline
 
 __all__ = ["parity_markdown"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ghostedge.files import atomic_write
-from ghostedge.reports.beside import Beside
+from ghostedge.reports.artifact_table import Beside
 from ghostedge.reports.page import check_report_path
 from ghostedge.reports.parity import ParityReport
 from ghostedge.reports.parity_html import parity_html

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ghostedge.lazy import choose, resolve
-from ghostedge.types import Artifact, Runtime
+from ghostedge.model import Artifact, Runtime
 
 __all__ = ["FLOAT16_RUNTIMES", "RUNTIMES", "open_runtime", "runtime_of"]
 

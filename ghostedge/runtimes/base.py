@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.model import Artifact, InputSpec
 
 __all__ = ["Shape", "SingleImageRuntime", "check_batch"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.files import sha256_file
+from ghostedge.model import Artifact
 from ghostedge.runtimes.base import SingleImageRuntime
-from ghostedge.types import Artifact
 
 __all__ = ["FakeRuntime"]
 

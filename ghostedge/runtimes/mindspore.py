@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, first_line
-from ghostedge.models.checkpoint import load_checkpoint
-from ghostedge.models.ghostnetv2 import build_cell
-from ghostedge.models.mindir_info import describe_mindir
-from ghostedge.models.mindspore_session import LOCK, mindspore_on
-from ghostedge.models.variants import check_input_size
+from ghostedge.ghostnet.cell import build_cell
+from ghostedge.ghostnet.checkpoint import load_checkpoint
+from ghostedge.ghostnet.mindspore_session import LOCK, mindspore_on
+from ghostedge.ghostnet.variants import check_input_size
+from ghostedge.mindir.info import describe_mindir
+from ghostedge.model import Artifact
 from ghostedge.runtimes.base import SingleImageRuntime, check_batch
-from ghostedge.types import Artifact
 
 __all__ = ["MindSporeRuntime"]
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
+from ghostedge.model import Artifact
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
-from ghostedge.types import Artifact
 
 __all__ = ["OnnxRuntime"]
 

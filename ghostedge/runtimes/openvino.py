@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
+from ghostedge.model import Artifact
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
-from ghostedge.types import Artifact
 
 __all__ = ["EXACT", "FLOAT", "SATURATING", "VNNI", "OpenVinoRuntime", "int8_arithmetic"]
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, GhostedgeError
 from ghostedge.lazy import require
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
-from ghostedge.types import Artifact, InputSpec
 
 __all__ = ["IN_FLOAT", "NAMES", "OtherCpu", "run_on_other_cpu"]
 

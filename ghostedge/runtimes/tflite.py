@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, MissingExtraError
 from ghostedge.lazy import require
+from ghostedge.model import Artifact
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 from ghostedge.tflite.check import check_tflite
 from ghostedge.tflite.coverage import partition
 from ghostedge.tflite.float16 import allows_float16, cpu_has_float16
-from ghostedge.types import Artifact
 
 __all__ = ["TFLiteRuntime", "quiet_stderr"]
 

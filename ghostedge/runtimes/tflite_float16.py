@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.lazy import require
+from ghostedge.model import Artifact
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import SingleImageRuntime
 from ghostedge.runtimes.tflite import quiet_stderr
 from ghostedge.tflite.check import check_tflite
 from ghostedge.tflite.float16 import allows_float16
-from ghostedge.types import Artifact
 
 __all__ = ["Float16TFLiteRuntime"]
 

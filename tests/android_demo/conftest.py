@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.devices.base import SCRIPT
+from ghostedge.latency.devices.base import SCRIPT
 
 DEMO = Path(__file__).resolve().parents[2] / "android_demo"
 CORE = DEMO / "core" / "src"

@@ -27,7 +27,7 @@ from ghostedge.data.golden import SUFFIX, Golden, golden_beside, write_golden
 from ghostedge.data.preprocess import resize_and_crop, to_spec
 from ghostedge.description import Description
 from ghostedge.evaluation.ledger import rows_of_logits
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 RESOURCES = ROOT / "android_demo" / "core" / "src" / "test" / "resources"

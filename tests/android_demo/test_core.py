@@ -14,9 +14,9 @@ import pytest
 from referencing import Registry, Resource
 
 from ghostedge.data.golden import read_golden
-from ghostedge.devices.base import SCHEMA
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import read_ledger
+from ghostedge.latency.devices.base import SCHEMA
 
 CORE = Path(__file__).resolve().parents[2] / "android_demo" / "core" / "src"
 

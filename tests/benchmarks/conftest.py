@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ghostedge.devices.base import SCHEMA, SCRIPT
+from ghostedge.latency.devices.base import SCHEMA, SCRIPT
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 

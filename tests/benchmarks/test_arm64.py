@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ghostedge.types import Artifact
+from ghostedge.model import Artifact
 
 ROOT = Path(__file__).parents[2]
 ARM64 = ROOT / "benchmarks" / "arm64"
@@ -94,10 +94,10 @@ def test_xnnpack_takes_the_kernels_of_that_cpu(tiny: Path) -> None:
 
 
 def test_the_newest_litert_pads_no_pixels_in_float16(tmp_path: Path) -> None:
-    from ghostedge.tflite.copies import pad_rows
     from ghostedge.tflite.float16 import allow_float16
     from ghostedge.tflite.model import pack
-    from tests.tflite.test_stem import network
+    from ghostedge.tflite.rewrites.copies import pad_rows
+    from tests.tflite.rewrites.test_columns_as_channels import network
 
     costs = {}
     for name in ("pixels", "rows"):

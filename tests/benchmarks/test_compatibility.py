@@ -20,7 +20,7 @@ import pytest
 from ghostedge.compare import Difference
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 ROOT = Path(__file__).parents[2]
 SPEC = InputSpec(height=32, width=32, resize=36)

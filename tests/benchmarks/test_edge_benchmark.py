@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 
 from ghostedge.data import preprocess
-from ghostedge.devices.base import SCHEMA, SCRIPT
+from ghostedge.latency.devices.base import SCHEMA, SCRIPT
+from ghostedge.model import InputSpec
 from ghostedge.tflite.coverage import partition
-from ghostedge.types import InputSpec
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 Records = Callable[[], dict[str, dict[str, Any]]]

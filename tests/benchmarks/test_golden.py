@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.data.golden import Golden, read_golden, write_golden
-from ghostedge.devices.base import SCHEMA
+from ghostedge.latency.devices.base import SCHEMA
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 Records = Callable[[], dict[str, dict[str, Any]]]

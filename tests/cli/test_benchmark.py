@@ -13,7 +13,7 @@ import pytest
 from ghostedge.cli import benchmark
 from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.files import sha256_file
-from tests.devices.conftest import TINY, Server, server  # noqa: F401  (a fixture)
+from tests.latency.devices.conftest import TINY, Server, server  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(autouse=True)

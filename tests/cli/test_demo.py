@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ghostedge import demo
-from ghostedge.artifact import open_artifact
 from ghostedge.cli import export as export_command
 from ghostedge.cli import main as cli
 from ghostedge.cli.demo import command_text
@@ -26,10 +25,11 @@ from ghostedge.compare import Difference
 from ghostedge.data.layouts import open_dataset
 from ghostedge.description import KEY, Description
 from ghostedge.errors import ParityError
-from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
+from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.files import sha256_file
+from ghostedge.formats import open_artifact
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 CLASSES = ("bear", "cat", "dog", "tiger")
 SPEC = InputSpec(height=8, width=8, resize=9)

@@ -12,9 +12,9 @@ from PIL import Image
 from ghostedge.cli.evaluate import progress_text
 from ghostedge.cli.main import main
 from ghostedge.data.preprocess import preprocess
-from ghostedge.evaluation.evaluate import Progress
 from ghostedge.evaluation.ledger import read_ledger
-from ghostedge.types import InputSpec
+from ghostedge.evaluation.run import Progress
+from ghostedge.model import InputSpec
 
 pytest.importorskip("pyarrow")
 
@@ -44,7 +44,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_real_artifact_end_to_end(
     kind: str, data: Path, tmp_path: Path, linear_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ghostedge.artifact import open_artifact
+    from ghostedge.formats import open_artifact
     from ghostedge.runtimes import open_runtime
 
     (tmp_path / "spec.json").write_text(json.dumps(SPECS[kind]))

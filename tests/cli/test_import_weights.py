@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from ghostedge.cli.main import main
-from ghostedge.models.checkpoint import load_checkpoint
-from ghostedge.models.import_weights import PYTORCH_NAMES
-from ghostedge.models.variants import VARIANTS, get_variant, parameter_shapes
+from ghostedge.ghostnet.checkpoint import load_checkpoint
+from ghostedge.ghostnet.import_weights import PYTORCH_NAMES
+from ghostedge.ghostnet.variants import VARIANTS, get_variant, parameter_shapes
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from ghostedge.compare import Difference
 from ghostedge.description import Description
 from ghostedge.inspection import ModelSummary, Port, Weights
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
+from ghostedge.model import InputSpec
 from ghostedge.tflite.coverage import Coverage
-from ghostedge.types import InputSpec
 
 
 def test_one_json_document_holds_every_model(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:

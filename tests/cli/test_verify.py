@@ -14,7 +14,7 @@ import pytest
 from ghostedge.cli.main import main
 from ghostedge.data.golden import Golden, write_golden
 from tests.benchmarks.test_golden import SOURCE, tiny_logits
-from tests.devices.conftest import TINY, Server, server  # noqa: F401  (a fixture)
+from tests.latency.devices.conftest import TINY, Server, server  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from PIL import Image
 from ghostedge.data import calibration, preprocess
 from ghostedge.data.calibration import MINIMUM, calibration_batch, choose_calibration
 from ghostedge.errors import DatasetError
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 
 def image(number: int) -> bytes:

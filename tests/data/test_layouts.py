@@ -15,8 +15,8 @@ import pytest
 from ghostedge.data.imagenet import imagenet_labels, imagenet_synsets
 from ghostedge.data.layouts import NO_LABELS, Dataset, labels_for, open_dataset, spread
 from ghostedge.errors import DatasetError, ImageError
-from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.evaluation.run import Options, evaluate, subjects_of
+from ghostedge.model import Artifact, InputSpec
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -30,7 +30,7 @@ from ghostedge.data.preprocess import (
 )
 from ghostedge.errors import ImageError, MissingExtraError
 from ghostedge.lazy import require
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 # SHA-256 of what MindSpore 2.9.0 makes of the sample images: the uint8 crop (224, 224, 3), and the float32
 # (3, 224, 224) after Normalize and HWC2CHW. They hold where there is no MindSpore: on a Raspberry Pi, in an app.

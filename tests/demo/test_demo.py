@@ -22,7 +22,7 @@ from ghostedge.demo import (
 from ghostedge.errors import DatasetError
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.files import sha256_file
-from ghostedge.models.checkpoint import load_checkpoint
+from ghostedge.ghostnet.checkpoint import load_checkpoint
 
 MIB = 2**20
 

@@ -21,7 +21,7 @@ from ghostedge.evaluation.ledger import (
     write_ledger,
     write_ledger_stream,
 )
-from ghostedge.types import InputSpec
+from ghostedge.model import InputSpec
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

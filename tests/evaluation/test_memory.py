@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from ghostedge.data.layouts import open_dataset
-from ghostedge.evaluation.evaluate import Options, evaluate, subjects_of
+from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.evaluation.ledger import rows_of_logits
 from ghostedge.evaluation.worker import About, Result
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.model import Artifact, InputSpec
 
 
 class Answers:

@@ -11,12 +11,12 @@ from PIL import Image
 from ghostedge.data.layouts import open_dataset
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import GhostedgeError, UsageError
-from ghostedge.evaluation.evaluate import Options
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.reference import modelzoo_protocol, reference
+from ghostedge.evaluation.run import Options
 from ghostedge.evaluation.worker import Job, ModelSetup, Task, Worker
 from ghostedge.files import sha256_file
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.model import Artifact, InputSpec
 
 pytest.importorskip("pyarrow")
 

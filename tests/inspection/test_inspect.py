@@ -12,9 +12,9 @@ import pytest
 from ghostedge.errors import ArtifactError
 from ghostedge.inspection import ModelSummary, Port, inspect
 from ghostedge.lazy import require
-from ghostedge.stages.openvino import OpenVinoStage
+from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.openvino.from_onnx import OpenVinoStage
 from ghostedge.tflite.model import pack, unpack
-from ghostedge.types import Artifact, InputSpec, StageOutput
 
 SPEC = InputSpec(height=32, width=32, resize=36)
 LABELS = tuple(f"class {index}" for index in range(5))

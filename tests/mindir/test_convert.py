@@ -55,8 +55,8 @@ def test_ghostnetv2_with_nearest_gates(
     ms: Any, export: Any, oracle_weights: dict[str, Array], oracle_inputs: Array
 ) -> None:
     """The gates of timm's weights; the last ones grow from 3 x 3 to 7 x 7, which is no whole number."""
-    from ghostedge.models.ghostnetv2 import build_cell
-    from ghostedge.models.variants import get_variant
+    from ghostedge.ghostnet.cell import build_cell
+    from ghostedge.ghostnet.variants import get_variant
 
     cell = build_cell(get_variant("1x", "nearest"), oracle_weights)
     model = convert(export(cell, oracle_inputs[:1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ghostedge.quantize.connected import connected
+from ghostedge.quantize.union_find import connected
 
 
 def test_ties_that_share_an_item_make_one_group() -> None:

@@ -8,8 +8,8 @@ import pytest
 from ghostedge.data.images import sample_images
 from ghostedge.data.preprocess import preprocess_batch
 from ghostedge.errors import DatasetError, ParityError
+from ghostedge.model import InputSpec
 from ghostedge.quantize.sanity import check_batch, check_logits
-from ghostedge.types import InputSpec
 
 SPEC = InputSpec(layout="NHWC")
 RAW = InputSpec(layout="NHWC", range="raw", dtype="uint8")

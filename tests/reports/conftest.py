@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ghostedge.evaluation.attribution import attribute
+from ghostedge.accuracy.attribution import attribute
+from ghostedge.accuracy.parity import compare_ledgers
 from ghostedge.evaluation.ledger import Ledger
-from ghostedge.evaluation.parity import compare_ledgers
 from ghostedge.reports.parity import Comparison, LedgerSource, ParityReport
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ghostedge.accuracy.statistics import Proportion, proportion
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import write_ledger
-from ghostedge.evaluation.statistics import Proportion, proportion
 from ghostedge.reports.accuracy import read_accuracies
 from ghostedge.reports.latency import latency_html, write_latency_report
 from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot

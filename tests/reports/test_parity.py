@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from ghostedge.accuracy import attribution, parity, statistics
 from ghostedge.errors import UsageError
-from ghostedge.evaluation import attribution, parity, statistics
 from ghostedge.reports.parity import PUBLISHED, SCHEMA_PATH, ParityReport, explain, headline, published
 from ghostedge.reports.parity_html import parity_html
 from ghostedge.reports.parity_markdown import parity_markdown

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, MissingExtraError, UsageError
+from ghostedge.model import Artifact, Format, InputSpec
 from ghostedge.runtimes import open_runtime
-from ghostedge.types import Artifact, Format, InputSpec
 
 SMALL = InputSpec(height=8, width=8, resize=8)
 FORMATS: tuple[Format, ...] = ("onnx", "openvino", "tflite")
@@ -141,7 +141,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from ghostedge.runtimes import open_runtime
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.model import Artifact, InputSpec
 
 path, kind, spec = sys.argv[1:]
 artifact = Artifact(Path(path), kind, InputSpec.from_dict(json.loads(spec)))

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, CheckpointError, GhostedgeError, UsageError
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes import open_runtime
 from ghostedge.runtimes.mindspore import MindSporeRuntime
-from ghostedge.types import Artifact, InputSpec
 
 pytest.importorskip("mindspore")
 
@@ -93,7 +93,7 @@ def test_a_device_that_is_not_there(checkpoint: Artifact) -> None:
 from pathlib import Path
 from ghostedge.errors import UsageError
 from ghostedge.runtimes.mindspore import MindSporeRuntime
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.model import Artifact, InputSpec
 try:
     MindSporeRuntime(Artifact(Path({str(checkpoint.path)!r}), "checkpoint", InputSpec()), device_target="Ascend")
 except UsageError as exc:

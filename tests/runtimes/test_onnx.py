@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes.onnx import OnnxRuntime
-from ghostedge.types import Artifact, InputSpec
 
 onnx = pytest.importorskip("onnx")
 

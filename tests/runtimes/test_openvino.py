@@ -10,8 +10,8 @@ import pytest
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes.openvino import OpenVinoRuntime
-from ghostedge.types import Artifact, InputSpec
 
 SPEC = InputSpec(height=8, width=8, resize=8)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ghostedge.compare import compare
 from ghostedge.errors import ArtifactError
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes import openvino_isa
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
 from ghostedge.runtimes.openvino_isa import IN_FLOAT, NAMES, _InFloat, run_on_other_cpu
-from ghostedge.types import Artifact, InputSpec
 
 pytest.importorskip("openvino")
 
@@ -107,7 +107,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from ghostedge.runtimes import openvino_isa
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.model import Artifact, InputSpec
 openvino_isa._LIMIT = sys.argv[2]
 spec = InputSpec(range="raw", height=8, width=8, resize=8)
 images = np.full((1, 3, 8, 8), 255, np.float32)

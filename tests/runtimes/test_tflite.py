@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes.tflite import TFLiteRuntime
-from ghostedge.types import Artifact, InputSpec
 
 pytest.importorskip("ai_edge_litert")
 

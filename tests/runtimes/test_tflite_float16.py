@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes import open_runtime
-from ghostedge.types import Artifact, InputSpec
 
 pytest.importorskip("ai_edge_litert")
 
@@ -141,7 +141,7 @@ def test_logits_that_are_not_float16_numbers_are_found(float16_tflite: Path, mon
 def test_closing_twice_is_harmless_and_says_nothing(float16_tflite: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nimport numpy as np\nfrom ghostedge.runtimes import open_runtime\n"
-        "from ghostedge.types import Artifact, InputSpec\n"
+        "from ghostedge.model import Artifact, InputSpec\n"
         "spec = InputSpec(layout='NHWC', height=8, width=8, resize=8)\n"
         "for _ in range(3):\n"
         "    runtime = open_runtime(Artifact(Path(sys.argv[1]), 'tflite', spec), float16=True)\n"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.runtimes.tflite import TFLiteRuntime
 from ghostedge.tflite.check import check_tflite
-from ghostedge.types import Artifact, InputSpec
 
 pytest.importorskip("ai_edge_litert")
 
@@ -40,7 +40,7 @@ from pathlib import Path
 import numpy as np
 from ghostedge.errors import ArtifactError
 from ghostedge.runtimes.tflite import TFLiteRuntime
-from ghostedge.types import Artifact, InputSpec
+from ghostedge.model import Artifact, InputSpec
 
 data, path, refused = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), 0
 rng = np.random.default_rng(0)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ghostedge.errors import ArtifactError
+from ghostedge.model import Artifact
 from ghostedge.tflite.coverage import Coverage, coverage, partition
-from ghostedge.types import Artifact
 
 
 def node(name: str, inputs: list[int], outputs: list[int]) -> dict[str, object]:

@@ -13,9 +13,9 @@ from flatbuffers.number_types import Float32Flags, Int8Flags, Uint8Flags
 
 from ghostedge.description import Description
 from ghostedge.errors import ConvertError
+from ghostedge.model import Artifact, InputSpec
 from ghostedge.tflite.metadata import embed, metadata
 from ghostedge.tflite.model import pack, unpack
-from ghostedge.types import Artifact, InputSpec
 
 SPEC = InputSpec(layout="NHWC", height=32, width=32, resize=36)
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
+from ghostedge.model import Artifact
 from ghostedge.tflite.model import ints, operator_name, pack, unpack
-from ghostedge.types import Artifact
 
 
 def infer(model: bytes) -> NDArray[np.float32]:

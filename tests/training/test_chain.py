@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.models.checkpoint import save_checkpoint
-from ghostedge.models.variants import get_variant
+from ghostedge.ghostnet.checkpoint import save_checkpoint
+from ghostedge.ghostnet.variants import get_variant
 
 pytest.importorskip("timm", reason="left out: the training recipe needs timm")
 

@@ -11,7 +11,7 @@ import pytest
 
 from ghostedge.demo import verify_demo_files
 from ghostedge.evaluation.ledger import read_ledger, write_ledger
-from ghostedge.models.checkpoint import load_checkpoint
+from ghostedge.ghostnet.checkpoint import load_checkpoint
 
 pytest.importorskip("timm", reason="left out: the training recipe needs timm")
 

@@ -6,7 +6,7 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * What a model's input tensor holds and how an image becomes it; ghostedge.types.InputSpec is the definition.
+ * What a model's input tensor holds and how an image becomes it; ghostedge.model.InputSpec is the definition.
  *
  * <p>{@code mean} and {@code std} are per channel R, G, B on the scale 0..1, whatever the order in the tensor.
  */
@@ -46,7 +46,7 @@ public final class InputSpec {
         }
     }
 
-    /** MindSpore's evaluation transform at another size; the defaults of ghostedge.types.InputSpec. */
+    /** MindSpore's evaluation transform at another size; the defaults of ghostedge.model.InputSpec. */
     public static InputSpec imagenet(boolean nchw, int height, int width) throws DemoException {
         Map<String, Object> fields = defaults();
         fields.put("layout", nchw ? "NCHW" : "NHWC");

@@ -1,0 +1,1 @@
+"""Judge ledgers: paired statistics of an artifact against the reference."""

@@ -1,0 +1,1 @@
+"""Where the workers of an evaluation run: processes here, or a Ray cluster."""

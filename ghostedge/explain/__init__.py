@@ -1,0 +1,1 @@
+"""What quantisation cost, layer by layer."""

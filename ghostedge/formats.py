@@ -1,0 +1,211 @@
+"""Open a model file of any origin: find its format, what its input holds and its class names."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ghostedge.data.imagenet import imagenet_labels
+from ghostedge.description import KEY, Description
+from ghostedge.errors import ArtifactError
+from ghostedge.ghostnet.checkpoint import load_checkpoint
+from ghostedge.mindir.info import describe_mindir
+from ghostedge.model import Artifact, Format, InputSpec
+from ghostedge.wire import fields
+
+__all__ = ["FORMATS", "load_input_spec", "open_artifact", "read_description"]
+
+#: Extension -> format.
+FORMATS: dict[str, Format] = {
+    ".ckpt": "checkpoint",
+    ".mindir": "mindir",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".tflite": "tflite",
+}
+
+_EXAMPLE = json.dumps({"layout": "NHWC", "range": "normalised", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]})
+
+#: onnx.proto: ModelProto.metadata_props, whose entries are 1 key, 2 value.
+_METADATA_PROPS = 14
+
+
+def open_artifact(
+    path: Path | str, *, input_spec: InputSpec | None = None, labels: tuple[str, ...] | None = None
+) -> Artifact:
+    """Describe a model file, without loading the model or any vendor's library.
+
+    The description is read from the file itself: ONNX ``metadata_props``, OpenVINO ``rt_info``, the file
+    ``ghostedge.json`` in the archive at the end of a TFLite file, MindIR ``user_info``. A checkpoint, and a MindIR that
+    carries none, is taken to be trained as MindSpore's model zoo does: with `InputSpec`'s defaults, at the size of the
+    MindIR's input, and on ImageNet if it has 1,000 classes.
+
+    Args:
+        path: ``.ckpt``, ``.mindir``, ``.onnx``, ``.xml`` (with its ``.bin`` beside it) or ``.tflite``.
+        input_spec: instead of what the file says; needed where it says nothing.
+        labels: instead of what the file says.
+
+    Raises:
+        ArtifactError: the file is missing, of another format, damaged, or neither it nor the caller says what its input
+            holds.
+    """
+    path = Path(path)
+    kind = _format(path)
+    described = read_description(path)
+    if described is None and kind in _ASSUMED:
+        described = _ASSUMED[kind](path)
+    if described is None:
+        if input_spec is None:
+            raise ArtifactError(
+                f"{path} does not say what its input holds; say it in a JSON file and give that with --input-spec, "
+                f"for example {_EXAMPLE}"
+            )
+        described = Description(input_spec)
+    return Artifact(
+        path=path,
+        format=kind,
+        input=described.input if input_spec is None else input_spec,
+        labels=described.labels if labels is None else labels,
+        precision=described.precision,
+    )
+
+
+def read_description(path: Path) -> Description | None:
+    """What a model file says about itself; None where it says nothing.
+
+    Raises:
+        ArtifactError: the file is missing, of another format or damaged.
+    """
+    return _READERS[_format(path)](path)
+
+
+def load_input_spec(path: Path) -> InputSpec:
+    """Read an `InputSpec` from a JSON object of its fields; those left out keep their defaults.
+
+    Raises:
+        ArtifactError: the file is missing, not JSON, or not an `InputSpec`.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ArtifactError(f"cannot read the input spec {path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise ArtifactError(f"the input spec {path} is not JSON ({exc}); an example: {_EXAMPLE}") from exc
+    if not isinstance(data, dict):
+        raise ArtifactError(f"the input spec {path} is not a JSON object; an example: {_EXAMPLE}")
+    try:
+        return InputSpec.from_dict(data)
+    except ArtifactError as exc:
+        raise ArtifactError(f"the input spec {path}: {exc}") from exc
+
+
+def _format(path: Path) -> Format:
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder; name the model file in it ({', '.join(FORMATS)})")
+    if not path.is_file():
+        raise ArtifactError(f"{path} does not exist")
+    suffix = path.suffix.lower()
+    if suffix == ".bin" and path.with_suffix(".xml").is_file():
+        raise ArtifactError(f"{path} holds an OpenVINO model's weights; name {path.with_suffix('.xml')} instead")
+    if suffix not in FORMATS:
+        raise ArtifactError(f"{path} is no model by its extension; known are {', '.join(FORMATS)}")
+    return FORMATS[suffix]
+
+
+def _no_description(path: Path) -> None:
+    """A checkpoint says nothing of its input."""
+
+
+def _mindir_description(path: Path) -> Description | None:
+    return describe_mindir(path).description
+
+
+def _onnx_description(path: Path) -> Description | None:
+    """Walk the outermost message alone: a device with onnxruntime need not have onnx, and no weight is parsed."""
+    found = None
+    try:
+        for number, value in fields(memoryview(path.read_bytes())):
+            if number == _METADATA_PROPS and isinstance(value, memoryview):
+                entry = dict(fields(value))
+                key, text = entry.get(1), entry.get(2)
+                if isinstance(key, memoryview) and isinstance(text, memoryview) and bytes(key) == KEY.encode():
+                    found = bytes(text).decode()
+    except ValueError as exc:
+        raise ArtifactError(f"{path} is not a whole ONNX model ({exc}); copy or export it again") from exc
+    except OSError as exc:
+        raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
+    return None if found is None else _parse(found, path)
+
+
+def _openvino_description(path: Path) -> Description | None:
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ArtifactError(f"{path} has no weights beside it ({weights.name}); copy both files")
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as exc:
+        raise ArtifactError(f"{path} is not a whole OpenVINO IR ({exc}); copy or export it again") from exc
+    except OSError as exc:
+        raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
+    if root.tag != "net":
+        raise ArtifactError(f"{path} is not an OpenVINO IR (its outermost element is <{root.tag}>)")
+    entry = root.find(f"rt_info/{KEY}")
+    return None if entry is None else _parse(entry.get("value", ""), path)
+
+
+def _tflite_description(path: Path) -> Description | None:
+    try:
+        with open(path, "rb") as file:
+            if file.read(8)[4:] != b"TFL3":
+                raise ArtifactError(f"{path} is not a TFLite model (no 'TFL3' in its first bytes)")
+            if not zipfile.is_zipfile(file):
+                return None
+            with zipfile.ZipFile(file) as archive:
+                if f"{KEY}.json" not in archive.namelist():
+                    return None
+                return _parse(archive.read(f"{KEY}.json").decode(), path)
+    except (zipfile.BadZipFile, UnicodeDecodeError) as exc:
+        raise ArtifactError(f"{path}: the files at its end are damaged ({exc}); copy or export it again") from exc
+    except OSError as exc:
+        raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def _parse(text: str, path: Path) -> Description:
+    try:
+        return Description.from_json(text)
+    except ArtifactError as exc:
+        raise ArtifactError(f"{path}: {exc}") from exc
+
+
+def _assumed_of_checkpoint(path: Path) -> Description:
+    return _model_zoo(InputSpec(), load_checkpoint(path).num_classes)
+
+
+def _assumed_of_mindir(path: Path) -> Description:
+    spec, found = InputSpec(), describe_mindir(path)
+    if len(found.input_shape) == 4:
+        height, width = found.input_shape[2:]
+        share = spec.resize / spec.height  # the same share of the image is cropped away at every size
+        spec = InputSpec(height=height, width=width, resize=round(max(height, width) * share))
+    return _model_zoo(spec, found.output_shape[-1] if found.output_shape else 0)
+
+
+def _model_zoo(spec: InputSpec, classes: int) -> Description:
+    return Description(spec, imagenet_labels() if classes == 1000 else ())
+
+
+_READERS: dict[Format, Callable[[Path], Description | None]] = {
+    "checkpoint": _no_description,
+    "mindir": _mindir_description,
+    "onnx": _onnx_description,
+    "openvino": _openvino_description,
+    "tflite": _tflite_description,
+}
+
+_ASSUMED: dict[Format, Callable[[Path], Description]] = {
+    "checkpoint": _assumed_of_checkpoint,
+    "mindir": _assumed_of_mindir,
+}

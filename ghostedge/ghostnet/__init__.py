@@ -1,0 +1,1 @@
+"""GhostNetV2: its variants, its Cell, its checkpoints and how other weights become one."""

@@ -1,0 +1,305 @@
+"""Load and save GhostNetV2 checkpoints, and recognise which network their weights belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostedge.errors import CheckpointError, first_line
+from ghostedge.ghostnet.ckpt_format import CkptContent, parse_ckpt, write_ckpt
+from ghostedge.ghostnet.variants import VARIANTS, GateUpsampling, Variant, get_variant, parameter_shapes
+from ghostedge.lazy import require
+
+__all__ = [
+    "RECORD_KEY",
+    "Checkpoint",
+    "Recognised",
+    "checked_weights",
+    "load_checkpoint",
+    "read_bytes",
+    "recognise",
+    "save_checkpoint",
+]
+
+#: The entry of a checkpoint (MindSpore's `append_dict`) that says in JSON what weights cannot.
+RECORD_KEY = "ghostedge"
+
+_RECORD_VERSION = 1
+
+#: How PyTorch's ``.pth`` files begin: they are zip archives.
+_ZIP = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Which GhostNetV2 a set of weights is.
+
+    Attributes:
+        variant: the variant, its gate upsampling as in `VARIANTS` (weights do not tell it).
+        num_classes: how many classes the classifier has.
+        ignored: entries that are not weights of the network: optimizer state, running averages, counters.
+    """
+
+    variant: Variant
+    num_classes: int
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of one network and what is known of them.
+
+    Attributes:
+        path: the file.
+        sha256: the hash of its bytes.
+        variant: the network, with the upsampling of its gates.
+        gate_upsampling_recorded: whether the file says the upsampling; official checkpoints do not, and are bilinear.
+        num_classes: how many classes the classifier has.
+        weights: official parameter name -> float32 array, finite, of the shape of `parameter_shapes`, read-only.
+        ignored: entries of the file that are not weights: optimizer state, running averages, counters.
+    """
+
+    path: Path
+    sha256: str
+    variant: Variant
+    gate_upsampling_recorded: bool
+    num_classes: int
+    weights: Mapping[str, NDArray[np.float32]]
+    ignored: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers there are; BatchNorm's moving statistics are not trained."""
+        return sum(array.size for name, array in self.weights.items() if ".moving_" not in name)
+
+    def describe(self) -> dict[str, Any]:
+        """What was recognised, in JSON types, for manifests and people."""
+        return {
+            "network": "GhostNetV2",
+            "variant": self.variant.name,
+            "gate_upsampling": self.variant.gate_upsampling,
+            "gate_upsampling_recorded": self.gate_upsampling_recorded,
+            "classes": self.num_classes,
+            "parameters": self.parameters,
+            "ignored_entries": len(self.ignored),
+        }
+
+
+def load_checkpoint(path: Path, num_classes: int | None = None) -> Checkpoint:
+    """Load a MindSpore GhostNetV2 checkpoint: ``.ckpt``, or ``.safetensors`` with the official names.
+
+    Variant and number of classes are recognised from the weights. MindSpore is not needed.
+
+    Args:
+        path: the file.
+        num_classes: the number of classes it must have; any where None.
+
+    Raises:
+        CheckpointError: the file is missing, empty, truncated or damaged; the weights belong to another network, have
+            another number of classes, or are not finite.
+        MissingExtraError: the file is ``.safetensors`` and safetensors is not installed.
+    """
+    data = read_bytes(path)
+    if data.startswith(_ZIP):
+        raise CheckpointError(_import_first(path))
+    content = _parse_safetensors(data, path) if path.suffix == ".safetensors" else parse_ckpt(data, str(path))
+    if any(name.endswith(".running_mean") for name in content.tensors):
+        raise CheckpointError(_import_first(path))
+    found = recognise({name: array.shape for name, array in content.tensors.items()}, str(path))
+    if num_classes is not None and found.num_classes != num_classes:
+        raise CheckpointError(f"{path} has {found.num_classes} classes, but {num_classes} were asked for")
+    upsampling = _recorded_upsampling(content.texts, path)
+    return Checkpoint(
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        variant=found.variant if upsampling is None else get_variant(found.variant.name, upsampling),
+        gate_upsampling_recorded=upsampling is not None,
+        num_classes=found.num_classes,
+        weights=checked_weights(content.tensors, found, str(path)),
+        ignored=found.ignored,
+    )
+
+
+def _import_first(path: Path) -> str:
+    return (
+        f"{path} holds PyTorch weights, not a MindSpore checkpoint; "
+        f"run: ghostedge import-weights {path} --output {path.name.partition('.')[0]}.ckpt"
+    )
+
+
+def _parse_safetensors(data: bytes, path: Path) -> CkptContent:
+    safetensors = require("safetensors.numpy", "export")
+    try:
+        return CkptContent(safetensors.load(data), {})
+    except Exception as exc:  # SafetensorError, or what numpy cannot hold
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({first_line(exc)}); download or copy it again"
+        ) from exc
+
+
+def _recorded_upsampling(texts: Mapping[str, str], path: Path) -> str | None:
+    """The gate upsampling that `save_checkpoint` recorded, None where it did not write the file."""
+    if RECORD_KEY not in texts:
+        return None
+    try:
+        record = json.loads(texts[RECORD_KEY])
+        version, upsampling = record["schema_version"], record["gate_upsampling"]
+        if version == _RECORD_VERSION and upsampling in get_args(GateUpsampling):
+            return str(upsampling)
+        what = f"has schema version {version} and gate upsampling {upsampling!r}"
+    except (ValueError, KeyError, TypeError) as exc:
+        what = f"is damaged ({exc!r})"
+    raise CheckpointError(f"{path}: its entry '{RECORD_KEY}' {what}; update ghostedge or import the weights again")
+
+
+def save_checkpoint(path: Path, weights: Mapping[str, NDArray[np.float32]], variant: Variant, **source: str) -> None:
+    """Write a ``.ckpt`` that MindSpore loads and that says which variant and gate upsampling it is.
+
+    Args:
+        path: where; written whole or not at all.
+        weights: official parameter name -> float32 array.
+        variant: the network; its name and gate upsampling are recorded in the entry `RECORD_KEY`.
+        source: where the weights come from, recorded beside them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    record = {
+        "schema_version": _RECORD_VERSION,
+        "variant": variant.name,
+        "gate_upsampling": variant.gate_upsampling,
+        "source": source,
+    }
+    write_ckpt(path, weights, {RECORD_KEY: json.dumps(record, sort_keys=True)})
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]], name: str, display: Mapping[str, str] | None = None) -> Recognised:
+    """Which variant, with how many classes, has parameters of these names and shapes.
+
+    Args:
+        shapes: official parameter name -> shape; further entries are allowed where they are training state.
+        name: what to call the file in errors.
+        display: official name -> the name in the file, for errors, where they differ.
+
+    Raises:
+        CheckpointError: it is none of `VARIANTS`; the message says what the nearest one lacks.
+    """
+    num_classes = (shapes.get("classifier.bias") or (1000,))[0]
+    fit = min((_Fit.of(shapes, variant, num_classes) for variant in VARIANTS.values()), key=lambda fit: fit.rank)
+    shown = {key: (display or {}).get(key, key) for key in (*fit.missing, *fit.wrong)}
+    if fit.missing or fit.unexpected:
+        parts = []
+        if fit.missing:
+            total = len(fit.expected)
+            parts.append(f"{len(fit.missing)} of its {total} parameters are missing (first: '{shown[fit.missing[0]]}')")
+        if fit.unexpected:
+            parts.append(f"{len(fit.unexpected)} are unexpected (first: '{fit.unexpected[0]}')")
+        raise CheckpointError(
+            f"{name} is no GhostNetV2; of the nearest variant, {fit.variant.name}, {', '.join(parts)}"
+        )
+    if fit.wrong:
+        key = fit.wrong[0]
+        more = f"; {len(fit.wrong)} parameters differ in shape" if len(fit.wrong) > 1 else ""
+        raise CheckpointError(
+            f"{name}: parameter '{shown[key]}' has shape {shapes[key]}, "
+            f"but GhostNetV2 {fit.variant.name} needs {fit.expected[key]}{more}"
+        )
+    return Recognised(fit.variant, num_classes, fit.ignored)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How well some parameters fit a variant."""
+
+    variant: Variant
+    expected: dict[str, tuple[int, ...]]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    wrong: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts the nearest variant first: most parameters in common, then least that is wrong."""
+        common = len(self.expected) - len(self.missing) - len(self.wrong)
+        wrong = len(self.missing) + len(self.wrong) + len(self.unexpected)
+        return -common, wrong if common else 0
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, tuple[int, ...]], variant: Variant, num_classes: int) -> _Fit:
+        expected = parameter_shapes(variant, num_classes)
+        extra = [key for key in shapes if key not in expected]
+        ignored = tuple(key for key in extra if _is_training_state(key, shapes, expected))
+        return cls(
+            variant=variant,
+            expected=expected,
+            missing=tuple(key for key in expected if key not in shapes),
+            unexpected=tuple(key for key in extra if key not in set(ignored)),
+            wrong=tuple(key for key in expected if key in shapes and shapes[key] != expected[key]),
+            ignored=ignored,
+        )
+
+
+def _is_training_state(key: str, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Any]) -> bool:
+    """Whether an entry is a counter or a setting, or an optimizer's or average's copy of a parameter.
+
+    Training loops save ``global_step`` and ``learning_rate`` (one number), and ``moments.conv_stem.weight`` or
+    ``ema.conv_stem.weight`` (a prefix, and a parameter that is there itself too).
+    """
+    if shapes[key] in ((), (1,)):
+        return True
+    owner = key
+    while "." in owner:
+        owner = owner.partition(".")[2]
+        if owner in expected:
+            return shapes.get(owner) == shapes[key]
+    return False
+
+
+def checked_weights(
+    tensors: Mapping[str, NDArray[Any]], found: Recognised, name: str, display: Mapping[str, str] | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """The recognised network's weights in its own order, as float32.
+
+    Raises:
+        CheckpointError: one is not of a floating type, holds NaN or infinity, or is a variance below zero.
+    """
+    weights = {}
+    for key in parameter_shapes(found.variant, found.num_classes):
+        shown = (display or {}).get(key, key)
+        array = tensors[key]
+        if array.dtype.kind != "f":
+            raise CheckpointError(f"{name}: parameter '{shown}' is {array.dtype}, not floating point")
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is named below
+            array = array.astype(np.float32, copy=False).view()
+        if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
+            raise CheckpointError(
+                f"{name}: parameter '{shown}' holds {bad} NaN or infinite value(s); use an earlier checkpoint"
+            )
+        if key.endswith(".moving_variance") and array.min() < 0:
+            raise CheckpointError(f"{name}: variance '{shown}' goes below zero ({array.min():g}); copy the file again")
+        array.setflags(write=False)
+        weights[key] = array
+    return weights
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file of weights. Raises: CheckpointError where it cannot be read or is empty."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"{path} does not exist") from exc
+    except IsADirectoryError as exc:
+        raise CheckpointError(f"{path} is a folder; give the checkpoint file inside it") from exc
+    except OSError as exc:
+        raise CheckpointError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    if not data:
+        raise CheckpointError(f"{path} is empty (0 bytes); download or copy it again")
+    return data

@@ -1,0 +1,1 @@
+"""Measure an artifact's latency where it will run."""

@@ -1,0 +1,262 @@
+"""What a device is, what it is asked to do, and how several are asked at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ghostedge.errors import ArtifactError, DeviceError, GhostedgeError
+from ghostedge.files import atomic_path
+
+__all__ = [
+    "RECONNECT_S",
+    "SCHEMA",
+    "SCRIPT",
+    "SCRIPT_DONE",
+    "BenchmarkRequest",
+    "Device",
+    "DeviceResult",
+    "Patience",
+    "device_folder",
+    "fetch_record",
+    "read_record",
+    "run",
+]
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+_INSTALLED = _PACKAGE / "_benchmarks" / "edge_benchmark.py"  # the wheel carries it here
+
+#: The script that measures, in the wheel or in the checkout.
+SCRIPT = _INSTALLED if _INSTALLED.exists() else _PACKAGE.parent / "benchmarks" / "edge_benchmark.py"
+
+#: The JSON Schema of the latency record.
+SCHEMA = _PACKAGE / "latency_record.schema.json"
+
+#: Exit codes of the script after which every record is there: 2 says that a model's answers are wrong.
+SCRIPT_DONE = (0, 2)
+
+#: Version 1 did not say whether the answers were right.
+_SCHEMA_VERSIONS = (1, 2)
+
+#: For how long a device that went away is waited for: a Raspberry Pi that lost its power is back in a minute.
+RECONNECT_S = 300.0
+
+
+@dataclass(frozen=True)
+class BenchmarkRequest:
+    """What shall be measured.
+
+    Attributes:
+        artifacts: ``.tflite``, ``.xml`` or ``.onnx`` files.
+        threads: one run each.
+        image: a photo for the split into decoding, preprocessing and inference; None for none.
+        options: further arguments of edge_benchmark.py, e.g. ``("--quick",)``.
+        golden: golden vectors (`ghostedge.data.golden`) on which each artifact is checked there; None for none.
+
+    Raises:
+        ArtifactError: an artifact is missing or of a kind that is not measured.
+    """
+
+    artifacts: tuple[Path, ...]
+    threads: tuple[int, ...] = (1,)
+    image: Path | None = None
+    options: tuple[str, ...] = ()
+    golden: Path | None = None
+
+    def __post_init__(self) -> None:
+        for file in self.files():
+            if not file.is_file():
+                raise ArtifactError(f"{file} does not exist")
+        for artifact in self.artifacts:
+            if artifact.suffix not in (".tflite", ".xml", ".onnx"):
+                raise ArtifactError(f"{artifact} is not measured; .tflite, OpenVINO .xml and .onnx are")
+
+    def files(self) -> tuple[Path, ...]:
+        """Every file that a device needs beside the script."""
+        weights = [path.with_suffix(".bin") for path in self.artifacts if path.suffix == ".xml"]
+        return (*self.artifacts, *weights, *filter(None, (self.image, self.golden)))
+
+    def arguments(self, places: Mapping[Path, str], output: str) -> list[str]:
+        """The command line of edge_benchmark.py on a device where `files` have these names."""
+        extra = {"--image": self.image, "--golden": self.golden}
+        named = [word for option, file in extra.items() if file for word in (option, places[file])]
+        threads = ",".join(map(str, self.threads))
+        artifacts = [places[artifact] for artifact in self.artifacts]
+        return [*artifacts, "--threads", threads, *named, *self.options, "--output", output]
+
+
+class Device(Protocol):
+    """A machine that runs edge_benchmark.py.
+
+    Attributes:
+        name: as on the command line, e.g. ``"ssh:pi@raspberrypi"`` or ``"adb:R58M12ABCDE"``.
+    """
+
+    name: str
+
+    async def benchmark(
+        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
+    ) -> tuple[Path, ...]:
+        """Measure, and bring the records to the folder `output`.
+
+        Args:
+            request: what to measure.
+            output: the folder; each record appears in it whole or not at all.
+            progress: called with a line of text now and then.
+
+        Returns:
+            The records' files.
+
+        Raises:
+            DeviceError: the device cannot be reached or used, or a run failed there; records of other runs stay.
+            OutputError: a record cannot be written.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceResult:
+    """What came from one device.
+
+    Attributes:
+        device: its name.
+        files: the records.
+        error: why there are not more; None when all went well.
+    """
+
+    device: str
+    files: tuple[Path, ...]
+    error: str | None = None
+
+
+class Patience:
+    """How long a device that went away is waited for: from each loss on, and not at all before it answered once.
+
+    Args:
+        reconnect_s: seconds.
+        pause_s: between two tries, at most.
+
+    Attributes:
+        has_answered: whether the device was there at any time; a wrong address is not tried again.
+    """
+
+    def __init__(self, reconnect_s: float, pause_s: float) -> None:
+        self.has_answered = False
+        self._reconnect_s, self._pause_s = reconnect_s, min(pause_s, reconnect_s / 10)
+        self._give_up_s = math.inf
+
+    def answered(self) -> None:
+        """The device is there."""
+        self.has_answered, self._give_up_s = True, math.inf
+
+    def lost(self, exc: BaseException, what: str) -> float:
+        """The device went away, or is still away.
+
+        Args:
+            exc: how that showed.
+            what: the message's beginning, without what becomes of the job.
+
+        Returns:
+            How long to wait before the next try, seconds.
+
+        Raises:
+            DeviceError: it was waited for long enough.
+            BaseException: `exc`, of a device that never answered.
+        """
+        if not self.has_answered:
+            raise exc
+        self._give_up_s = min(self._give_up_s, time.monotonic() + self._reconnect_s)
+        if time.monotonic() > self._give_up_s:
+            raise DeviceError(
+                f"{what}; what was started goes on there, and the same command brings its records later"
+            ) from exc
+        return self._pause_s
+
+
+def device_folder(name: str) -> str:
+    """The name of the folder of a device's records: ``"ssh:pi@raspberrypi:2222"`` -> ``"pi@raspberrypi-2222"``."""
+    return re.sub(r"[^A-Za-z0-9.@_-]+", "-", name.removeprefix("ssh:")).strip("-.") or "device"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A latency or verification record; an older one without ``verification`` gets None for it.
+
+    Raises:
+        DeviceError: damaged, or of another schema version.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = record["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise DeviceError(f"{path} is not a latency record ({exc}); measure again") from exc
+    if version not in _SCHEMA_VERSIONS:
+        known = " and ".join(map(str, _SCHEMA_VERSIONS))
+        raise DeviceError(f"{path} has schema version {version}, this ghostedge reads {known}")
+    record.setdefault("verification", None)
+    return record
+
+
+def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Sequence[Mapping[str, str]] = ()) -> Path:
+    """Write a record that came from a device, whole, if it is of a model that was sent.
+
+    Args:
+        content: the file's bytes as they came.
+        path: where to.
+        sha256s: of the models that were sent.
+        notes: warnings to add, each with ``code`` and ``text``: what the device itself does not know.
+
+    Raises:
+        DeviceError: it is damaged, or of another model.
+        OutputError: it cannot be written.
+    """
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+        record = read_record(partial)
+        if record["artifact"]["sha256"] not in sha256s:
+            raise DeviceError(f"{path.name} is of another model than the one sent; measure again")
+        if notes and record["kind"] == "latency_record":  # a verification has no time that they would be about
+            record["warnings"] = [*record["warnings"], *map(dict, notes)]
+            partial.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
+    return path
+
+
+def run(
+    devices: Sequence[Device], request: BenchmarkRequest, output: Path, progress: Callable[[str, str], None]
+) -> tuple[DeviceResult, ...]:
+    """Measure on every device: remote ones all at once, then this machine alone, so that nothing disturbs it.
+
+    Args:
+        devices: `open_device` makes them.
+        request: what to measure.
+        output: records go to a folder of its own for each device in it.
+        progress: called with a device's name and a line of text.
+
+    Returns:
+        One result a device, in their order; a device that fails does not stop the others.
+    """
+
+    async def ask(device: Device) -> DeviceResult:
+        folder = output / device_folder(device.name)
+        try:
+            files = await device.benchmark(request, folder, lambda text: progress(device.name, text))
+        except GhostedgeError as exc:
+            kept = tuple(sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")))
+            return DeviceResult(device.name, kept, str(exc))
+        return DeviceResult(device.name, files)
+
+    async def ask_all() -> list[DeviceResult]:
+        remote = [device for device in devices if device.name != "local"]
+        results = dict(zip(remote, await asyncio.gather(*map(ask, remote)), strict=True))
+        for device in devices:
+            if device not in results:
+                results[device] = await ask(device)
+        return [results[device] for device in devices]
+
+    return tuple(asyncio.run(ask_all()))

@@ -1,0 +1,78 @@
+"""Time a model on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ghostedge.errors import DeviceError, UsageError
+from ghostedge.files import output_error
+from ghostedge.latency.devices.base import SCRIPT, SCRIPT_DONE, BenchmarkRequest
+
+__all__ = ["LocalDevice", "last_error"]
+
+_STOP_S = 10.0
+
+
+class LocalDevice:
+    """This machine, in a process of its own.
+
+    Args:
+        address: empty.
+        python: the interpreter (default: this one).
+    """
+
+    name = "local"
+
+    def __init__(self, address: str = "", python: str = sys.executable, **_: object) -> None:
+        if address:
+            raise UsageError(f"--device local takes no address; did you mean 'ssh:{address}'?")
+        self._python = python
+
+    async def benchmark(
+        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
+    ) -> tuple[Path, ...]:
+        """See `Device.benchmark`."""
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise output_error(output, exc) from exc
+        before = {path: path.stat().st_mtime_ns for path in output.glob("*.json")}
+        arguments = request.arguments({path: str(path) for path in request.files()}, str(output))
+        process = await asyncio.create_subprocess_exec(
+            self._python,
+            str(SCRIPT),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        lines: list[str] = []
+        try:
+            assert process.stderr is not None
+            async for line in process.stderr:
+                lines.append(line.decode(errors="replace").rstrip())
+                if lines[-1].startswith("["):
+                    progress(lines[-1])
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(process.wait(), _STOP_S)
+        if code not in SCRIPT_DONE:
+            raise DeviceError(last_error(lines) or f"edge_benchmark.py failed (exit code {code})")
+        resumed = "--resume" in request.options
+        files = sorted(path for path in output.glob("*.json") if not path.name.startswith("."))
+        return tuple(path for path in files if resumed or before.get(path) != path.stat().st_mtime_ns)
+
+
+def last_error(lines: list[str]) -> str:
+    """The errors that edge_benchmark.py wrote on stderr, as one line; its last line where it wrote none."""
+    mark = "edge_benchmark: error: "
+    errors = [line.partition(mark)[2] for line in lines if mark in line]
+    return "; ".join(errors) or next((line for line in reversed(lines) if line.strip()), "")

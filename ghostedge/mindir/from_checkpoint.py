@@ -1,0 +1,145 @@
+"""Export a GhostNetV2 checkpoint to MindIR."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ghostedge.description import KEY, Description
+from ghostedge.errors import ConvertError, RecipeError, first_line
+from ghostedge.files import atomic_path
+from ghostedge.ghostnet.cell import build_cell
+from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
+from ghostedge.ghostnet.mindspore_session import LOCK, mindspore_on
+from ghostedge.ghostnet.variants import check_input_size
+from ghostedge.model import Artifact, Format, Stage, StageOutput
+
+__all__ = ["MindIRStage"]
+
+_GRAPH_NAME = "GhostNetV2"
+_REFERENCE = "REF::"  # in `op_type`: what follows names an entry of `primitives`
+
+
+class MindIRStage(Stage):
+    """MindSpore's own export, for a batch of one image of a fixed size.
+
+    The same checkpoint and output make the same bytes in every process: MindSpore's counters, hash order and time
+    stamps are replaced by names of our own. (In a process that compiled other networks before, MindSpore reuses their
+    cells, and the scopes of some nodes are shorter.) The description is embedded as `user_info`, which MindSpore
+    passes over.
+    """
+
+    source: Format = "checkpoint"
+    target: Format = "mindir"
+    precisions: tuple[str, ...] = ("fp32",)
+    packages: tuple[str, ...] = ("mindspore",)
+
+    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        """Export `source` once an output, load each file back and run it.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or of another network.
+            ConvertError: MindSpore cannot export the network, or load what it exported; or an output asks for a
+                precision, layout or labels that MindIR cannot have.
+            OutputError: a file cannot be written.
+            RecipeError: an output has options; this stage knows none.
+            UsageError: the network cannot take an input of that size.
+            MissingExtraError: MindSpore is not installed.
+        """
+        checkpoint = load_checkpoint(source.path)
+        for output in outputs:
+            _check(output, checkpoint)
+        ms = mindspore_on("CPU")
+        with LOCK:
+            cell = build_cell(checkpoint.variant, checkpoint.weights)
+            return tuple(_export(ms, cell, checkpoint, output) for output in outputs)
+
+
+def _check(output: StageOutput, checkpoint: Checkpoint) -> None:
+    if output.precision not in MindIRStage.precisions:
+        raise ConvertError(
+            f"MindIR has no precision '{output.precision}'; available: {', '.join(MindIRStage.precisions)}"
+        )
+    if output.options:
+        raise RecipeError(f"the MindIR stage has no option '{next(iter(output.options))}'; it knows none")
+    if output.input.layout != "NCHW" or output.input.dtype != "float32":
+        raise ConvertError(f"MindIR takes NCHW float32, not {output.input.layout} {output.input.dtype}")
+    if output.labels and len(output.labels) != checkpoint.num_classes:
+        raise ConvertError(
+            f"{checkpoint.path} has {checkpoint.num_classes} classes, but there are {len(output.labels)} labels"
+        )
+    check_input_size(output.input.height, output.input.width)
+
+
+def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> Artifact:
+    image = ms.Tensor(np.random.default_rng(0).standard_normal(output.input.shape(1)).astype(np.float32))
+    description = Description.of(output).to_json()
+
+    def finish(model: Any) -> None:
+        _rename(model)
+        # A map by MindSpore's documentation, and since 2.10; the generated code of 2.9 has a list of entries.
+        if hasattr(model.user_info, "add"):
+            model.user_info.add(key=KEY, value=description)
+        else:
+            model.user_info[KEY] = description
+
+    with atomic_path(output.path) as partial:
+        # MindSpore makes its file read-only, and refuses paths with spaces or letters beyond ASCII: not ours, then.
+        with tempfile.TemporaryDirectory(prefix="ghostedge-") as scratch:
+            exported = Path(scratch) / "model.mindir"
+            try:
+                ms.export(cell, image, file_name=str(exported), file_format="MINDIR", custom_func=finish)
+            except OSError:
+                raise
+            except Exception as exc:
+                raise ConvertError(f"MindSpore cannot export {checkpoint.path} to MindIR: {first_line(exc)}") from exc
+            shutil.copyfile(exported, partial)
+        try:
+            logits = ms.nn.GraphCell(ms.load(str(partial)))(image).asnumpy()
+        except Exception as exc:
+            raise ConvertError(
+                f"MindSpore cannot run the MindIR that it made of {checkpoint.path}: {first_line(exc)}"
+            ) from exc
+        if logits.shape != (1, checkpoint.num_classes) or not np.isfinite(logits).all():
+            raise ConvertError(f"the MindIR of {checkpoint.path} gives {logits.shape} logits that are not all finite")
+    return Artifact(output.path, "mindir", output.input, output.labels, output.precision)
+
+
+def _rename(model: Any) -> None:
+    """Replace what differs from export to export: the names of graph, nodes and primitives, and the compilation's.
+
+    MindSpore counts nodes and graphs through the life of the process, puts local variables' names together in hash
+    order, and stamps the time. Parameters and the input keep their own names, nodes their place in the network
+    (`domain`), which is what readers and the converter name things by.
+
+    Args:
+        model: a `ModelProto` of one flat graph; parameters are ``<graph>:<name>``, nodes have one output of their name.
+    """
+    graph = model.graph
+    names = {value.name: f"{_GRAPH_NAME}:{value.name.partition(':')[2]}" for value in (*graph.parameter, *graph.input)}
+    names |= {node.name: f"{_GRAPH_NAME}:{index}" for index, node in enumerate(graph.node)}
+    primitives: dict[str, str] = {}
+    for node in graph.node:
+        node.name = names[node.name]
+        node.output[:] = [names[name] for name in node.output]
+        node.input[:] = [names[name] for name in node.input]
+        if node.op_type.startswith(_REFERENCE):
+            old = node.op_type.removeprefix(_REFERENCE)
+            primitives.setdefault(old, f"{old.rpartition(':')[0]}:{len(primitives)}")
+            node.op_type = _REFERENCE + primitives[old]
+    for value in (*graph.parameter, *graph.input, *graph.output):
+        value.name = names[value.name]
+    graph.name = _GRAPH_NAME
+    by_name = {primitive.name: primitive for primitive in model.primitives}
+    ordered = [by_name[old] for old in primitives]
+    for primitive in ordered:
+        primitive.name = primitives[primitive.name]
+    del model.primitives[:]
+    model.primitives.extend(ordered)
+    for attribute in graph.attribute:
+        if attribute.name == "compile_phase":
+            attribute.s = b"export.mindir"

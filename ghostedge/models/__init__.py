@@ -1,1 +1,0 @@
-"""GhostNetV2 as a MindSpore Cell, and the weights that go into it."""

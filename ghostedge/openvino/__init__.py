@@ -1,0 +1,1 @@
+"""OpenVINO IR: made from ONNX and quantised."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to verified artifacts: recipes, the plan, the build, the search over settings."""

@@ -1,0 +1,157 @@
+"""Say numbers, models and classes the same way in every form of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ghostedge.accuracy.parity import Flip, LogitDifference, ParityResult
+from ghostedge.accuracy.statistics import PairedDrop, Proportion
+from ghostedge.evaluation.ledger import LedgerMetadata
+from ghostedge.reports.plots import signed
+
+__all__ = [
+    "ModelKey",
+    "answers_text",
+    "answers_wrong",
+    "arithmetic_of",
+    "class_name",
+    "drop_text",
+    "flips_text",
+    "kl_text",
+    "model_key",
+    "named",
+    "p_text",
+    "provenance",
+    "severity_text",
+    "share_text",
+    "snr_text",
+    "spec_text",
+]
+
+
+def share_text(share: Proportion) -> str:
+    """``"73.96% (73.57 to 74.34)"``."""
+    return f"{share.percent:.2f}% ({share.low_percent:.2f} to {share.high_percent:.2f})"
+
+
+def drop_text(drop: PairedDrop) -> str:
+    """``"0.12 (−0.03 to 0.27)"``, points with the 90% interval."""
+    return f"{signed(drop.drop_points)} ({signed(drop.lower_points)} to {signed(drop.upper_points)})"
+
+
+def p_text(p: float) -> str:
+    """A p value with two significant digits, ``"<0.0001"`` below that."""
+    return "<0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def snr_text(snr_db: float | None) -> str:
+    """``"64.2 dB"``, or ``"identical"``."""
+    return "identical" if snr_db is None else f"{snr_db:.1f} dB"
+
+
+def answers_text(verification: Mapping[str, Any] | None) -> str:
+    """Whether a latency record's answers were right: ``"right, 64.2 dB"``, ``"WRONG, 3.1 dB"``, ``"not checked"``."""
+    if verification is None:
+        return "not checked"
+    snr = snr_text(verification["snr_db"]) if verification["finite"] else "not finite"
+    return f"{'right' if verification['correct'] else 'WRONG'}, {snr}"
+
+
+def answers_wrong(record: Mapping[str, Any]) -> bool:
+    """Whether a latency record says that the model's answers were wrong there; False where they were not checked."""
+    return bool(record["verification"]) and not record["verification"]["correct"]
+
+
+def kl_text(difference: LogitDifference) -> str:
+    """The divergence, with ≥ where it is a lower bound."""
+    return f"{'≥ ' if difference.kl_is_lower_bound else ''}{difference.kl_nats:.2g} nats"
+
+
+def severity_text(flip: Flip) -> str:
+    """How far logits moved, with ≥ where it is a lower bound."""
+    return f"{'≥ ' if flip.severity_is_lower_bound else ''}{flip.severity:.2f}"
+
+
+def class_name(index: int, names: Sequence[str]) -> str:
+    """The first of a class's names, or its number where names are unknown."""
+    if index < 0:
+        return "unknown"
+    return names[index].partition(",")[0] if index < len(names) else f"class {index}"
+
+
+def spec_text(metadata: LedgerMetadata) -> str:
+    """What the network saw, in one line."""
+    spec = metadata.input
+    normalised = ""
+    if spec.range == "normalised":
+        normalised = f", mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
+    return (
+        f"shorter side {spec.resize} by {metadata.preprocessing}, centre {spec.height} x {spec.width}; "
+        f"{spec.layout} {spec.dtype} {spec.colour_order} {spec.range}{normalised}"
+    )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def named(name: str, arithmetic: str) -> str:
+    """A model's name, with the arithmetic it was computed in where that is not float32: ``"m.tflite in float16"``."""
+    return f"{name} in {arithmetic}" if arithmetic else name
+
+
+def arithmetic_of(runtime: Mapping[str, Any]) -> str:
+    """``"float16"`` or ``"bfloat16"`` where floating-point operators were computed so, else ``""``.
+
+    That is another result at another speed than in float32.
+
+    Args:
+        runtime: of a ledger or a latency record.
+    """
+    return {"f16": "float16", "bf16": "bfloat16"}.get(str(runtime.get("inference_precision")), "")
+
+
+#: A model file's sha256, and `arithmetic_of` its runtime.
+ModelKey = tuple[str, str]
+
+
+def model_key(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> ModelKey:
+    """What an accuracy and a latency must share to stand side by side.
+
+    Args:
+        model: a ledger's ``model`` or a latency record's ``artifact``.
+        runtime: its ``runtime``.
+    """
+    return str(model.get("sha256")), arithmetic_of(runtime)
+
+
+def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:
+    """What is behind a ledger's numbers: (name, value, whether the value is code: a hash, a file)."""
+    model, runtime = dict(metadata.model), dict(metadata.runtime)
+    rows: list[tuple[str, str, bool]] = [
+        ("model", str(model.pop("file", "?")), True),
+        ("model sha256", str(model.pop("sha256", "?")), True),
+        *((f"model {key}", str(value), key.endswith("sha256")) for key, value in sorted(model.items())),
+        ("checkpoint sha256", metadata.checkpoint_sha256 or "not recorded", metadata.checkpoint_sha256 is not None),
+        ("runtime", f"{runtime.pop('name', '?')} {runtime.pop('version', '?')}", False),
+        *((f"runtime {key}", str(value), False) for key, value in sorted(runtime.items())),
+        ("device", metadata.device, False),
+        ("host", ", ".join(f"{key} {value}" for key, value in sorted(metadata.host.items())), False),
+        ("input", spec_text(metadata), False),
+        ("classes", f"{metadata.classes:,}", False),
+        ("data set", f"{metadata.dataset.get('images', 0):,} images", False),
+        ("image ids sha256", str(metadata.dataset.get("ids_sha256", "?")), True),
+    ]
+    return rows
+
+
+def flips_text(result: ParityResult) -> str:
+    """``"51 flips: 30 losses, 12 gains, 9 wrong either way"``."""
+    counts = result.flip_counts
+    parts = [_plural(counts["loss"], "loss", "losses"), _plural(counts["gain"], "gain", "gains")]
+    return f"{_plural(sum(counts.values()), 'flip', 'flips')}: {', '.join(parts)}, {counts['other']:,} wrong either way"
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

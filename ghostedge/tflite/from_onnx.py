@@ -1,0 +1,290 @@
+"""Make TFLite models from ONNX with onnx2tf: float32 NHWC input, every operator on XNNPACK."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from ghostedge.description import Description
+from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, UsageError
+from ghostedge.files import atomic_path, output_error
+from ghostedge.lazy import choose
+from ghostedge.model import Artifact, Format, StageOutput
+from ghostedge.onnx.rewrites import FLOAT16_REWRITES, INT8_REWRITES, REWRITES
+from ghostedge.tflite import onnx2tf as _onnx2tf
+from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.float16 import allow_float16
+from ghostedge.tflite.metadata import embed
+from ghostedge.tflite.model import spatial_transposes, unpack
+from ghostedge.tflite.rewrites.add_n_to_add import sums_to_additions
+from ghostedge.tflite.rewrites.copies import drop_spare_channels, group_pixels, pad_rows
+from ghostedge.tflite.rewrites.nearest import nearest_to_copies
+from ghostedge.tflite.rewrites.raw_input import take_raw
+
+__all__ = ["TFLiteStage", "check_input", "check_precision", "finish", "wants_float16"]
+
+_WORKER = "ghostedge.tflite.onnx2tf"
+_OPTIONS = ("inference_precision", "xnnpack", "rewrites")
+_XNNPACK = ("report", "require")
+_INFERENCE_PRECISIONS = ("f16", "f32")
+
+#: What may be computed in float16: float32 is asked for where float32 is made, and int8 has no float but its logits.
+_FLOAT16 = ("dynamic", "fp16")
+
+
+class TFLiteStage:
+    """ONNX to TFLite, float32 or with weights stored as float16; equalised is float32 made of an equalised ONNX.
+
+    Needs: one image in, float32 (batch, channels, height, width); one row of logits out.
+
+    Promises, and checks on each file before it takes its place:
+
+    - the input is float32 (1, height, width, channels), named as in the ONNX; so is the output, (1, classes).
+      The batch is 1 because phones' delegates want static shapes; LiteRT's ``resize_tensor_input`` still works.
+    - LiteRT loads it and runs it, all of it on XNNPACK in one partition (but for the CAST of raw pixels, where it may
+      be computed in float16).
+    - no TRANSPOSE moves a feature map, unless the ONNX itself depends on the order of one (a Flatten of 7 x 7 pixels).
+    - it carries the standard metadata (`ghostedge.tflite.metadata`), and the same ONNX gives the same bytes.
+
+    The recipe's ``[options]``:
+
+    - ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is not wholly on XNNPACK or that
+      holds layout transposes; ``ghostedge inspect`` shows both.
+    - ``inference_precision = "f16"`` (fp16 alone): CPUs with float16 arithmetic may compute in it, see
+      `ghostedge.tflite.float16`; ``"f32"`` (the default): all compute in float32.
+    - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.onnx.rewrites` are made; by default all, but of an
+      equalised model those that int8 gains from, and of one that may be computed in float16 those that float16 does.
+    """
+
+    source: Format = "onnx"
+    target: Format = "tflite"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "equalised")
+    calibrated: tuple[str, ...] = ()
+    packages: tuple[str, ...] = (
+        "onnx2tf",
+        "tensorflow",
+        "tf-keras",
+        "onnx",
+        "onnxruntime",
+        "ai-edge-litert",
+        "flatbuffers",
+    )
+
+    def __init__(self) -> None:
+        self._worker: _Worker | None = None
+
+    def prepare(self) -> None:
+        """Start to import TensorFlow in the process that `build` will use; calling it is optional.
+
+        The import takes seconds of one core, which can pass while the ONNX is still being made.
+
+        Raises:
+            MissingExtraError: onnx2tf or TensorFlow is not installed.
+            OutputError: there is no room for temporary files.
+        """
+        if self._worker is None:
+            self._worker = _Worker()
+
+    def close(self) -> None:
+        """Stop what `prepare` started, or a `build` that is running in another thread. Harmless at any time."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
+
+    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+        """See `ghostedge.model.Stage`."""
+        for output in outputs:
+            _check(self, source, output)
+        try:
+            worker = self._worker = self._worker or _Worker()
+            raw = {output.precision: worker.directory / f"{output.precision}.tflite" for output in outputs}
+            rewrites = {output.precision: _rewrites(output) for output in outputs}
+            reply = worker.convert(source.path, raw, rewrites)
+            return tuple(self._finish(source, output, raw[output.precision], reply) for output in outputs)
+        finally:
+            self.close()
+
+    def _finish(self, source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
+        model = unpack(raw.read_bytes(), output.path.name)
+        sums_to_additions(model)
+        nearest_to_copies(model)
+        if output.input.range == "raw":
+            take_raw(model, output.input, float16=wants_float16(output))
+        return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
+
+
+def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
+    """Raise ConvertError or UsageError for an output that this stage cannot make."""
+    choose("precision", output.precision, stage.precisions)
+    for option in output.options:
+        choose("option of target tflite", option, _OPTIONS)
+    choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), _XNNPACK)
+    check_precision(output)
+    _rewrites(output)
+    check_input(output, source)
+
+
+def _rewrites(output: StageOutput) -> tuple[str, ...]:
+    """The rewrites that a recipe asks for. Raises: UsageError for what is not a list of their names."""
+    default = FLOAT16_REWRITES if wants_float16(output) else tuple(REWRITES)
+    names = output.options.get("rewrites", INT8_REWRITES if output.precision == "equalised" else default)
+    if not isinstance(names, list | tuple):
+        raise UsageError(f"option rewrites must be a list of names, not {names!r}; available: {', '.join(REWRITES)}")
+    return tuple(choose("rewrite", str(name), REWRITES) for name in names)
+
+
+def wants_float16(output: StageOutput) -> bool:
+    """Whether an output's recipe lets CPUs with float16 arithmetic compute in it."""
+    return output.options.get("inference_precision") == "f16"
+
+
+def check_precision(output: StageOutput) -> None:
+    """Raise UsageError for an ``inference_precision`` that is unknown, or not for this output's precision."""
+    wanted = choose("inference_precision", str(output.options.get("inference_precision", "f32")), _INFERENCE_PRECISIONS)
+    if wanted == "f16" and output.precision not in _FLOAT16:
+        raise UsageError(
+            f'{output.path.name}: inference_precision = "f16" is for {" and ".join(_FLOAT16)}, not {output.precision}'
+        )
+
+
+def check_input(output: StageOutput, source: Artifact) -> None:
+    """Raise ConvertError unless the output's input is the source's, in NHWC layout, normalised or raw."""
+    wanted = dataclasses.replace(source.input, layout="NHWC")
+    if output.input not in (wanted, dataclasses.replace(wanted, range="raw", dtype="uint8")):
+        raise ConvertError(
+            f"cannot make {output.path.name}: its input must be that of {source.path.name} in NHWC layout, "
+            f"normalised float32 or raw uint8 ({source.input}), not {output.input}"
+        )
+
+
+def finish(
+    model: Any, output: StageOutput, source: Path, names: tuple[str, str], order_dependent: bool = False
+) -> Artifact:
+    """Embed the metadata, check that a model is as fast as its recipe wants it, and put the file in its place.
+
+    Args:
+        model: unpacked, changed in place.
+        output: where it shall be and what it is.
+        source: what it was made from, for messages.
+        names: of the input and of the output tensor.
+        order_dependent: the source itself needs a feature map in another order, so that a transpose is no fault.
+
+    Raises:
+        ConvertError: LiteRT cannot run it, or it is not wholly on XNNPACK.
+        OutputError: the file cannot be written.
+    """
+    transposes = spatial_transposes(model)
+    if wants_float16(output):
+        allow_float16(model)
+        drop_spare_channels(model)
+        pad_rows(model)
+        group_pixels(model)
+    data = embed(
+        model,
+        Description.of(output),
+        name=output.path.stem,
+        input_name=names[0],
+        output_name=names[1],
+    )
+    with atomic_path(output.path) as partial:
+        partial.write_bytes(data)
+        try:
+            covered = coverage(partial)
+        except ArtifactError as exc:
+            raise ConvertError(f"LiteRT cannot run what was made of {source}: {exc}") from exc
+        problems = []
+        cast = wants_float16(output) and output.input.range == "raw"
+        if not covered.whole and not (cast and (covered.partitions, covered.outside) == (1, ("CAST",))):
+            outside = ", ".join(sorted(set(covered.outside))) or "none"
+            problems.append(f"XNNPACK runs it in {covered.partitions} partitions, operators left out: {outside}")
+        if transposes and not order_dependent:
+            problems.append(f"{len(transposes)} layout transpose(s) of feature maps, the first makes {transposes[0]}")
+        if problems and output.options.get("xnnpack", "require") == "require":
+            raise ConvertError(
+                f"{output.path.name} would be slow: {'; '.join(problems)}; "
+                'set xnnpack = "report" in the [options] of its recipe to accept it'
+            )
+    return Artifact(output.path, "tflite", output.input, output.labels, output.precision)
+
+
+class _Worker:
+    """One run of `ghostedge.tflite.onnx2tf`; it starts at once and waits for the model.
+
+    Attributes:
+        directory: where it works; gone after `stop`.
+        log: all that it prints; kept only when it fails.
+    """
+
+    def __init__(self) -> None:
+        for package in ("onnx2tf", "tensorflow", "tf_keras", "onnx", "ai_edge_litert", "flatbuffers"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "export")
+        try:
+            self.directory = Path(tempfile.mkdtemp(prefix="ghostedge-onnx2tf-"))
+            self.log = self.directory.with_suffix(".log")
+            with self.log.open("wb") as log:
+                self._process = _start(self.directory, log)
+        except OSError as exc:
+            raise output_error(Path(tempfile.gettempdir()), exc) from exc
+
+    def convert(
+        self, onnx: Path, outputs: Mapping[str, Path], rewrites: Mapping[str, tuple[str, ...]]
+    ) -> _onnx2tf.Reply:
+        """Send the request and wait for the reply. Raises: ConvertError."""
+        assert self._process.stdin
+        assert self._process.stdout
+        paths = {precision: str(path) for precision, path in outputs.items()}
+        request = _onnx2tf.Request(str(onnx.absolute()), paths, rewrites)
+        with contextlib.suppress(BrokenPipeError):  # it has ended early; the reply below says why
+            self._process.stdin.write(json.dumps(dataclasses.asdict(request)) + "\n")
+            self._process.stdin.flush()
+        answer: dict[str, Any] = {}
+        with contextlib.suppress(ValueError):  # `stop`, called from another thread, closed it
+            for line in self._process.stdout:
+                answer = json.loads(line)
+                if "error" in answer:  # a `Reply`; what comes before it says that TensorFlow is there
+                    break
+        reply = _onnx2tf.Reply(**answer) if "error" in answer else _onnx2tf.Reply(error=self._died())
+        if reply.error:
+            raise ConvertError(f"cannot convert {onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}")
+        self.log.unlink(missing_ok=True)
+        return reply
+
+    def _died(self) -> str:
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return f"the conversion process ended with {how}" + (f" after saying '{lines[-1]}'" if lines else "")
+
+    def stop(self) -> None:
+        """End the process if it still runs, and remove its directory. Calling it twice is harmless."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _start(directory: Path, log: IO[bytes]) -> subprocess.Popen[str]:
+    # -P: this process's working directory is not a place to import from.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", _WORKER, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )

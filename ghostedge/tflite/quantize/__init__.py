@@ -1,0 +1,1 @@
+"""Quantise a float .tflite: observe it, choose ranges, round weights, write."""

@@ -1,0 +1,1 @@
+"""Changes of a .tflite's graph that keep what it computes, one a file."""

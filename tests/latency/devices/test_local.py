@@ -1,0 +1,92 @@
+"""A benchmark on this machine, and what several devices are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ghostedge.errors import ArtifactError, DeviceError, UsageError
+from ghostedge.latency.devices import BenchmarkRequest, device_folder, open_device
+from ghostedge.latency.devices.base import SCRIPT, read_record
+from ghostedge.latency.devices.local import LocalDevice, last_error
+from tests.latency.devices.conftest import TINY, make_request
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark lock of its own for each test."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+def test_a_record_of_this_machine(tmp_path: Path) -> None:
+    lines: list[str] = []
+    output = tmp_path / "records"
+    (path,) = asyncio.run(LocalDevice().benchmark(make_request(), output, lines.append))
+    assert path == output / "tiny_fp32-litert-1t.json"
+    assert read_record(path)["artifact"]["file"] == "tiny_fp32.tflite"
+    assert any("timing" in line for line in lines)
+
+
+def test_records_of_earlier_runs_are_not_taken_for_new_ones(tmp_path: Path) -> None:
+    device, output = LocalDevice(), tmp_path / "records"
+    asyncio.run(device.benchmark(make_request("tiny_fp32.tflite"), output, lambda line: None))
+    files = asyncio.run(device.benchmark(make_request("tiny_int8.tflite"), output, lambda line: None))
+    assert [path.name for path in files] == ["tiny_int8-litert-1t.json"]
+
+
+def test_an_error_of_the_script_is_one_line(tmp_path: Path) -> None:
+    text = tmp_path / "text.tflite"
+    text.write_text("hello, world")
+    with pytest.raises(DeviceError, match=r"text\.tflite is not a model"):
+        asyncio.run(LocalDevice().benchmark(BenchmarkRequest((text,)), tmp_path / "out", lambda line: None))
+
+
+def test_errors_are_found_among_progress() -> None:
+    lines = ["[1/1] m: loading", "INFO: delegate", "edge_benchmark: error: a", "edge_benchmark: error: b"]
+    assert last_error(lines) == "a; b"
+    assert last_error(["sh: python3: not found", ""]) == "sh: python3: not found"
+
+
+@pytest.mark.parametrize("name", ["lokal", "adb:", "local:raspberrypi", ""])
+def test_a_device_that_makes_no_sense(name: str) -> None:
+    with pytest.raises(UsageError):
+        open_device(name)
+
+
+def test_an_artifact_that_is_not_there() -> None:
+    with pytest.raises(ArtifactError, match="does not exist"):
+        BenchmarkRequest((Path("missing.tflite"),))
+    with pytest.raises(ArtifactError, match="is not measured"):
+        BenchmarkRequest((TINY / "make.py",))
+
+
+def test_the_weights_travel_with_their_model() -> None:
+    assert BenchmarkRequest((TINY / "tiny.xml",)).files() == (TINY / "tiny.xml", TINY / "tiny.bin")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("local", "local"), ("ssh:pi@raspberrypi", "pi@raspberrypi"), ("ssh:pi@[fe80::1]:22", "pi@-fe80-1-22")],
+)
+def test_each_device_has_a_folder(name: str, folder: str) -> None:
+    assert device_folder(name) == folder
+
+
+def test_an_older_record_has_no_answers(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text('{"schema_version": 1}')
+    assert read_record(path) == {"schema_version": 1, "verification": None}
+
+
+def test_the_script_is_found() -> None:
+    assert SCRIPT.is_file()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 3}'])
+def test_a_record_that_is_damaged_or_of_another_version(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(content)
+    with pytest.raises(DeviceError):
+        read_record(path)
