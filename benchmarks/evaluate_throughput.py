@@ -34,8 +34,8 @@ from ghostedge.data.images import list_images
 from ghostedge.data.layouts import NO_LABELS, open_dataset
 from ghostedge.data.preprocess import decode, preprocess, resize_and_crop
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
-from ghostedge.formats import load_input_spec, open_artifact
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.formats import load_input_spec, open_model
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes import open_runtime
 
 #: Images of one inference of the other contenders; `evaluate` runs one at a time.
@@ -102,7 +102,7 @@ def decode_alone(files: list[Path], spec: InputSpec) -> Callable[[int], None]:
     return lambda number: void(resize_and_crop(decode(files[number % len(files)].read_bytes()), spec))
 
 
-def infer_alone(files: list[Path], artifact: Artifact, threads: int) -> Callable[[int], None]:
+def infer_alone(files: list[Path], artifact: Model, threads: int) -> Callable[[int], None]:
     """Inference of images that are prepared already."""
     runtime = open_runtime(artifact, threads)
     batches = [preprocess(file, artifact.input) for file in files[:8]]
@@ -113,7 +113,7 @@ def void(result: object) -> None:
     """Drop a result."""
 
 
-def evaluation(artifacts: list[Artifact], data: Path, workers: int, threads: int) -> Cost:
+def evaluation(artifacts: list[Model], data: Path, workers: int, threads: int) -> Cost:
     """`ghostedge evaluate` while all workers run: from the answers to their first tasks until the tasks run out.
 
     Loading the models takes as long as hundreds of images do; it happens once, however many images there are.
@@ -227,7 +227,7 @@ def main() -> None:
     if args.images < max(64 * (os.cpu_count() or 1), args.peer_images):
         parser.error(f"--images {args.images} must be at least 64 for each core, and --peer-images")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
-    artifacts = [open_artifact(path, input_spec=spec) for path in args.artifact]
+    artifacts = [open_model(path, input_spec=spec) for path in args.artifact]
     files = list(list_images(args.data))
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:

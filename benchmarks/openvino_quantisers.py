@@ -26,9 +26,9 @@ from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch, choose_calibration
 from ghostedge.data.images import list_images
 from ghostedge.data.preprocess import preprocess
-from ghostedge.formats import open_artifact
+from ghostedge.formats import open_model
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, CalibrationSet, StageOutput
+from ghostedge.model import CalibrationSet, Model, StageOutput
 from ghostedge.openvino.from_onnx import finish
 from ghostedge.openvino.quantize import QuantizeOpenVINOStage
 from ghostedge.pipeline.recipe import recipes
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--calibrate", type=int, default=40, help="how many to calibrate on")
     parser.add_argument("--rounds", type=int, default=40, help="of the latencies")
     arguments = parser.parse_args()
-    source = open_artifact(arguments.model)
+    source = open_model(arguments.model)
     calibration = choose_calibration(arguments.images, arguments.calibrate)
     used = {image.image_id for image in calibration.images}
     batch = np.concatenate(
@@ -115,7 +115,7 @@ def main() -> None:
         print(f"{row} {ratios[name]:.2f} |")
 
 
-def artifacts(source: Artifact, calibration: CalibrationSet, folder: Path) -> Iterator[tuple[str, Artifact, float]]:
+def artifacts(source: Model, calibration: CalibrationSet, folder: Path) -> Iterator[tuple[str, Model, float]]:
     """(name, artifact, seconds it took) of every way to quantise."""
     ov, nncf = require("openvino", "export"), require("nncf", "export")
     batch = calibration_batch(calibration, source.input)
@@ -133,7 +133,7 @@ def artifacts(source: Artifact, calibration: CalibrationSet, folder: Path) -> It
         yield name, artifact, time.monotonic() - began
 
 
-def latencies(made: Mapping[str, Artifact], image: NDArray[Any], rounds: int) -> dict[str, float]:
+def latencies(made: Mapping[str, Model], image: NDArray[Any], rounds: int) -> dict[str, float]:
     """Name -> time of one inference over that of the first of `OURS`, the median of the rounds' ratios."""
     taken: dict[str, list[float]] = {name: [] for name in made}
     with contextlib.ExitStack() as stack:
@@ -148,7 +148,7 @@ def latencies(made: Mapping[str, Artifact], image: NDArray[Any], rounds: int) ->
     return {name: statistics.median(a / b for a, b in zip(values, base, strict=True)) for name, values in taken.items()}
 
 
-def logits(artifact: Artifact, batch: NDArray[Any]) -> NDArray[np.float32]:
+def logits(artifact: Model, batch: NDArray[Any]) -> NDArray[np.float32]:
     """Logits of a batch that `artifact` takes."""
     with OpenVinoRuntime(artifact) as runtime:
         return runtime.run(batch)

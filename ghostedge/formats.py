@@ -13,10 +13,10 @@ from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.mindir.info import describe_mindir
-from ghostedge.model import Artifact, Format, InputSpec
+from ghostedge.model import Format, InputSpec, Model
 from ghostedge.wire import fields
 
-__all__ = ["FORMATS", "load_input_spec", "open_artifact", "read_description"]
+__all__ = ["FORMATS", "load_input_spec", "open_model", "read_description"]
 
 #: Extension -> format.
 FORMATS: dict[str, Format] = {
@@ -33,9 +33,9 @@ _EXAMPLE = json.dumps({"layout": "NHWC", "range": "normalised", "mean": [0.5, 0.
 _METADATA_PROPS = 14
 
 
-def open_artifact(
+def open_model(
     path: Path | str, *, input_spec: InputSpec | None = None, labels: tuple[str, ...] | None = None
-) -> Artifact:
+) -> Model:
     """Describe a model file, without loading the model or any vendor's library.
 
     The description is read from the file itself: ONNX ``metadata_props``, OpenVINO ``rt_info``, the file
@@ -64,7 +64,7 @@ def open_artifact(
                 f"for example {_EXAMPLE}"
             )
         described = Description(input_spec)
-    return Artifact(
+    return Model(
         path=path,
         format=kind,
         input=described.input if input_spec is None else input_spec,

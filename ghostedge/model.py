@@ -16,11 +16,11 @@ from ghostedge.errors import ArtifactError
 
 __all__ = [
     "RESIZE_RULES",
-    "Artifact",
     "CalibrationImage",
     "CalibrationSet",
     "Format",
     "InputSpec",
+    "Model",
     "Runtime",
     "Stage",
     "StageOutput",
@@ -126,7 +126,7 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
-class Artifact:
+class Model:
     """A model file and what is needed to run it.
 
     Attributes:
@@ -199,7 +199,7 @@ class CalibrationSet:
 class Runtime(Protocol):
     """One loaded model. Loading happens in the constructor, so that timing `run` times inference alone.
 
-    Constructors take ``(artifact: Artifact, threads: int = 1)`` and raise `ArtifactError` for a file that is not such
+    Constructors take ``(artifact: Model, threads: int = 1)`` and raise `ArtifactError` for a file that is not such
     a model and `MissingExtraError` where the vendor's package is absent.
 
     Attributes:
@@ -208,7 +208,7 @@ class Runtime(Protocol):
         info: what ran, for reports: at least ``name`` and ``version``; further keys are the runtime's own.
     """
 
-    artifact: Artifact
+    artifact: Model
     input: InputSpec
     info: dict[str, Any]
 
@@ -288,7 +288,7 @@ class Stage(Protocol):
     def close(self) -> None:
         """Stop what `prepare` started, or a `build` in another thread. Harmless at any time."""
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """Make every output from `source`; outputs of one stage share the expensive part of the conversion.
 
         Raises:

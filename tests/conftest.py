@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import MissingExtraError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.model import InputSpec, Model, StageOutput
 
 # As `ghostedge.lazy.require` does, and for its reason: some tests import onnx or TensorFlow before MindSpore.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
@@ -128,7 +128,7 @@ def oracle_mindir(oracle_checkpoint: Path) -> Path:
     from ghostedge.mindir.from_checkpoint import MindIRStage
 
     output = StageOutput(oracle_checkpoint.with_suffix(".mindir"), "fp32", InputSpec())
-    (artifact,) = MindIRStage().build(Artifact(oracle_checkpoint, "checkpoint", InputSpec()), (output,))
+    (artifact,) = MindIRStage().build(Model(oracle_checkpoint, "checkpoint", InputSpec()), (output,))
     return artifact.path
 
 
@@ -261,7 +261,7 @@ def float16_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     """``"fp32"``, ``"fp16"`` -> what `TFLiteStage` makes of `tiny_onnx` without rewrites; labels ``class 0``, ...."""
     from ghostedge.tflite.from_onnx import TFLiteStage
 
@@ -274,7 +274,7 @@ def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> di
         )
         for precision in ("fp32", "fp16")
     )
-    built = TFLiteStage().build(Artifact(tiny_onnx, "onnx", spec, labels), outputs)
+    built = TFLiteStage().build(Model(tiny_onnx, "onnx", spec, labels), outputs)
     return {artifact.precision: artifact for artifact in built}
 
 

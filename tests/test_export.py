@@ -23,11 +23,11 @@ from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess
 from ghostedge.description import Description
 from ghostedge.errors import ParityError
-from ghostedge.formats import open_artifact
+from ghostedge.formats import open_model
 from ghostedge.ghostnet.import_weights import PYTORCH_NAMES, import_weights
 from ghostedge.ghostnet.variants import get_variant, parameter_shapes
 from ghostedge.manifest import Manifest
-from ghostedge.model import Artifact, StageOutput
+from ghostedge.model import Model, StageOutput
 from ghostedge.pipeline import build as pipeline
 from ghostedge.pipeline.build import ExportRequest, export
 from ghostedge.pipeline.recipe import recipes
@@ -107,7 +107,7 @@ def test_int8_tflite_keeps_the_logits_in_a_quarter_of_the_size_on_one_partition(
     if not PHOTOS.is_dir():
         pytest.skip("int8 is calibrated on 40 photos of ../shared/images, which are not here")
     calibration = choose_calibration(images, 40)
-    source = made = open_artifact(exported / "oracle_1x.onnx")
+    source = made = open_model(exported / "oracle_1x.onnx")
     for name in ("onnx_equalised", "tflite_equalised", "tflite_int8"):
         source, recipe = made, recipes()[name]
         output = StageOutput(
@@ -152,7 +152,7 @@ def test_timms_weights_are_one_partition_and_keep_timms_logits(
     # int16x8 is not on XNNPACK, but there LiteRT's own kernels want the gate's sigmoid in steps of 1/32768.
     for precision, bound in {"fp32": 100, "int8": 25, "int16x8": 35}.items():
         if precision in wanted:
-            artifact = open_artifact(tmp_path / f"timm_{precision}.tflite")
+            artifact = open_model(tmp_path / f"timm_{precision}.tflite")
             with open_runtime(artifact) as runtime:
                 logits = runtime.run(np.ascontiguousarray(oracle_inputs.transpose(0, 2, 3, 1)))
                 whole = (runtime.info["delegate_partitions"], runtime.info["operators_outside_delegate"]) == (1, {})
@@ -267,13 +267,13 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
     The reference is the ONNX that `exported` verified against MindSpore.
     """
-    source = open_artifact(exported / "oracle_1x.mindir")
+    source = open_model(exported / "oracle_1x.mindir")
     faithful = (exported / "oracle_1x.onnx").read_bytes()
 
-    def runtime(artifact: Artifact, threads: int = 1, *, float16: bool = False) -> Any:
+    def runtime(artifact: Model, threads: int = 1, *, float16: bool = False) -> Any:
         if artifact.format == "mindir":
             # The right ONNX in MindSpore's place, so that ten faults do not start MindSpore ten times: 125 dB from it.
-            artifact = dataclasses.replace(open_artifact(exported / "oracle_1x.onnx"), input=artifact.input)
+            artifact = dataclasses.replace(open_model(exported / "oracle_1x.onnx"), input=artifact.input)
         return open_runtime(artifact, threads, float16=float16)
 
     def run(fault: Fault | None = None, **fields: Any) -> Manifest:
@@ -284,7 +284,7 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
             def close(self) -> None: ...
 
-            def build(self, artifact: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+            def build(self, artifact: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
                 model = onnx.load_from_string(faithful)
                 if fault:
                     fault(model.graph)
@@ -292,7 +292,7 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
                     description = Description.from_json(entry.value)
                     entry.value = dataclasses.replace(description, input=outputs[0].input).to_json()
                 onnx.save(model, outputs[0].path)
-                return (open_artifact(outputs[0].path),)
+                return (open_model(outputs[0].path),)
 
         monkeypatch.setattr(pipeline, "make_stage", lambda *_: Stage())
         monkeypatch.setattr(pipeline, "open_runtime", runtime)

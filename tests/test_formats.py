@@ -15,9 +15,9 @@ import pytest
 from ghostedge.data.imagenet import imagenet_labels
 from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError, CheckpointError
-from ghostedge.formats import load_input_spec, open_artifact, read_description
+from ghostedge.formats import load_input_spec, open_model, read_description
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.wire import field
 
 DESCRIPTION = Description(
@@ -74,30 +74,30 @@ def mindir(shape: tuple[int, ...], classes: int, description: Description | None
 def test_a_described_artifact_needs_nothing_else(kind: str, linear_models: dict[str, Path], tmp_path: Path) -> None:
     source = linear_models[kind]
     path = DESCRIBE[kind](source, tmp_path / source.name)
-    expected = Artifact(path, kind, DESCRIPTION.input, DESCRIPTION.labels, "fp16")  # type: ignore[arg-type]
-    assert open_artifact(path) == open_artifact(str(path)) == expected
+    expected = Model(path, kind, DESCRIPTION.input, DESCRIPTION.labels, "fp16")  # type: ignore[arg-type]
+    assert open_model(path) == open_model(str(path)) == expected
 
 
 @pytest.mark.parametrize("kind", DESCRIBE)
 def test_what_the_caller_says_wins(kind: str, linear_models: dict[str, Path], tmp_path: Path) -> None:
     source = linear_models[kind]
     path = DESCRIBE[kind](source, tmp_path / source.name)
-    artifact = open_artifact(path, input_spec=InputSpec(), labels=())
+    artifact = open_model(path, input_spec=InputSpec(), labels=())
     assert (artifact.input, artifact.labels, artifact.precision) == (InputSpec(), (), "fp16")
-    assert open_artifact(path, labels=("a",)).input == DESCRIPTION.input
-    assert open_artifact(path, input_spec=InputSpec()).labels == DESCRIPTION.labels
+    assert open_model(path, labels=("a",)).input == DESCRIPTION.input
+    assert open_model(path, input_spec=InputSpec()).labels == DESCRIPTION.labels
 
 
 @pytest.mark.parametrize("kind", DESCRIBE)
 def test_a_bare_artifact_asks_for_an_input_spec(kind: str, linear_models: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="--input-spec") as error:
-        open_artifact(linear_models[kind])
+        open_model(linear_models[kind])
     message = str(error.value)
     assert "\n" not in message
     # The example in the message is itself a valid spec file.
     (tmp_path / "spec.json").write_text(message[message.index("{") :])
     spec = load_input_spec(tmp_path / "spec.json")
-    assert open_artifact(linear_models[kind], input_spec=spec).input == spec
+    assert open_model(linear_models[kind], input_spec=spec).input == spec
 
 
 @pytest.mark.parametrize("kind", DESCRIBE)
@@ -107,7 +107,7 @@ def test_a_damaged_description(
     monkeypatch.setattr(Description, "to_json", lambda _: '{"schema_version": 1, "input": {"layout": "HCWN"}}')
     path = DESCRIBE[kind](linear_models[kind], tmp_path / linear_models[kind].name)
     with pytest.raises(ArtifactError, match=r"linear|fp32") as error:
-        open_artifact(path)
+        open_model(path)
     assert str(path) in str(error.value)
     assert "HCWN" in str(error.value)
 
@@ -116,8 +116,8 @@ def test_no_vendor_library_is_loaded(linear_models: dict[str, Path], tmp_path: P
     paths = [str(DESCRIBE[kind](source, tmp_path / source.name)) for kind, source in linear_models.items()]
     (tmp_path / "model.mindir").write_bytes(mindir((1, 3, 224, 224), 1000))
     code = (
-        "import sys; from ghostedge.formats import open_artifact\n"
-        "for path in sys.argv[1:]: open_artifact(path)\n"
+        "import sys; from ghostedge.formats import open_model\n"
+        "for path in sys.argv[1:]: open_model(path)\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     arguments = [sys.executable, "-c", code, *paths, str(tmp_path / "model.mindir")]
@@ -134,26 +134,26 @@ def test_a_described_mindir(tmp_path: Path) -> None:
     path = tmp_path / "model.mindir"
     description = Description(InputSpec(height=192, width=192, resize=219), ("a", "b"))
     path.write_bytes(mindir((1, 3, 192, 192), 2, description))
-    assert open_artifact(path) == Artifact(path, "mindir", description.input, ("a", "b"))
+    assert open_model(path) == Model(path, "mindir", description.input, ("a", "b"))
 
 
 def test_a_mindir_of_another_origin_is_taken_as_trained_by_the_model_zoo(tmp_path: Path) -> None:
     path = tmp_path / "model.mindir"
     path.write_bytes(mindir((1, 3, 224, 224), 1000))
     assert read_description(path) is None
-    assert open_artifact(path) == Artifact(path, "mindir", InputSpec(), imagenet_labels())
+    assert open_model(path) == Model(path, "mindir", InputSpec(), imagenet_labels())
     path.write_bytes(mindir((1, 3, 320, 256), 10))
     # 256 / 224 of the longer of the two: the same share of a square image is cropped away.
-    assert open_artifact(path) == Artifact(path, "mindir", InputSpec(height=320, width=256, resize=366))
+    assert open_model(path) == Model(path, "mindir", InputSpec(height=320, width=256, resize=366))
 
 
 def test_a_checkpoint_is_taken_as_trained_by_the_model_zoo(oracle_checkpoint: Path, tmp_path: Path) -> None:
-    expected = Artifact(oracle_checkpoint, "checkpoint", InputSpec(), imagenet_labels())
-    assert open_artifact(oracle_checkpoint) == expected
+    expected = Model(oracle_checkpoint, "checkpoint", InputSpec(), imagenet_labels())
+    assert open_model(oracle_checkpoint) == expected
     assert read_description(oracle_checkpoint) is None
     (tmp_path / "model.ckpt").write_bytes(oracle_checkpoint.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"model\.ckpt"):
-        open_artifact(tmp_path / "model.ckpt")
+        open_model(tmp_path / "model.ckpt")
 
 
 # --- Bad input --------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_files_that_are_no_models(suffix: str, content: bytes, tmp_path: Path) -
     if suffix == ".xml":
         path.with_suffix(".bin").write_bytes(b"")
     with pytest.raises((ArtifactError, CheckpointError)) as error:
-        open_artifact(path)
+        open_model(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -176,30 +176,30 @@ def test_a_cut_onnx_file(linear_models: dict[str, Path], tmp_path: Path) -> None
     path = tmp_path / "model.onnx"
     path.write_bytes(linear_models["onnx"].read_bytes()[:-5])
     with pytest.raises(ArtifactError, match="not a whole ONNX model"):
-        open_artifact(path)
+        open_model(path)
 
 
 def test_xml_that_is_no_ir(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"")
     (tmp_path / "model.xml").write_text("<html><body/></html>")
     with pytest.raises(ArtifactError, match=r"its outermost element is <html>"):
-        open_artifact(tmp_path / "model.xml")
+        open_model(tmp_path / "model.xml")
 
 
 def test_names_that_are_not_enough(tmp_path: Path) -> None:
     (tmp_path / "model.xml").write_text("<net/>")
     with pytest.raises(ArtifactError, match=r"no weights beside it \(model\.bin\)"):
-        open_artifact(tmp_path / "model.xml")
+        open_model(tmp_path / "model.xml")
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"name .*model\.xml instead"):
-        open_artifact(tmp_path / "model.bin")
+        open_model(tmp_path / "model.bin")
     (tmp_path / "model.pb").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"known are \.ckpt, \.mindir, \.onnx, \.xml, \.tflite"):
-        open_artifact(tmp_path / "model.pb")
+        open_model(tmp_path / "model.pb")
     with pytest.raises(ArtifactError, match="does not exist"):
-        open_artifact(tmp_path / "gone.onnx")
+        open_model(tmp_path / "gone.onnx")
     with pytest.raises(ArtifactError, match="is a folder"):
-        open_artifact(tmp_path)
+        open_model(tmp_path)
 
 
 @pytest.mark.parametrize(

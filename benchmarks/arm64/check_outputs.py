@@ -71,7 +71,7 @@ def inputs_of(model: Path, folder: Path | None, limit: int) -> NDArray[Any]:
     from ghostedge.data.layouts import NO_LABELS, open_dataset, spread
     from ghostedge.data.preprocess import preprocess_batch
     from ghostedge.errors import GhostedgeError
-    from ghostedge.formats import open_artifact
+    from ghostedge.formats import open_model
     from ghostedge.tflite.check import check_tflite
 
     try:
@@ -80,7 +80,7 @@ def inputs_of(model: Path, folder: Path | None, limit: int) -> NDArray[Any]:
             return _noise(model)
         photos = open_dataset(folder, NO_LABELS)
         chosen = [photos.source(index).read() for index in spread(photos.image_ids, limit)]
-        return preprocess_batch(chosen, open_artifact(model).input)
+        return preprocess_batch(chosen, open_model(model).input)
     except GhostedgeError as exc:
         raise SystemExit(str(exc)) from exc
 

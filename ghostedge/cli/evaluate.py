@@ -108,12 +108,12 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.data.layouts import open_dataset
     from ghostedge.errors import UsageError
     from ghostedge.evaluation.run import Options, evaluate, subjects_of
-    from ghostedge.formats import load_input_spec, open_artifact
+    from ghostedge.formats import load_input_spec, open_model
 
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: at least 1 is needed")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
-    artifacts = [open_artifact(path, input_spec=spec) for path in args.artifact]
+    artifacts = [open_model(path, input_spec=spec) for path in args.artifact]
     subjects = subjects_of(
         artifacts,
         args.output,

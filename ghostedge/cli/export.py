@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ghostedge.compare import Difference
     from ghostedge.manifest import ArtifactRecord, Manifest
-    from ghostedge.model import Artifact, CalibrationSet
+    from ghostedge.model import CalibrationSet, Model
     from ghostedge.pipeline.build import Event, ExportRequest
     from ghostedge.pipeline.recipe import Recipe
     from ghostedge.pipeline.tuning import Trial
@@ -127,7 +127,7 @@ def _repair(
     """Search the settings of every int8 recipe. Returns: the recipes with them, and the worst exit code."""
     from ghostedge.data.layouts import open_dataset
     from ghostedge.errors import UsageError
-    from ghostedge.formats import open_artifact
+    from ghostedge.formats import open_model
     from ghostedge.pipeline.build import export
     from ghostedge.pipeline.recipe import find_recipe
     from ghostedge.pipeline.stages import source_precision
@@ -152,7 +152,7 @@ def _repair(
                 print(f"{name}: {_described(trial)}", file=sys.stderr, flush=True)
 
         repair = Search(
-            source=open_artifact(args.output / manifest.artifacts[sources[recipe.name]].files[0].name),
+            source=open_model(args.output / manifest.artifacts[sources[recipe.name]].files[0].name),
             precision=recipe.precision,
             spec=recipe.input_spec(request.source.input),
             calibration=request.calibration,
@@ -186,17 +186,17 @@ def _described(trial: Trial) -> str:
     )
 
 
-def _open_source(args: argparse.Namespace) -> tuple[Artifact, dict[str, Any]]:
+def _open_source(args: argparse.Namespace) -> tuple[Model, dict[str, Any]]:
     """The checkpoint or MindIR to begin with, and what was recognised in it."""
     from ghostedge.data.imagenet import imagenet_labels, load_labels
     from ghostedge.errors import UsageError
-    from ghostedge.formats import open_artifact
+    from ghostedge.formats import open_model
     from ghostedge.ghostnet.checkpoint import load_checkpoint
 
     info: dict[str, Any] = {}
     if args.checkpoint:
         info = load_checkpoint(args.checkpoint).describe()
-    artifact = open_artifact(args.checkpoint or args.mindir)
+    artifact = open_model(args.checkpoint or args.mindir)
     labels = load_labels(args.labels) if args.labels else artifact.labels
     if args.checkpoint:
         if not labels and info["classes"] == len(imagenet_labels()):

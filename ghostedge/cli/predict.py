@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ghostedge.model import Artifact, Runtime
+    from ghostedge.model import Model, Runtime
 
 HELP = "classify images with any artifact: the best classes with their names"
 
@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0, or 1 if an image could not be classified."""
     from ghostedge.data.imagenet import load_labels
     from ghostedge.errors import UsageError
-    from ghostedge.formats import load_input_spec, open_artifact
+    from ghostedge.formats import load_input_spec, open_model
     from ghostedge.runtimes import open_runtime
 
     if args.top < 1:
         raise UsageError(f"--top is {args.top}; it must be at least 1")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF, which is not read here
-    artifact = open_artifact(
+    artifact = open_model(
         args.artifact,
         input_spec=load_input_spec(args.input_spec) if args.input_spec else None,
         labels=load_labels(args.labels) if args.labels else None,
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     return int(any("error" in result for result in results))
 
 
-def _classify(paths: list[Path], artifact: Artifact, runtime: Runtime, top: int) -> Iterator[dict[str, Any]]:
+def _classify(paths: list[Path], artifact: Model, runtime: Runtime, top: int) -> Iterator[dict[str, Any]]:
     """One result an image: `image`, and either `top` (a list of index, label, probability, logit) or `error`."""
     from ghostedge.data.images import list_images
     from ghostedge.data.preprocess import preprocess

@@ -46,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.errors import UsageError
     from ghostedge.evaluation.reference import modelzoo_protocol, reference
     from ghostedge.evaluation.run import Options
-    from ghostedge.formats import open_artifact
+    from ghostedge.formats import open_model
 
     threads = (os.cpu_count() or 1) if args.threads is None else args.threads
     if threads < 1:
         raise UsageError(f"--threads {threads}: at least 1 is needed")
-    checkpoint = open_artifact(args.checkpoint)
+    checkpoint = open_model(args.checkpoint)
     dataset = open_dataset(args.data, args.ground_truth)
     options = Options(
         limit=args.limit,

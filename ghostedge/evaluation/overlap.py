@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ghostedge.data.layouts import Dataset
 from ghostedge.errors import ArtifactError, DatasetError, ImageError
 from ghostedge.formats import read_description
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 
 __all__ = ["calibration_images", "refuse_known", "refuse_same"]
 
 _ADVICE = "its accuracy there says too much; evaluate on other images, or give --allow-calibration-images"
 
 
-def calibration_images(artifacts: Iterable[Artifact]) -> dict[str, tuple[str, str]]:
+def calibration_images(artifacts: Iterable[Model]) -> dict[str, tuple[str, str]]:
     """SHA-256 -> (image id, artifact's file name) of all that the artifacts were calibrated on, as their files say."""
     found = {}
     for artifact in artifacts:

@@ -16,7 +16,7 @@ from ghostedge.errors import UsageError
 from ghostedge.evaluation.run import Evaluation, Options, Progress, Subject, evaluate
 from ghostedge.evaluation.worker import ModelSetup
 from ghostedge.lazy import choose
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.runtimes import RUNTIMES
 
 __all__ = ["DEVICES", "PUBLISHED_BATCH", "ProtocolCount", "modelzoo_protocol", "reference"]
@@ -29,7 +29,7 @@ PUBLISHED_BATCH = 128
 
 
 def reference(
-    checkpoint: Artifact,
+    checkpoint: Model,
     dataset: Dataset,
     ledger: Path,
     options: Options,

@@ -45,7 +45,7 @@ from ghostedge.evaluation.worker import About, Failure, Job, ModelSetup, Result,
 from ghostedge.files import PARTIAL_PREFIX, output_error, sha256_file
 from ghostedge.lazy import choose, require
 from ghostedge.manifest import Manifest
-from ghostedge.model import RESIZE_RULES, Artifact
+from ghostedge.model import RESIZE_RULES, Model
 from ghostedge.runtimes import runtime_of
 
 __all__ = ["PART_ROWS", "Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
@@ -173,7 +173,7 @@ class Evaluation:
 
 
 def subjects_of(
-    artifacts: Iterable[Artifact],
+    artifacts: Iterable[Model],
     output: Path,
     *,
     preprocessing: str | None = None,
@@ -291,7 +291,7 @@ def _metadata(subject: Subject, about: About, number: int, image_ids: NDArray[np
     )
 
 
-def _checkpoint_of(artifact: Artifact, sha256: str) -> str | None:
+def _checkpoint_of(artifact: Model, sha256: str) -> str | None:
     """The SHA-256 of the checkpoint that a manifest beside the artifact says it was made from."""
     try:
         manifest = Manifest.read(artifact.path.parent)

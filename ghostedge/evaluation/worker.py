@@ -25,7 +25,7 @@ from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.ledger import Rows, rows_of_logits
 from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
-from ghostedge.model import Artifact, InputSpec, Runtime
+from ghostedge.model import InputSpec, Model, Runtime
 
 __all__ = ["About", "Failure", "Job", "ModelSetup", "Result", "Stopped", "Task", "Worker", "host", "serve"]
 
@@ -43,7 +43,7 @@ class ModelSetup:
         options: further arguments of the runtime's constructor.
     """
 
-    artifact: Artifact
+    artifact: Model
     runtime: str
     input: InputSpec
     threads: int = 1

@@ -16,7 +16,7 @@ from ghostedge.ghostnet.cell import build_cell
 from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
 from ghostedge.ghostnet.mindspore_session import LOCK, mindspore_on
 from ghostedge.ghostnet.variants import check_input_size
-from ghostedge.model import Artifact, Format, Stage, StageOutput
+from ghostedge.model import Format, Model, Stage, StageOutput
 
 __all__ = ["MindIRStage"]
 
@@ -38,7 +38,7 @@ class MindIRStage(Stage):
     precisions: tuple[str, ...] = ("fp32",)
     packages: tuple[str, ...] = ("mindspore",)
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """Export `source` once an output, load each file back and run it.
 
         Raises:
@@ -75,7 +75,7 @@ def _check(output: StageOutput, checkpoint: Checkpoint) -> None:
     check_input_size(output.input.height, output.input.width)
 
 
-def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> Artifact:
+def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> Model:
     image = ms.Tensor(np.random.default_rng(0).standard_normal(output.input.shape(1)).astype(np.float32))
     description = Description.of(output).to_json()
 
@@ -106,7 +106,7 @@ def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> 
             ) from exc
         if logits.shape != (1, checkpoint.num_classes) or not np.isfinite(logits).all():
             raise ConvertError(f"the MindIR of {checkpoint.path} gives {logits.shape} logits that are not all finite")
-    return Artifact(output.path, "mindir", output.input, output.labels, output.precision)
+    return Model(output.path, "mindir", output.input, output.labels, output.precision)
 
 
 def _rename(model: Any) -> None:

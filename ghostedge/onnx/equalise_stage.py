@@ -9,7 +9,7 @@ from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError, ConvertError, UsageError, first_line
 from ghostedge.files import atomic_write
 from ghostedge.lazy import choose, require
-from ghostedge.model import Artifact, Format, Stage, StageOutput
+from ghostedge.model import Format, Model, Stage, StageOutput
 from ghostedge.onnx.equalise import channel_ranges, equalise
 
 __all__ = ["EqualiseStage"]
@@ -32,11 +32,11 @@ class EqualiseStage(Stage):
     calibrated: tuple[str, ...] = ("equalised",)
     packages: tuple[str, ...] = ("onnx", "onnxruntime", "numpy")
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         return tuple(self._equalise(source, output) for output in outputs)
 
-    def _equalise(self, source: Artifact, output: StageOutput) -> Artifact:
+    def _equalise(self, source: Model, output: StageOutput) -> Model:
         choose("precision", output.precision, self.precisions)
         options = _options(output)
         if output.calibration is None:
@@ -54,7 +54,7 @@ class EqualiseStage(Stage):
             model.metadata_props.remove(entry)
         model.metadata_props.add(key=KEY, value=description.to_json())
         atomic_write(output.path, model.SerializeToString(deterministic=True))
-        return Artifact(output.path, "onnx", output.input, output.labels, output.precision)
+        return Model(output.path, "onnx", output.input, output.labels, output.precision)
 
 
 def _options(output: StageOutput) -> dict[str, float]:
@@ -69,7 +69,7 @@ def _options(output: StageOutput) -> dict[str, float]:
     return options
 
 
-def _load(source: Artifact) -> Any:
+def _load(source: Model) -> Any:
     onnx = require("onnx", "export")
     try:
         return onnx.load(source.path)

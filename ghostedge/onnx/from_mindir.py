@@ -9,7 +9,7 @@ from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, RecipeError
 from ghostedge.files import atomic_write
 from ghostedge.lazy import choose
-from ghostedge.model import Artifact, Format, Stage, StageOutput
+from ghostedge.model import Format, Model, Stage, StageOutput
 
 __all__ = ["OnnxStage"]
 
@@ -30,7 +30,7 @@ class OnnxStage(Stage):
     precisions: tuple[str, ...] = ("fp32",)
     packages: tuple[str, ...] = ("onnx", "protobuf")
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """Convert `source` once an output.
 
         Raises:
@@ -43,14 +43,14 @@ class OnnxStage(Stage):
         """
         return tuple(self._convert(source, output) for output in outputs)
 
-    def _convert(self, source: Artifact, output: StageOutput) -> Artifact:
+    def _convert(self, source: Model, output: StageOutput) -> Model:
         choose("precision", output.precision, self.precisions)
         dynamic_batch = _dynamic_batch(output)
         description = Description.of(output)
         model = mindir.convert(source.path, dynamic_batch=dynamic_batch, metadata={KEY: description.to_json()})
         _check(model, source, output)
         atomic_write(output.path, model.SerializeToString(deterministic=True))
-        return Artifact(output.path, "onnx", output.input, output.labels, output.precision)
+        return Model(output.path, "onnx", output.input, output.labels, output.precision)
 
 
 def _dynamic_batch(output: StageOutput) -> bool:
@@ -63,7 +63,7 @@ def _dynamic_batch(output: StageOutput) -> bool:
     return value
 
 
-def _check(model: Any, source: Artifact, output: StageOutput) -> None:
+def _check(model: Any, source: Model, output: StageOutput) -> None:
     """Raise ConvertError unless `model` takes and gives what `output` says."""
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise ConvertError(

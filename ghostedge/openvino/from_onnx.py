@@ -12,7 +12,7 @@ from ghostedge.description import Description
 from ghostedge.errors import ConvertError
 from ghostedge.files import atomic_path
 from ghostedge.lazy import choose, require
-from ghostedge.model import Artifact, Format, InputSpec, Stage, StageOutput
+from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
 
 __all__ = ["OpenVinoStage", "check_input", "finish", "last_line"]
 
@@ -37,7 +37,7 @@ class OpenVinoStage(Stage):
     precisions: tuple[str, ...] = ("fp32", "fp16", "equalised")
     packages: tuple[str, ...] = ("openvino",)
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
             choose("precision", output.precision, self.precisions)
@@ -52,7 +52,7 @@ class OpenVinoStage(Stage):
         return tuple(finish(ov, model, output, source.input) for output in outputs)
 
 
-def check_input(output: StageOutput, source: Artifact) -> None:
+def check_input(output: StageOutput, source: Model) -> None:
     """Raise ConvertError unless the output's input is the source's, or raw uint8 pixels in NHWC layout for it."""
     if output.input not in (source.input, _raw(source.input)):
         raise ConvertError(
@@ -61,7 +61,7 @@ def check_input(output: StageOutput, source: Artifact) -> None:
         )
 
 
-def finish(ov: Any, model: Any, output: StageOutput, spec: InputSpec) -> Artifact:
+def finish(ov: Any, model: Any, output: StageOutput, spec: InputSpec) -> Model:
     """Give a model the output's input and description, and put its two files in their places.
 
     Args:
@@ -112,10 +112,10 @@ def _number_anonymous(model: Any) -> None:
             operator.set_friendly_name(f"{made_up['kind']}_{index}")
 
 
-def _save(ov: Any, model: Any, output: StageOutput) -> Artifact:
+def _save(ov: Any, model: Any, output: StageOutput) -> Model:
     embedded = Description.of(output).to_json()
     model.set_rt_info(embedded, [description.KEY])
-    artifact = Artifact(output.path, "openvino", output.input, output.labels, output.precision)
+    artifact = Model(output.path, "openvino", output.input, output.labels, output.precision)
     xml, weights = artifact.files
     with atomic_path(xml) as partial_xml, atomic_path(weights) as partial_bin:
         written = partial_xml.with_suffix(".bin")  # OpenVINO names the weights after the graph

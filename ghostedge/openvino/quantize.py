@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ConvertError, UsageError
 from ghostedge.lazy import choose, require
-from ghostedge.model import Artifact, CalibrationSet, Format, InputSpec, Stage, StageOutput
+from ghostedge.model import CalibrationSet, Format, InputSpec, Model, Stage, StageOutput
 from ghostedge.openvino.fake_quantize import choose_ranges, drop_needless, set_range
 from ghostedge.openvino.from_onnx import check_input, finish, last_line
 from ghostedge.openvino.weights import WEIGHTED, Limit, observe_inputs, round_ir, saturating
@@ -66,7 +66,7 @@ class QuantizeOpenVINOStage(Stage):
     calibrated: tuple[str, ...] = ("int8",)
     packages: tuple[str, ...] = ("nncf", "openvino", "numpy")
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
             choose("precision", output.precision, self.precisions)
@@ -138,7 +138,7 @@ def _read(ov: Any, path: Path) -> Any:
 # -- before ------------------------------------------------------------------------------------------
 
 
-def _check_finite(ov: Any, model: Any, source: Artifact, batch: NDArray[Any], calibration: CalibrationSet) -> None:
+def _check_finite(ov: Any, model: Any, source: Model, batch: NDArray[Any], calibration: CalibrationSet) -> None:
     """Raise ConvertError, naming the first operator and the image, when the float model's logits are not finite."""
     with OpenVinoRuntime(source, threads=os.cpu_count() or 1) as runtime:
         finite = np.isfinite(runtime.run(batch)).all(axis=1)
@@ -170,7 +170,7 @@ def _check_finite(ov: Any, model: Any, source: Artifact, batch: NDArray[Any], ca
 # -- quantising ----------------------------------------------------------------------------------------
 
 
-def _quantise(ov: Any, nncf: Any, model: Any, source: Artifact, batch: NDArray[Any], settings: _Settings) -> Any:
+def _quantise(ov: Any, nncf: Any, model: Any, source: Model, batch: NDArray[Any], settings: _Settings) -> Any:
     operators = [operator.get_friendly_name() for operator in model.get_ops() if operator.get_type_name() != "Constant"]
     for name in settings.keep_float:
         choose(f"operator of {source.path.name}", name, operators)

@@ -29,10 +29,10 @@ from ghostedge.data.golden import SUFFIX, Golden, spread, write_golden
 from ghostedge.data.preprocess import decode, preprocess, resize_and_crop
 from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, UsageError
 from ghostedge.files import output_error, sha256_file
-from ghostedge.formats import open_artifact
+from ghostedge.formats import open_model
 from ghostedge.lazy import require
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-from ghostedge.model import Artifact, CalibrationSet, InputSpec, Stage, StageOutput
+from ghostedge.model import CalibrationSet, InputSpec, Model, Stage, StageOutput
 from ghostedge.pipeline.recipe import Recipe, recipes
 from ghostedge.pipeline.stages import QUANTISED, make_stage, source_precision
 from ghostedge.quantize.sanity import check_batch, check_logits
@@ -84,7 +84,7 @@ class ExportRequest:
         calibration: the images that quantised artifacts are calibrated on.
     """
 
-    source: Artifact
+    source: Model
     recipes: tuple[Recipe, ...]
     output: Path
     images: tuple[Path, ...]
@@ -194,7 +194,7 @@ class _Export:
         self.request = request
         self.on_event = on_event
         self.images = tuple({"name": path.name, "sha256": sha256_file(path)} for path in request.images)
-        self.models: dict[str | None, Artifact] = {None: request.source}
+        self.models: dict[str | None, Model] = {None: request.source}
         self.hashes: dict[str | None, str] = {None: sha256_file(request.source.path)}
         self.batches: dict[InputSpec, list[NDArray[Any]]] = {}
         self.logits: dict[str | None, NDArray[np.float32]] = {}
@@ -363,8 +363,8 @@ class _Export:
             stem += "_raw"
         return self.request.output / f"{stem}{_SUFFIXES[recipe.target]}"
 
-    def _artifact(self, recipe: Recipe, path: Path) -> Artifact:
-        return Artifact(
+    def _artifact(self, recipe: Recipe, path: Path) -> Model:
+        return Model(
             path=path,
             format=recipe.target,  # type: ignore[arg-type]  # recipes only name formats
             input=self._input(recipe),
@@ -422,7 +422,7 @@ class _Export:
 
     def _finish(self, step: Step, future: Future[Any], seconds: float) -> None:
         try:
-            built: tuple[Artifact, ...] = future.result()
+            built: tuple[Model, ...] = future.result()
         except GhostedgeError as exc:
             for recipe in step.recipes:
                 self.on_event(Event("failed", recipe.name, str(exc)))
@@ -435,13 +435,13 @@ class _Export:
                 self.on_event(Event("failed", recipe.name, str(exc)))
                 self.errors.append(exc)
 
-    def _admit(self, step: Step, recipe: Recipe, staged: Artifact, seconds: float) -> None:
+    def _admit(self, step: Step, recipe: Recipe, staged: Model, seconds: float) -> None:
         """Verify a staged artifact; move it into place and record it, or into ``rejected/``."""
         self.on_event(Event("verify", recipe.name, f"running {self._path(recipe).name} on {len(self.images)} images"))
         source = self._logits_of(step.source)
         try:
             # Read back from the file, so that what is verified is what the file says of itself.
-            staged = open_artifact(staged.path)
+            staged = open_model(staged.path)
             if staged.input != self._input(recipe) or staged.labels != self.request.source.labels:
                 raise ConvertError(
                     f"{staged.path.name} was written with another InputSpec or other labels than asked for"
@@ -497,7 +497,7 @@ class _Export:
 
     def _on_both_cpus(
         self,
-        staged: Artifact,
+        staged: Model,
         recipe: Recipe,
         source: NDArray[np.float32],
         logits: NDArray[np.float32],
@@ -514,7 +514,7 @@ class _Export:
         exact = self._logits_of(None)
         return {own: compare(exact, logits), other: compare(exact, found.logits)}
 
-    def _move(self, staged: Artifact, folder: Path) -> Artifact:
+    def _move(self, staged: Model, folder: Path) -> Model:
         """Move every file of an artifact; the one that names it comes last, so that it is never there alone."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -533,7 +533,7 @@ class _Export:
                 self._warn_if_insensitive(self.logits[None])
         return self.logits[name]
 
-    def _run(self, artifact: Artifact, *, float16: bool = False) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def _run(self, artifact: Model, *, float16: bool = False) -> tuple[NDArray[np.float32], dict[str, Any]]:
         with open_runtime(artifact, threads=self.request.threads, float16=float16) as runtime:
             rows = [runtime.run(batch) for batch in self._batches(runtime.input)]
             return np.concatenate(rows), dict(runtime.info)

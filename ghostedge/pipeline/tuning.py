@@ -22,7 +22,7 @@ from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.explain.explain import explain
 from ghostedge.files import atomic_write, sha256_file
 from ghostedge.inspection import operator_macs
-from ghostedge.model import Artifact, CalibrationSet, InputSpec, StageOutput
+from ghostedge.model import CalibrationSet, InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
 
@@ -142,7 +142,7 @@ class Search:
 
     def __init__(
         self,
-        source: Artifact,
+        source: Model,
         precision: str,
         spec: InputSpec,
         calibration: CalibrationSet,
@@ -232,20 +232,20 @@ class Search:
         self.on_trial(trial)
         return trial
 
-    def _build(self, options: Mapping[str, Any]) -> Artifact:
+    def _build(self, options: Mapping[str, Any]) -> Model:
         everything = {**self.base, **options}
         described = json.dumps([everything, self.spec.to_dict()], sort_keys=True)
         digest = hashlib.sha256((self.key + described).encode()).hexdigest()[:12]
         suffix = self.source.path.suffix
         path = self.folder / f"{self.precision}-{digest}{suffix}"
-        artifact = Artifact(path, self.source.format, self.spec, self.source.labels, self.precision)
+        artifact = Model(path, self.source.format, self.spec, self.source.labels, self.precision)
         if all(file.is_file() for file in artifact.files):  # whole: stages write beside, then rename
             return artifact
         output = StageOutput(path, self.precision, self.spec, self.source.labels, everything, self.calibration)
         (built,) = self.stage.build(self.source, (output,))
         return built
 
-    def _ledger(self, artifact: Artifact) -> Any:
+    def _ledger(self, artifact: Model) -> Any:
         (done,) = evaluate(subjects_of([artifact], self.folder), self.tuning, self.evaluation)
         return read_ledger(done.ledger)
 
@@ -268,7 +268,7 @@ class Search:
         images = _first(self.calibration)
         exact = _logits(self.source, images)
 
-        def noise(artifact: Artifact) -> float:
+        def noise(artifact: Model) -> float:
             snr = compare(exact, _logits(artifact, images)).snr_db
             return float(10 ** (-snr / 10))
 
@@ -300,7 +300,7 @@ def _first(calibration: CalibrationSet) -> CalibrationSet:
     )
 
 
-def _logits(artifact: Artifact, images: CalibrationSet) -> Any:
+def _logits(artifact: Model, images: CalibrationSet) -> Any:
     try:
         with open_runtime(artifact) as runtime:
             return np.concatenate([runtime.run(image[None]) for image in calibration_batch(images, runtime.input)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ghostedge.lazy import choose, resolve
-from ghostedge.model import Artifact, Runtime
+from ghostedge.model import Model, Runtime
 
 __all__ = ["FLOAT16_RUNTIMES", "RUNTIMES", "open_runtime", "runtime_of"]
 
@@ -26,7 +26,7 @@ def runtime_of(model_format: str, *, float16: bool = False) -> str:
     return known[choose(noun, model_format, known)]
 
 
-def open_runtime(artifact: Artifact, threads: int = 1, *, float16: bool = False) -> Runtime:
+def open_runtime(artifact: Model, threads: int = 1, *, float16: bool = False) -> Runtime:
     """Load `artifact` in the runtime that `runtime_of` names.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 
 __all__ = ["Shape", "SingleImageRuntime", "check_batch"]
 
@@ -18,7 +18,7 @@ __all__ = ["Shape", "SingleImageRuntime", "check_batch"]
 Shape = tuple[int | None, ...]
 
 
-def check_batch(batch: NDArray[Any], artifact: Artifact) -> None:
+def check_batch(batch: NDArray[Any], artifact: Model) -> None:
     """Raise ArtifactError unless `batch` has the dtype of ``artifact.input`` and its shape for any n >= 1."""
     spec = artifact.input
     expected = f"{spec.dtype} (n, {', '.join(map(str, spec.shape()[1:]))})"
@@ -45,13 +45,13 @@ class SingleImageRuntime(ABC):
         UsageError: `threads` is below 1.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+    def __init__(self, artifact: Model, threads: int = 1) -> None:
         if threads < 1:
             raise UsageError(f"threads is {threads}; it must be at least 1")
         for file in artifact.files:
             if not file.is_file():
                 raise ArtifactError(f"{file} is a folder" if file.is_dir() else f"{file} does not exist")
-        self.artifact: Artifact = artifact
+        self.artifact: Model = artifact
         self.input: InputSpec = artifact.input
         self.info: dict[str, Any] = {}
         self._open = True

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.files import sha256_file
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.runtimes.base import SingleImageRuntime
 
 __all__ = ["FakeRuntime"]
@@ -21,7 +21,7 @@ class FakeRuntime(SingleImageRuntime):
     file's SHA-256. There are as many classes as the artifact has labels, or 10.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+    def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
         seed = int(sha256_file(artifact.path)[:16], 16)
         weights = np.random.default_rng(seed).standard_normal((48, len(artifact.labels) or 10))

@@ -14,7 +14,7 @@ from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.ghostnet.mindspore_session import LOCK, mindspore_on
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.mindir.info import describe_mindir
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.runtimes.base import SingleImageRuntime, check_batch
 
 __all__ = ["MindSporeRuntime"]
@@ -47,7 +47,7 @@ class MindSporeRuntime(SingleImageRuntime):
     """
 
     def __init__(
-        self, artifact: Artifact, threads: int = 1, *, device_target: str = "CPU", batch_size: int | None = None
+        self, artifact: Model, threads: int = 1, *, device_target: str = "CPU", batch_size: int | None = None
     ) -> None:
         super().__init__(artifact, threads)
         if self.input.layout != "NCHW" or self.input.dtype != "float32":

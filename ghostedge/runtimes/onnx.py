@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 
@@ -34,7 +34,7 @@ class OnnxRuntime(SingleImageRuntime):
         MissingExtraError: onnxruntime is not installed.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+    def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
         ort = require("onnxruntime", "onnx")
         options = ort.SessionOptions()

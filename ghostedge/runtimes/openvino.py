@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 
 __all__ = ["EXACT", "FLOAT", "SATURATING", "VNNI", "OpenVinoRuntime", "int8_arithmetic"]
@@ -39,7 +39,7 @@ class OpenVinoRuntime(SingleImageRuntime):
         MissingExtraError: openvino is not installed.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+    def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
         openvino = require("openvino", "openvino")
         try:

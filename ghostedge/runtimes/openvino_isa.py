@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, GhostedgeError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
 
 __all__ = ["IN_FLOAT", "NAMES", "OtherCpu", "run_on_other_cpu"]
@@ -57,7 +57,7 @@ class OtherCpu:
     logits: NDArray[np.float32]
 
 
-def run_on_other_cpu(artifact: Artifact, batch: NDArray[Any], threads: int = 1) -> OtherCpu | None:
+def run_on_other_cpu(artifact: Model, batch: NDArray[Any], threads: int = 1) -> OtherCpu | None:
     """Logits of a batch as x86 CPUs of the other kind compute them, in a process of its own.
 
     Args:
@@ -129,7 +129,7 @@ class _InFloat(OpenVinoRuntime):
 
 def _main() -> None:
     job = json.loads(sys.stdin.read())
-    artifact = Artifact(Path(job["artifact"]), "openvino", InputSpec.from_dict(job["input"]), precision="int8")
+    artifact = Model(Path(job["artifact"]), "openvino", InputSpec.from_dict(job["input"]), precision="int8")
     arithmetic = int8_arithmetic()
     try:
         if arithmetic == job["wanted"]:

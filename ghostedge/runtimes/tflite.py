@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, MissingExtraError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
 from ghostedge.tflite.check import check_tflite
@@ -45,7 +45,7 @@ class TFLiteRuntime(SingleImageRuntime):
         MissingExtraError: neither package is installed.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+    def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
         package, version, module = _import_interpreter()
         check_tflite(artifact.path)

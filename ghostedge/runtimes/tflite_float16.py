@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import SingleImageRuntime
 from ghostedge.runtimes.tflite import quiet_stderr
@@ -63,7 +63,7 @@ class Float16TFLiteRuntime(SingleImageRuntime):
         UsageError: the installed version cannot compute it so on this CPU.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+    def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
         version = require("ai_edge_litert", "tflite").__version__
         check_tflite(artifact.path)

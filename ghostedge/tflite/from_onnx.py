@@ -19,7 +19,7 @@ from ghostedge.description import Description
 from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, UsageError
 from ghostedge.files import atomic_path, output_error
 from ghostedge.lazy import choose
-from ghostedge.model import Artifact, Format, StageOutput
+from ghostedge.model import Format, Model, StageOutput
 from ghostedge.onnx.rewrites import FLOAT16_REWRITES, INT8_REWRITES, REWRITES
 from ghostedge.tflite import onnx2tf as _onnx2tf
 from ghostedge.tflite.coverage import coverage
@@ -101,7 +101,7 @@ class TFLiteStage:
         if worker is not None:
             worker.stop()
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
             _check(self, source, output)
@@ -114,7 +114,7 @@ class TFLiteStage:
         finally:
             self.close()
 
-    def _finish(self, source: Artifact, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Artifact:
+    def _finish(self, source: Model, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Model:
         model = unpack(raw.read_bytes(), output.path.name)
         sums_to_additions(model)
         nearest_to_copies(model)
@@ -123,7 +123,7 @@ class TFLiteStage:
         return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
 
 
-def _check(stage: TFLiteStage, source: Artifact, output: StageOutput) -> None:
+def _check(stage: TFLiteStage, source: Model, output: StageOutput) -> None:
     """Raise ConvertError or UsageError for an output that this stage cannot make."""
     choose("precision", output.precision, stage.precisions)
     for option in output.options:
@@ -157,7 +157,7 @@ def check_precision(output: StageOutput) -> None:
         )
 
 
-def check_input(output: StageOutput, source: Artifact) -> None:
+def check_input(output: StageOutput, source: Model) -> None:
     """Raise ConvertError unless the output's input is the source's, in NHWC layout, normalised or raw."""
     wanted = dataclasses.replace(source.input, layout="NHWC")
     if output.input not in (wanted, dataclasses.replace(wanted, range="raw", dtype="uint8")):
@@ -169,7 +169,7 @@ def check_input(output: StageOutput, source: Artifact) -> None:
 
 def finish(
     model: Any, output: StageOutput, source: Path, names: tuple[str, str], order_dependent: bool = False
-) -> Artifact:
+) -> Model:
     """Embed the metadata, check that a model is as fast as its recipe wants it, and put the file in its place.
 
     Args:
@@ -214,7 +214,7 @@ def finish(
                 f"{output.path.name} would be slow: {'; '.join(problems)}; "
                 'set xnnpack = "report" in the [options] of its recipe to accept it'
             )
-    return Artifact(output.path, "tflite", output.input, output.labels, output.precision)
+    return Model(output.path, "tflite", output.input, output.labels, output.precision)
 
 
 class _Worker:

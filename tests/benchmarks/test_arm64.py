@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 
 ROOT = Path(__file__).parents[2]
 ARM64 = ROOT / "benchmarks" / "arm64"
@@ -140,7 +140,7 @@ def test_outputs_are_those_of_this_machine(tiny: Path) -> None:
     assert all(row.endswith("yes") for row in rows)
 
 
-def test_outputs_on_photos(tiny_tflite: dict[str, Artifact]) -> None:
+def test_outputs_on_photos(tiny_tflite: dict[str, Model]) -> None:
     photos = ROOT / "ghostedge" / "data" / "sample_images"
     done = python("check_outputs.py", tiny_tflite["fp32"].path, "--images", photos, "--limit", "3")
     assert done.returncode == 0, done.stdout + done.stderr

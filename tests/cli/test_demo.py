@@ -27,7 +27,7 @@ from ghostedge.description import KEY, Description
 from ghostedge.errors import ParityError
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.files import sha256_file
-from ghostedge.formats import open_artifact
+from ghostedge.formats import open_model
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.model import InputSpec
 
@@ -70,7 +70,7 @@ def files(
     (folder / "artwork_1x.ckpt").write_bytes(b"stands for a checkpoint")
     record = {"training": {"pictures": 1234}, "validation": {"all": {"images": 40}}}
     (folder / "training.json").write_text(json.dumps(record))
-    (subject,) = subjects_of([open_artifact(models[0])], folder)
+    (subject,) = subjects_of([open_model(models[0])], folder)
     evaluate((subject,), open_dataset(folder / "validation"), Options(workers=1))
     subject.ledger.rename(folder / "reference.parquet")
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

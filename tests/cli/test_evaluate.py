@@ -44,7 +44,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_real_artifact_end_to_end(
     kind: str, data: Path, tmp_path: Path, linear_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ghostedge.formats import open_artifact
+    from ghostedge.formats import open_model
     from ghostedge.runtimes import open_runtime
 
     (tmp_path / "spec.json").write_text(json.dumps(SPECS[kind]))
@@ -57,7 +57,7 @@ def test_a_real_artifact_end_to_end(
 
     images = sorted(data.rglob("*.png"), key=lambda path: path.name)
     spec = InputSpec.from_dict(SPECS[kind])
-    with open_runtime(open_artifact(model, input_spec=spec)) as runtime:
+    with open_runtime(open_model(model, input_spec=spec)) as runtime:
         logits = np.concatenate([runtime.run(preprocess(path, spec)) for path in images])
     labels = np.array(["abcd".index(path.parent.name) for path in images])
     assert ledger.image_ids.tolist() == [path.name for path in images]

@@ -16,7 +16,7 @@ from ghostedge.data.imagenet import imagenet_labels, imagenet_synsets
 from ghostedge.data.layouts import NO_LABELS, Dataset, labels_for, open_dataset, spread
 from ghostedge.errors import DatasetError, ImageError
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -166,7 +166,7 @@ def test_every_layout_of_real_photos_gives_the_same_ledger(tmp_path: Path, photo
         for number, (file, _, index) in enumerate(rows, 1)
     }
     (tmp_path / "model.onnx").write_text("what the answers are drawn from")
-    artifact = Artifact(tmp_path / "model.onnx", "onnx", InputSpec(), imagenet_labels())
+    artifact = Model(tmp_path / "model.onnx", "onnx", InputSpec(), imagenet_labels())
     ledgers = {}
     for layout in LAYOUTS:
         root = tmp_path / layout.__name__

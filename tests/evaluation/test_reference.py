@@ -16,7 +16,7 @@ from ghostedge.evaluation.reference import modelzoo_protocol, reference
 from ghostedge.evaluation.run import Options
 from ghostedge.evaluation.worker import Job, ModelSetup, Task, Worker
 from ghostedge.files import sha256_file
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 
 pytest.importorskip("pyarrow")
 
@@ -42,7 +42,7 @@ def test_the_reference_is_mindspores_answer_to_every_image_once(tmp_path: Path, 
     from ghostedge.runtimes.mindspore import MindSporeRuntime
 
     data = pictures(tmp_path / "d", 7)
-    checkpoint = Artifact(oracle_checkpoint, "checkpoint", SMALL)
+    checkpoint = Model(oracle_checkpoint, "checkpoint", SMALL)
     result = reference(
         checkpoint, open_dataset(data), tmp_path / "ref.parquet", Options(keep_logits=True), batch_size=4
     )
@@ -67,7 +67,7 @@ def test_batches_that_are_not_full_give_the_same_rows(tmp_path: Path) -> None:
     answers = []
     for batch in (1, 4, 16):
         setup = ModelSetup(
-            Artifact(tmp_path / "model.onnx", "onnx", SMALL), "ghostedge.runtimes.fake:FakeRuntime", SMALL, batch=batch
+            Model(tmp_path / "model.onnx", "onnx", SMALL), "ghostedge.runtimes.fake:FakeRuntime", SMALL, batch=batch
         )
         worker = Worker(Job((setup,), keep_logits=True))
         names = tuple(name.decode() for name in dataset.image_ids)
@@ -93,13 +93,13 @@ def test_impossible_references(tmp_path: Path, name: str, changes: dict[str, obj
     kind = "checkpoint" if name.endswith("ckpt") else "onnx"
     dataset = open_dataset(pictures(tmp_path / "d", 2))
     with pytest.raises(UsageError, match=message):
-        reference(Artifact(tmp_path / name, kind, SMALL), dataset, tmp_path / "r.parquet", Options(), **changes)  # type: ignore[arg-type]
+        reference(Model(tmp_path / name, kind, SMALL), dataset, tmp_path / "r.parquet", Options(), **changes)  # type: ignore[arg-type]
 
 
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, oracle_checkpoint: Path) -> None:
     pytest.importorskip("mindspore")
     dataset = open_dataset(pictures(tmp_path / "d", 2))
-    checkpoint = Artifact(oracle_checkpoint, "checkpoint", SMALL)
+    checkpoint = Model(oracle_checkpoint, "checkpoint", SMALL)
     with pytest.raises(GhostedgeError, match="Ascend") as caught:
         reference(checkpoint, dataset, tmp_path / "r.parquet", Options(), device_target="Ascend")
     assert "\n" not in str(caught.value)

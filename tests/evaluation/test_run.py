@@ -27,7 +27,7 @@ from ghostedge.evaluation import worker
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.run import PART_ROWS, Evaluation, Options, Progress, evaluate, subjects_of
 from ghostedge.evaluation.worker import Job, Result, Task, Worker
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.fake import FakeRuntime
 
 pa = pytest.importorskip("pyarrow")
@@ -55,12 +55,12 @@ def flat(folder: Path, count: int) -> Path:
     return folder
 
 
-def artifacts(folder: Path, *names: str, spec: InputSpec = SPEC) -> list[Artifact]:
+def artifacts(folder: Path, *names: str, spec: InputSpec = SPEC) -> list[Model]:
     """Files with different bytes, which `FakeRuntime` takes for different models."""
     folder.mkdir(exist_ok=True)
     for name in names:
         (folder / name).write_text(name)
-    return [Artifact(folder / name, "onnx", spec) for name in names]
+    return [Model(folder / name, "onnx", spec) for name in names]
 
 
 class Inline:
@@ -81,7 +81,7 @@ class Inline:
 
 
 def run(
-    models: list[Artifact],
+    models: list[Model],
     dataset: Dataset,
     output: Path,
     options: Options | None = None,
@@ -242,7 +242,7 @@ evaluate(subjects, open_dataset(Path(data)), Options(workers=int(workers), keep_
 """
 
 
-def start(data: Path, output: Path, workers: int, models: list[Artifact]) -> subprocess.Popen[str]:
+def start(data: Path, output: Path, workers: int, models: list[Model]) -> subprocess.Popen[str]:
     names = [str(model.path) for model in models]
     arguments = [sys.executable, "-c", SCRIPT, str(data), str(output), str(workers), *names]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)

@@ -12,7 +12,7 @@ import pytest
 from ghostedge.errors import ArtifactError
 from ghostedge.inspection import ModelSummary, Port, inspect
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.openvino.from_onnx import OpenVinoStage
 from ghostedge.tflite.model import pack, unpack
 
@@ -30,11 +30,11 @@ PARAMETERS = (8 * 27 + 8) + (8 * 5 + 8) + (16 * 5 + 5)
 def tiny_ir(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("tiny_ir")
     outputs = tuple(StageOutput(folder / f"tiny_{p}.xml", p, SPEC, LABELS) for p in ("fp32", "fp16"))
-    return {a.precision: a.path for a in OpenVinoStage().build(Artifact(tiny_onnx, "onnx", SPEC), outputs)}
+    return {a.precision: a.path for a in OpenVinoStage().build(Model(tiny_onnx, "onnx", SPEC), outputs)}
 
 
 @pytest.fixture(scope="session")
-def summaries(tiny_onnx: Path, tiny_ir: dict[str, Path], tiny_tflite: dict[str, Artifact]) -> dict[str, ModelSummary]:
+def summaries(tiny_onnx: Path, tiny_ir: dict[str, Path], tiny_tflite: dict[str, Model]) -> dict[str, ModelSummary]:
     tflite = {f"tflite {precision}": artifact.path for precision, artifact in tiny_tflite.items()}
     ir = {f"openvino {precision}": path for precision, path in tiny_ir.items()}
     return {name: inspect(path) for name, path in {"onnx": tiny_onnx, **ir, **tflite}.items()}
@@ -94,7 +94,7 @@ def test_a_summary_is_json(summaries: dict[str, ModelSummary]) -> None:
         assert plain["file_bytes"] == summary.file_bytes
 
 
-def test_quantised_tensors_are_told_apart(tiny_tflite: dict[str, Artifact], tmp_path: Path) -> None:
+def test_quantised_tensors_are_told_apart(tiny_tflite: dict[str, Model], tmp_path: Path) -> None:
     schema = require("ai_edge_litert.schema_py_generated", "tflite")
     model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
     constants = [
@@ -124,7 +124,7 @@ def test_a_file_of_another_kind_is_one_line(suffix: str, content: bytes, tmp_pat
 
 
 def test_a_file_cut_short_anywhere_is_one_line(
-    tiny_onnx: Path, tiny_ir: dict[str, Path], tiny_tflite: dict[str, Artifact], tmp_path: Path
+    tiny_onnx: Path, tiny_ir: dict[str, Path], tiny_tflite: dict[str, Model], tmp_path: Path
 ) -> None:
     for source in (tiny_onnx, tiny_ir["fp32"], tiny_tflite["fp32"].path):
         data = source.read_bytes()

@@ -17,7 +17,7 @@ from ghostedge.files import sha256_file
 from ghostedge.ghostnet.checkpoint import save_checkpoint
 from ghostedge.ghostnet.variants import get_variant, parameter_shapes
 from ghostedge.mindir.info import describe_mindir
-from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
 
@@ -51,9 +51,9 @@ def test_an_export_leaves_nothing_else(
     monkeypatch.chdir(tmp_path / "here")
     # MindSpore's own export refuses spaces and letters like this one.
     path = tmp_path / "été 1" / "the model.mindir"
-    source = Artifact(oracle_checkpoint, "checkpoint", InputSpec())
+    source = Model(oracle_checkpoint, "checkpoint", InputSpec())
     (artifact,) = make_stage("mindir").build(source, (StageOutput(path, "fp32", InputSpec()),))
-    assert artifact == Artifact(path, "mindir", InputSpec())
+    assert artifact == Model(path, "mindir", InputSpec())
     assert list(tmp_path.rglob("*")) == [tmp_path / "here", path.parent, path]
     assert path.stat().st_mode & 0o200, "MindSpore makes its files read-only; ours are the user's"
 
@@ -65,7 +65,7 @@ def test_another_size_rule_and_number_of_classes(
     weights = {name: oracle_value(name, shape) for name, shape in parameter_shapes(variant, 3).items()}
     save_checkpoint(tmp_path / "model.ckpt", weights, variant)
     spec, labels = InputSpec(height=97, width=65, resize=110), ("ant", "bee", "ça")
-    source = Artifact(tmp_path / "model.ckpt", "checkpoint", spec, labels)
+    source = Model(tmp_path / "model.ckpt", "checkpoint", spec, labels)
     (artifact,) = make_stage("mindir").build(source, (StageOutput(tmp_path / "m.mindir", "fp32", spec, labels),))
     info = describe_mindir(artifact.path)
     assert (info.input_shape, info.output_shape) == ((1, 3, 97, 65), (1, 3))
@@ -95,7 +95,7 @@ def test_what_mindir_cannot_be_is_said_before_anything_is_made(
 ) -> None:
     wanted = {"path": tmp_path / "m.mindir", "precision": "fp32", "input": InputSpec()} | changes
     with pytest.raises(error, match=reason):
-        make_stage("mindir").build(Artifact(oracle_checkpoint, "checkpoint", InputSpec()), (StageOutput(**wanted),))
+        make_stage("mindir").build(Model(oracle_checkpoint, "checkpoint", InputSpec()), (StageOutput(**wanted),))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").write_bytes(b"")
     with pytest.raises(CheckpointError, match="is empty"):
         make_stage("mindir").build(
-            Artifact(tmp_path / "model.ckpt", "checkpoint", InputSpec()),
+            Model(tmp_path / "model.ckpt", "checkpoint", InputSpec()),
             (StageOutput(tmp_path / "m.mindir", "fp32", InputSpec()),),
         )
 
@@ -117,7 +117,7 @@ def test_an_export_that_mindspore_cannot_load_is_not_kept(
     monkeypatch.setattr(ms, "export", half)
     with pytest.raises(ConvertError, match="MindSpore cannot run the MindIR that it made") as caught:
         make_stage("mindir").build(
-            Artifact(oracle_checkpoint, "checkpoint", InputSpec()),
+            Model(oracle_checkpoint, "checkpoint", InputSpec()),
             (StageOutput(tmp_path / "m.mindir", "fp32", InputSpec()),),
         )
     assert "\n" not in str(caught.value)

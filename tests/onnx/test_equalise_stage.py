@@ -16,8 +16,8 @@ from PIL import Image
 from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
-from ghostedge.formats import open_artifact
-from ghostedge.model import Artifact, CalibrationImage, CalibrationSet, InputSpec, StageOutput
+from ghostedge.formats import open_model
+from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage, source_precision
 from ghostedge.runtimes import open_runtime
 
@@ -63,13 +63,13 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-Equalise = Callable[..., Artifact]
+Equalise = Callable[..., Model]
 
 
 @pytest.fixture
 def equalise(uneven: Path, calibration: CalibrationSet, tmp_path: Path) -> Equalise:
-    def equalise(source: Path = uneven, **fields: Any) -> Artifact:
-        artifact = Artifact(source, "onnx", SPEC, tuple("abcde"))
+    def equalise(source: Path = uneven, **fields: Any) -> Model:
+        artifact = Model(source, "onnx", SPEC, tuple("abcde"))
         output = StageOutput(tmp_path / "equalised.onnx", "equalised", SPEC, artifact.labels, {}, calibration)
         (made,) = make_stage("onnx", "equalised").build(artifact, (dataclasses.replace(output, **fields),))
         return made
@@ -80,10 +80,10 @@ def equalise(uneven: Path, calibration: CalibrationSet, tmp_path: Path) -> Equal
 def test_it_gives_the_logits_of_its_source_and_says_what_it_is(
     equalise: Equalise, uneven: Path, calibration: CalibrationSet
 ) -> None:
-    made = open_artifact(equalise(options={"strength": 1.0}).path)
+    made = open_model(equalise(options={"strength": 1.0}).path)
     assert (made.precision, made.input, made.labels) == ("equalised", SPEC, tuple("abcde"))
     logits = []
-    for artifact in (Artifact(uneven, "onnx", SPEC), made):
+    for artifact in (Model(uneven, "onnx", SPEC), made):
         with open_runtime(artifact) as runtime:
             logits.append(runtime.run(calibration_batch(calibration, SPEC)))
     assert compare(*logits).snr_db > 110

@@ -12,7 +12,7 @@ import pytest
 from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, OutputError, RecipeError, UsageError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 
 SPEC = InputSpec(height=16, width=16, resize=18)
@@ -39,35 +39,35 @@ def cell(ms: Any, outputs: int = 1) -> Any:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The classifier as MindIR."""
     pytest.importorskip("mindspore", reason="MindSpore is not installed")
     ms = require("mindspore", "mindspore")
     path = tmp_path_factory.mktemp("source") / "small.mindir"
     ms.export(cell(ms), ms.Tensor(np.zeros(SPEC.shape(), np.float32)), file_name=str(path), file_format="MINDIR")
-    return Artifact(path, "mindir", SPEC)
+    return Model(path, "mindir", SPEC)
 
 
 def output(path: Path, **changes: Any) -> StageOutput:
     return dataclasses.replace(StageOutput(path / "small.onnx", "fp32", SPEC, LABELS), **changes)
 
 
-def test_the_file_runs_and_describes_itself(source: Artifact, tmp_path: Path) -> None:
+def test_the_file_runs_and_describes_itself(source: Model, tmp_path: Path) -> None:
     (artifact,) = make_stage("onnx").build(source, (output(tmp_path),))
-    assert artifact == Artifact(tmp_path / "small.onnx", "onnx", SPEC, LABELS, "fp32")
+    assert artifact == Model(tmp_path / "small.onnx", "onnx", SPEC, LABELS, "fp32")
     session = require("onnxruntime", "onnx").InferenceSession(artifact.path)
     assert session.run(None, {"input": np.zeros(SPEC.shape(3), np.float32)})[0].shape == (3, 5)
     embedded = session.get_modelmeta().custom_metadata_map[KEY]
     assert Description.from_json(embedded) == Description(SPEC, LABELS, "fp32")
 
 
-def test_the_same_mindir_gives_the_same_bytes(source: Artifact, tmp_path: Path) -> None:
+def test_the_same_mindir_gives_the_same_bytes(source: Model, tmp_path: Path) -> None:
     outputs = (output(tmp_path / "a"), output(tmp_path / "b"))
     one, two = (artifact.path.read_bytes() for artifact in make_stage("onnx").build(source, outputs))
     assert one == two
 
 
-def test_a_fixed_batch_on_request(source: Artifact, tmp_path: Path) -> None:
+def test_a_fixed_batch_on_request(source: Model, tmp_path: Path) -> None:
     (artifact,) = make_stage("onnx").build(source, (output(tmp_path, options={"dynamic_batch": False}),))
     assert require("onnxruntime", "onnx").InferenceSession(artifact.path).get_inputs()[0].shape == [1, 3, 16, 16]
 
@@ -84,27 +84,27 @@ def test_a_fixed_batch_on_request(source: Artifact, tmp_path: Path) -> None:
     ],
 )
 def test_what_it_cannot_make(
-    source: Artifact, tmp_path: Path, changes: dict[str, Any], error: type[Exception], reason: str
+    source: Model, tmp_path: Path, changes: dict[str, Any], error: type[Exception], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
         make_stage("onnx").build(source, (output(tmp_path, **changes),))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_with_two_outputs_is_no_classifier(ms_two_outputs: Artifact, tmp_path: Path) -> None:
+def test_a_network_with_two_outputs_is_no_classifier(ms_two_outputs: Model, tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match="1 inputs and 2 outputs"):
         make_stage("onnx").build(ms_two_outputs, (output(tmp_path),))
 
 
 @pytest.fixture(scope="module")
-def ms_two_outputs(source: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def ms_two_outputs(source: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
     ms = require("mindspore", "mindspore")
     path = tmp_path_factory.mktemp("two") / "two.mindir"
     ms.export(cell(ms, 2), ms.Tensor(np.zeros(SPEC.shape(), np.float32)), file_name=str(path), file_format="MINDIR")
     return dataclasses.replace(source, path=path)
 
 
-def test_a_damaged_mindir_leaves_what_was_there(source: Artifact, tmp_path: Path) -> None:
+def test_a_damaged_mindir_leaves_what_was_there(source: Model, tmp_path: Path) -> None:
     (artifact,) = make_stage("onnx").build(source, (output(tmp_path),))
     before = artifact.path.read_bytes()
     broken = tmp_path / "broken.mindir"
@@ -114,7 +114,7 @@ def test_a_damaged_mindir_leaves_what_was_there(source: Artifact, tmp_path: Path
     assert artifact.path.read_bytes() == before
 
 
-def test_an_output_that_cannot_be_written(source: Artifact, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written(source: Model, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
         make_stage("onnx").build(source, (output(tmp_path / "file"),))

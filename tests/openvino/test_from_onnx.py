@@ -21,7 +21,7 @@ from ghostedge.data.preprocess import to_spec
 from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, UsageError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.openvino import from_onnx as openvino_stage
 from ghostedge.openvino.from_onnx import OpenVinoStage
 from ghostedge.runtimes.openvino import OpenVinoRuntime
@@ -30,24 +30,24 @@ LABELS = ("cat", "dog & <fox>", 'the "owl"', "Ünke", "")
 SPEC = InputSpec(height=32, width=32, resize=36)
 RAW = replace(SPEC, layout="NHWC", dtype="uint8", range="raw")
 
-Build = Callable[..., tuple[Artifact, ...]]
+Build = Callable[..., tuple[Model, ...]]
 
 
 @pytest.fixture
 def build(tiny_onnx: Path, tmp_path: Path) -> Build:
     """`build("fp32", ...)`: IR of the tiny network, one an argument, in the test's folder."""
 
-    def run(*precisions: str, **fields: Any) -> tuple[Artifact, ...]:
+    def run(*precisions: str, **fields: Any) -> tuple[Model, ...]:
         outputs = tuple(
             StageOutput(tmp_path / f"tiny_{p}.xml", p, fields.get("input", SPEC), LABELS, fields.get("options", {}))
             for p in precisions
         )
-        return OpenVinoStage().build(Artifact(tiny_onnx, "onnx", SPEC, LABELS), outputs)
+        return OpenVinoStage().build(Model(tiny_onnx, "onnx", SPEC, LABELS), outputs)
 
     return run
 
 
-def infer(artifact: Artifact, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+def infer(artifact: Model, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     openvino = require("openvino", "openvino")
     hints = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.compile_model(artifact.path, "CPU", hints)
@@ -92,7 +92,7 @@ def test_raw_input_keeps_the_colour_order(tiny_onnx: Path, tmp_path: Path, order
     specs = [replace(spec, colour_order=order) for spec in (SPEC, RAW)]
     outputs = tuple(StageOutput(tmp_path / f"{spec.range}.xml", "fp32", spec, LABELS) for spec in specs)
     logits = []
-    for artifact in OpenVinoStage().build(Artifact(tiny_onnx, "onnx", specs[0], LABELS), outputs):
+    for artifact in OpenVinoStage().build(Model(tiny_onnx, "onnx", specs[0], LABELS), outputs):
         with OpenVinoRuntime(artifact) as runtime:
             logits.append(runtime.run(to_spec(pixels, artifact.input)))
     assert compare(*logits).snr_db >= 100
@@ -165,7 +165,7 @@ def test_not_an_onnx_is_one_line(tmp_path: Path) -> None:
     source.write_bytes(b"\x08\x08garbage")
     output = StageOutput(tmp_path / "broken.xml", "fp32", SPEC)
     with pytest.raises(ConvertError, match=r"OpenVINO cannot convert .*broken\.onnx: [^\n]+$"):
-        OpenVinoStage().build(Artifact(source, "onnx", SPEC), (output,))
+        OpenVinoStage().build(Model(source, "onnx", SPEC), (output,))
 
 
 def test_what_cannot_be_made_is_refused_by_name(build: Build) -> None:

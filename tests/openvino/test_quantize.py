@@ -20,10 +20,10 @@ from ghostedge.compare import compare
 from ghostedge.data.calibration import choose_calibration
 from ghostedge.data.preprocess import preprocess, preprocess_batch
 from ghostedge.errors import ConvertError, UsageError
-from ghostedge.formats import open_artifact, read_description
+from ghostedge.formats import open_model, read_description
 from ghostedge.inspection import inspect
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, CalibrationImage, CalibrationSet, InputSpec, StageOutput
+from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec, Model, StageOutput
 from ghostedge.onnx.equalise_stage import EqualiseStage
 from ghostedge.onnx.from_mindir import OnnxStage
 from ghostedge.openvino.from_onnx import OpenVinoStage
@@ -40,7 +40,7 @@ LABELS = ("cat", "dog & <fox>", 'the "owl"', "Ünke", "")
 SPEC = InputSpec(height=32, width=32, resize=36)
 RAW = dataclasses.replace(SPEC, layout="NHWC", dtype="uint8", range="raw")
 
-Quantise = Callable[..., Artifact]
+Quantise = Callable[..., Model]
 
 
 def picture(seed: int) -> bytes:
@@ -63,15 +63,13 @@ def calibration() -> CalibrationSet:
 
 
 @pytest.fixture(scope="module")
-def float_ir(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def float_ir(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     output = StageOutput(tmp_path_factory.mktemp("float") / "tiny_fp32.xml", "fp32", SPEC, LABELS)
-    return OpenVinoStage().build(Artifact(tiny_onnx, "onnx", SPEC, LABELS), (output,))[0]
+    return OpenVinoStage().build(Model(tiny_onnx, "onnx", SPEC, LABELS), (output,))[0]
 
 
 @pytest.fixture(scope="module")
-def int8(
-    float_ir: Artifact, calibration: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Artifact]:
+def int8(float_ir: Model, calibration: CalibrationSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     """Range of the input (``"normalised"``, ``"raw"``) -> the tiny network's int8 IR, by the recipe's options."""
     folder, options = tmp_path_factory.mktemp("int8"), recipes()["openvino_int8"].options
     outputs = tuple(
@@ -83,10 +81,10 @@ def int8(
 
 
 @pytest.fixture
-def quantise(float_ir: Artifact, calibration: CalibrationSet, tmp_path: Path) -> Quantise:
+def quantise(float_ir: Model, calibration: CalibrationSet, tmp_path: Path) -> Quantise:
     """`quantise(source=..., input=..., calibration=..., **options)`: one int8 IR, by the quickest bias correction."""
 
-    def run(**arguments: Any) -> Artifact:
+    def run(**arguments: Any) -> Model:
         source, spec = arguments.pop("source", float_ir), arguments.pop("input", SPEC)
         images = arguments.pop("calibration", calibration)
         output = StageOutput(tmp_path / "q.xml", "int8", spec, LABELS, {"bias_correction": "fast", **arguments}, images)
@@ -95,30 +93,30 @@ def quantise(float_ir: Artifact, calibration: CalibrationSet, tmp_path: Path) ->
     return run
 
 
-def logits(artifact: Artifact, seeds: range = range(100, 120)) -> NDArray[np.float32]:
+def logits(artifact: Model, seeds: range = range(100, 120)) -> NDArray[np.float32]:
     with OpenVinoRuntime(artifact) as runtime:
         return runtime.run(preprocess_batch(map(picture, seeds), artifact.input))
 
 
 # 256 levels an activation in a net of four layers: 38 dB measured; with every range cut to a thousandth 1.
 @pytest.mark.parametrize("kind", ["normalised", "raw"])
-def test_int8_gives_nearly_the_float_logits(int8: dict[str, Artifact], float_ir: Artifact, kind: str) -> None:
+def test_int8_gives_nearly_the_float_logits(int8: dict[str, Model], float_ir: Model, kind: str) -> None:
     assert compare(logits(float_ir), logits(int8[kind])).snr_db > 30
 
 
 def test_the_file_says_what_it_takes_and_what_it_was_calibrated_on(
-    int8: dict[str, Artifact], calibration: CalibrationSet
+    int8: dict[str, Model], calibration: CalibrationSet
 ) -> None:
     for spec in (SPEC, RAW):
         artifact = int8[spec.range]
-        assert open_artifact(artifact.path) == artifact
+        assert open_model(artifact.path) == artifact
         assert (artifact.input, artifact.labels, artifact.precision) == (spec, LABELS, "int8")
         described = read_description(artifact.path)
         assert described is not None
         assert described.calibration == {image.image_id: image.sha256 for image in calibration.images}
 
 
-def test_weights_are_stored_in_8_bits(int8: dict[str, Artifact], float_ir: Artifact) -> None:
+def test_weights_are_stored_in_8_bits(int8: dict[str, Model], float_ir: Model) -> None:
     stored = {
         node.get_element_type().get_type_name(): node.get_data().size
         for node in openvino.Core().read_model(int8["normalised"].path).get_ops()
@@ -127,19 +125,19 @@ def test_weights_are_stored_in_8_bits(int8: dict[str, Artifact], float_ir: Artif
     assert set(stored) == {"i8"}
 
 
-def test_8_bits_are_what_runs(int8: dict[str, Artifact], float_ir: Artifact) -> None:
+def test_8_bits_are_what_runs(int8: dict[str, Model], float_ir: Model) -> None:
     for artifact, precisions in ((int8["raw"], {"u8"}), (int8["normalised"], {"u8"}), (float_ir, {"f32"})):
         with OpenVinoRuntime(artifact) as runtime:
             assert set(runtime.info["weighted_layers"]) == precisions
             assert sum(runtime.info["weighted_layers"].values()) == 3
 
 
-def test_raw_and_normalised_share_their_quantisers(int8: dict[str, Artifact]) -> None:
+def test_raw_and_normalised_share_their_quantisers(int8: dict[str, Model]) -> None:
     # Where the last bit of a normalised pixel differs it may fall to the next of 256 levels.
     assert compare(logits(int8["normalised"]), logits(int8["raw"])).snr_db > 40
 
 
-def test_the_input_is_quantised_from_black_to_white_with_zero_on_the_grid(int8: dict[str, Artifact]) -> None:
+def test_the_input_is_quantised_from_black_to_white_with_zero_on_the_grid(int8: dict[str, Model]) -> None:
     model = openvino.Core().read_model(int8["normalised"].path)
     (port,) = model.inputs[0].get_target_inputs()
     low, high = (float(port.get_node().input_value(index).get_node().get_data().item()) for index in (1, 2))
@@ -157,20 +155,20 @@ def test_equal_inputs_give_equal_bytes(quantise: Quantise) -> None:
     assert hashes() == hashes()
 
 
-def operators(artifact: Artifact) -> list[Any]:
+def operators(artifact: Model) -> list[Any]:
     kinds = ("Constant", "Parameter", "Result")
     found = openvino.Core().read_model(artifact.path).get_ordered_ops()
     return [operator for operator in found if operator.get_type_name() not in kinds]
 
 
-def quantised(artifact: Artifact) -> set[str]:
+def quantised(artifact: Model) -> set[str]:
     """The operators that read what a quantiser makes."""
     fake = [operator for operator in operators(artifact) if operator.get_type_name() == "FakeQuantize"]
     readers = [port.get_node() for operator in fake for port in operator.output(0).get_target_inputs()]
     return {reader.get_friendly_name() for reader in readers if reader.get_type_name() != "FakeQuantize"}
 
 
-def test_keep_float_leaves_out_what_it_names(quantise: Quantise, float_ir: Artifact) -> None:
+def test_keep_float_leaves_out_what_it_names(quantise: Quantise, float_ir: Model) -> None:
     kept = ["stem/WithoutBiases", "cheap/WithoutBiases"]
     assert quantised(quantise()) - quantised(quantise(keep_float=kept)) == set(kept)
     all_float = quantise(keep_float=[operator.get_friendly_name() for operator in operators(float_ir)])
@@ -184,7 +182,7 @@ def test_an_operator_that_is_not_there_is_named(quantise: Quantise) -> None:
         quantise(keep_float=["stm/WithoutBiases"])
 
 
-def test_what_cannot_be_made_is_refused_by_name(quantise: Quantise, int8: dict[str, Artifact]) -> None:
+def test_what_cannot_be_made_is_refused_by_name(quantise: Quantise, int8: dict[str, Model]) -> None:
     with pytest.raises(UsageError, match="unknown option of int8 openvino 'xnnpack'"):
         quantise(xnnpack="report")
     with pytest.raises(UsageError, match="unknown estimator 'minmx'; did you mean 'minmax'"):
@@ -206,7 +204,7 @@ def test_what_cannot_be_made_is_refused_by_name(quantise: Quantise, int8: dict[s
 
 
 @pytest.fixture
-def crowded(float_ir: Artifact, tmp_path: Path) -> Artifact:
+def crowded(float_ir: Model, tmp_path: Path) -> Model:
     """The tiny network with weights that must saturate: those of the stem and of the head are nearly all alike."""
     model, rng = openvino.Core().read_model(float_ir.path), np.random.default_rng(3)
     for name in ("stem/WithoutBiases", "head/WithoutBiases"):
@@ -217,11 +215,11 @@ def crowded(float_ir: Artifact, tmp_path: Path) -> Artifact:
     return dataclasses.replace(float_ir, path=tmp_path / "crowded.xml")
 
 
-def overflowing(artifact: Artifact) -> int | None:
+def overflowing(artifact: Model) -> int | None:
     return inspect(artifact.path).overflowing_pairs
 
 
-def test_weights_that_must_saturate_do_not(quantise: Quantise, crowded: Artifact) -> None:
+def test_weights_that_must_saturate_do_not(quantise: Quantise, crowded: Model) -> None:
     exact = logits(crowded)
     assert overflowing(quantise(source=crowded, saturation_fix="none")) == (8 * 9) + (5 * 8)  # stem: a pair a tap
     assert overflowing(quantise(source=crowded, saturation_fix="first")) == 5 * 8
@@ -236,7 +234,7 @@ def test_weights_that_must_saturate_do_not(quantise: Quantise, crowded: Artifact
         assert compare(exact, answers).snr_db > 25, kind
 
 
-def test_what_saturates_is_worse_without_vnni_alone(quantise: Quantise, crowded: Artifact) -> None:
+def test_what_saturates_is_worse_without_vnni_alone(quantise: Quantise, crowded: Model) -> None:
     """That the test above can see it."""
     made, exact = quantise(source=crowded, saturation_fix="none"), logits(crowded)
     other = run_on_other_cpu(made, preprocess_batch(map(picture, range(100, 120)), made.input))
@@ -248,13 +246,13 @@ def test_what_saturates_is_worse_without_vnni_alone(quantise: Quantise, crowded:
     assert by_kind[SATURATING] < with_vnni - 5
 
 
-def test_a_pair_left_over_is_refused(quantise: Quantise, crowded: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_left_over_is_refused(quantise: Quantise, crowded: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ghostedge.openvino.quantize.round_ir", lambda *_, **__: 0)
     with pytest.raises(ConvertError, match=r"crowded\.xml: \d+ pairs of the weights of 'stem/WithoutBiases' overflow"):
         quantise(source=crowded)
 
 
-def test_weights_rounded_together_are_nearer_than_those_rounded_alone(quantise: Quantise, float_ir: Artifact) -> None:
+def test_weights_rounded_together_are_nearer_than_those_rounded_alone(quantise: Quantise, float_ir: Model) -> None:
     exact = logits(float_ir)
     found = {way: compare(exact, logits(quantise(rounding=way))).snr_db for way in ("compensated", "nearest")}
     assert found["compensated"] > found["nearest"] - 1
@@ -262,7 +260,7 @@ def test_weights_rounded_together_are_nearer_than_those_rounded_alone(quantise: 
 
 
 def test_nan_activations_are_named_with_the_image(
-    quantise: Quantise, float_ir: Artifact, tmp_path: Path, calibration: CalibrationSet
+    quantise: Quantise, float_ir: Model, tmp_path: Path, calibration: CalibrationSet
 ) -> None:
     model = openvino.Core().read_model(float_ir.path)
     by_name = {operator.get_friendly_name(): operator for operator in model.get_ops()}
@@ -314,7 +312,7 @@ def test_ghostnet_keeps_its_logits_in_a_quarter_of_the_size(
 ) -> None:
     spec, recipe = InputSpec(), recipes()["openvino_int8"]
     onnx_model = OnnxStage().build(
-        Artifact(oracle_mindir, "mindir", spec), (StageOutput(tmp_path / "net.onnx", "fp32", spec),)
+        Model(oracle_mindir, "mindir", spec), (StageOutput(tmp_path / "net.onnx", "fp32", spec),)
     )[0]
     calibration = choose_calibration(photos[0].parent, 40)
     equal = StageOutput(tmp_path / "equalised.onnx", "equalised", spec, calibration=calibration)

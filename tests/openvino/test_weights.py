@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.openvino.weights import from_rows, observe_inputs, pairs, round_ir, saturating, to_rows
 from ghostedge.quantize.rounding import PAIR_LIMIT
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
@@ -43,7 +43,7 @@ def widened(integers: NDArray[np.int8], steps: Any) -> Any:
     return ops.multiply(ops.convert(ops.constant(integers), np.float32), constant(steps))
 
 
-def quantised_ir(path: Path, kind: str, integers: NDArray[np.int8]) -> Artifact:
+def quantised_ir(path: Path, kind: str, integers: NDArray[np.int8]) -> Model:
     """(1, 3, 8, 8), 0..255 -> `CHANNELS` equal channels -> `integers` of an operator -> means of positions."""
     image = ops.parameter([1, 3, 8, 8], np.float32, "image")
     ends = [constant(value) for value in (0, 255, 0, 255)]
@@ -59,10 +59,10 @@ def quantised_ir(path: Path, kind: str, integers: NDArray[np.int8]) -> Artifact:
         made = make(levels, widened(integers, steps), [1, 1], [0, 0], [0, 0], [1, 1])
         logits = ops.reduce_mean(made, ops.constant(np.array([2, 3])), keep_dims=False)
     ov.save_model(ov.Model([logits], [image], kind), path, compress_to_fp16=False)
-    return Artifact(path, "openvino", SPEC, precision="int8")
+    return Model(path, "openvino", SPEC, precision="int8")
 
 
-def without_vnni(artifact: Artifact, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+def without_vnni(artifact: Model, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits of a CPU without VNNI: this one, or this one when told to be."""
     if int8_arithmetic() == SATURATING:
         with OpenVinoRuntime(artifact) as runtime:
@@ -122,11 +122,11 @@ def test_the_limit_is_the_last_that_does_not_saturate(tmp_path: Path) -> None:
     assert saturating(openvino_model(artifact)) == {operator_name(artifact): 2}
 
 
-def openvino_model(artifact: Artifact) -> Any:
+def openvino_model(artifact: Model) -> Any:
     return ov.Core().read_model(artifact.path)
 
 
-def operator_name(artifact: Artifact) -> str:
+def operator_name(artifact: Model) -> str:
     (found,) = (o for o in openvino_model(artifact).get_ops() if o.get_type_name() == "Convolution")
     return str(found.get_friendly_name())
 

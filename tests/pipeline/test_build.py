@@ -30,7 +30,7 @@ from ghostedge.errors import (
 )
 from ghostedge.files import sha256_file
 from ghostedge.manifest import FileRecord, Manifest
-from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.pipeline import build as pipeline
 from ghostedge.pipeline.build import Event, ExportRequest, export, plan
 from ghostedge.pipeline.recipe import recipes
@@ -47,7 +47,7 @@ class TinyRuntime:
 
     float16_fault: ClassVar[Callable[[NDArray[Any]], NDArray[Any]]] = staticmethod(lambda weights: weights)
 
-    def __init__(self, artifact: Artifact, threads: int = 1, *, float16: bool = False) -> None:
+    def __init__(self, artifact: Model, threads: int = 1, *, float16: bool = False) -> None:
         self.artifact, self.input, self.info = artifact, artifact.input, {"name": "tiny", "version": "1"}
         self.weights = np.load(artifact.path, allow_pickle=False)
         if float16:
@@ -74,13 +74,13 @@ class TinyOtherCpu:
     asked: ClassVar[list[str]] = []
 
     @classmethod
-    def run(cls, artifact: Artifact, batch: NDArray[Any], threads: int) -> OtherCpu:
+    def run(cls, artifact: Model, batch: NDArray[Any], threads: int) -> OtherCpu:
         cls.asked.append(artifact.path.name)
         return OtherCpu(VNNI, SATURATING, cls.fault(TinyRuntime(artifact).run(batch)))
 
 
 #: What a real artifact says of itself; the stand-ins' files are too small to.
-tiny_described: dict[str, Artifact] = {}
+tiny_described: dict[str, Model] = {}
 
 
 @dataclasses.dataclass
@@ -99,12 +99,12 @@ class TinyStage:
 
     def close(self) -> None: ...
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         made = []
         for output in outputs:
             weights = np.load(source.path, allow_pickle=False)
             weights = self.faults.get(f"{self.target}_{output.precision}", lambda w: w)(weights)
-            artifact = Artifact(output.path, self.target, output.input, output.labels, output.precision)  # type: ignore[arg-type]
+            artifact = Model(output.path, self.target, output.input, output.labels, output.precision)  # type: ignore[arg-type]
             for path in artifact.files:
                 with open(path, "wb") as file:
                     np.save(file, weights)
@@ -125,7 +125,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
 
     monkeypatch.setattr(pipeline, "make_stage", make_stage)
     monkeypatch.setattr(pipeline, "open_runtime", TinyRuntime)
-    monkeypatch.setattr(pipeline, "open_artifact", lambda path: tiny_described[path.name])
+    monkeypatch.setattr(pipeline, "open_model", lambda path: tiny_described[path.name])
     monkeypatch.setattr(pipeline, "run_on_other_cpu", TinyOtherCpu.run)
     monkeypatch.setattr(TinyOtherCpu, "asked", [])
     monkeypatch.setattr(TinyStage, "built", [])
@@ -144,7 +144,7 @@ def request_(tmp_path: Path) -> ExportRequest:
     for picture, path in zip(pictures, images, strict=True):
         Image.fromarray(picture).save(path)
     return ExportRequest(
-        source=Artifact(tmp_path / "net.ckpt", "checkpoint", InputSpec()),
+        source=Model(tmp_path / "net.ckpt", "checkpoint", InputSpec()),
         recipes=tuple(recipes().values()),
         output=tmp_path / "build",
         images=images,
@@ -457,14 +457,14 @@ def test_a_real_ir_that_saturates_is_rejected_and_one_that_does_not_is_made(
     spec = InputSpec(mean=(0, 0, 0), std=(1 / 255,) * 3)  # pixels are 0 to 255
     real = "net_int8.xml"
 
-    def write(stage: TinyStage, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def write(stage: TinyStage, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         built = tiny_build(stage, source, outputs)
         if outputs[0].path.name == real:
             integers = (whole.T * (limit // 63)).astype(np.int8)
             write_int8_ir(ov, outputs[0].path, integers, 1 / limit, side=224)
         return built
 
-    def open_runtime(artifact: Artifact, threads: int = 1, *, float16: bool = False) -> Any:
+    def open_runtime(artifact: Model, threads: int = 1, *, float16: bool = False) -> Any:
         return (OpenVinoRuntime if artifact.path.name == real else TinyRuntime)(artifact, threads)
 
     tiny_build = TinyStage.build
@@ -601,12 +601,12 @@ def test_no_images_is_an_error_not_a_pass(tiny: type[TinyStage], request_: Expor
 def test_a_file_that_says_another_input_than_asked_for_is_refused(
     tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def swapped(path: Path) -> Artifact:
+    def swapped(path: Path) -> Model:
         artifact = tiny_described[path.name]
         spec = artifact.input
         return dataclasses.replace(artifact, input=dataclasses.replace(spec, mean=spec.std, std=spec.mean))
 
-    monkeypatch.setattr(pipeline, "open_artifact", swapped)
+    monkeypatch.setattr(pipeline, "open_model", swapped)
     with pytest.raises(ConvertError, match="another InputSpec"):
         export(dataclasses.replace(request_, recipes=(recipes()["mindir_fp32"],)))
 

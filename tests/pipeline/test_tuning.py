@@ -15,7 +15,7 @@ from PIL import Image
 from ghostedge.data.layouts import Dataset, open_dataset
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import UsageError
-from ghostedge.model import Artifact, CalibrationImage, CalibrationSet
+from ghostedge.model import CalibrationImage, CalibrationSet, Model
 from ghostedge.pipeline.tuning import Search
 from ghostedge.runtimes import open_runtime
 from ghostedge.tflite.edit import constant, replace_constant
@@ -40,7 +40,7 @@ def calibration() -> CalibrationSet:
 
 
 @pytest.fixture(scope="module")
-def fragile(tiny_tflite: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def fragile(tiny_tflite: dict[str, Model], tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The small network with one channel of the depthwise convolution at 3,000, which the dense layer leaves out.
 
     In float it changes nothing; in int8 the activations that share that channel's scale have no room for the others.
@@ -63,7 +63,7 @@ def fragile(tiny_tflite: dict[str, Artifact], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def tuning(fragile: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def tuning(fragile: Model, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """80 pictures whose labels are what the float model answers, so that it is right on all of them."""
     folder = tmp_path_factory.mktemp("tuning")
     lines = ["file,index"]
@@ -77,13 +77,13 @@ def tuning(fragile: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Datas
 
 
 def search(
-    source: Artifact, calibration: CalibrationSet, tuning: Dataset, folder: Path, max_drop: float, **more: float
+    source: Model, calibration: CalibrationSet, tuning: Dataset, folder: Path, max_drop: float, **more: float
 ) -> Search:
     return Search(source, "int8", source.input, calibration, tuning, folder, max_drop=max_drop, base=REPORT, **more)  # type: ignore[arg-type]
 
 
 def test_the_fewest_operators_stay_in_float(
-    fragile: Artifact, calibration: CalibrationSet, tuning: Dataset, tmp_path: Path
+    fragile: Model, calibration: CalibrationSet, tuning: Dataset, tmp_path: Path
 ) -> None:
     told: list[object] = []
     looking = search(fragile, calibration, tuning, tmp_path, 15, max_float_macs=60)
@@ -114,14 +114,14 @@ def test_the_fewest_operators_stay_in_float(
 
 
 def test_a_bound_that_cannot_be_met_is_said_to_be_so(
-    fragile: Artifact, calibration: CalibrationSet, tuning: Dataset, tmp_path: Path
+    fragile: Model, calibration: CalibrationSet, tuning: Dataset, tmp_path: Path
 ) -> None:
     repair = search(fragile, calibration, tuning, tmp_path, 15, max_float_macs=0).run()
     assert repair.chosen.decision.verdict == "FAIL"
 
 
 def test_a_model_within_the_bound_is_left_whole(
-    tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tuning: Dataset, tmp_path: Path
+    tiny_tflite: dict[str, Model], calibration: CalibrationSet, tuning: Dataset, tmp_path: Path
 ) -> None:
     (trial,) = search(tiny_tflite["fp32"], calibration, tuning, tmp_path, 30).run().trials
     assert trial.decision.verdict == "PASS"
@@ -129,7 +129,7 @@ def test_a_model_within_the_bound_is_left_whole(
 
 
 def test_images_without_labels_cannot_tune(
-    tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tmp_path: Path
+    tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
     from ghostedge.data.layouts import NO_LABELS
 

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, MissingExtraError, UsageError
-from ghostedge.model import Artifact, Format, InputSpec
+from ghostedge.model import Format, InputSpec, Model
 from ghostedge.runtimes import open_runtime
 
 SMALL = InputSpec(height=8, width=8, resize=8)
@@ -24,10 +24,10 @@ PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "ai_edge_li
 
 
 @pytest.fixture(params=FORMATS)
-def artifact(request: pytest.FixtureRequest, linear_models: dict[str, Path]) -> Artifact:
+def artifact(request: pytest.FixtureRequest, linear_models: dict[str, Path]) -> Model:
     layout: Any = "NHWC" if request.param == "tflite" else "NCHW"
     spec = dataclasses.replace(SMALL, layout=layout)
-    return Artifact(linear_models[request.param], request.param, spec)
+    return Model(linear_models[request.param], request.param, spec)
 
 
 def images(count: int) -> NDArray[np.float32]:
@@ -40,7 +40,7 @@ def batch(spec: InputSpec, pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_logits(artifact: Artifact, count: int, linear_logits: Callable[..., NDArray[Any]]) -> None:
+def test_logits(artifact: Model, count: int, linear_logits: Callable[..., NDArray[Any]]) -> None:
     with open_runtime(artifact) as runtime:
         logits = runtime.run(batch(runtime.input, images(count)))
     assert (logits.dtype, logits.shape) == (np.float32, (count, 4))
@@ -48,7 +48,7 @@ def test_logits(artifact: Artifact, count: int, linear_logits: Callable[..., NDA
     np.testing.assert_allclose(logits, linear_logits(images(count)), atol=1e-6)
 
 
-def test_results_are_kept_when_the_next_batch_runs(artifact: Artifact) -> None:
+def test_results_are_kept_when_the_next_batch_runs(artifact: Model) -> None:
     with open_runtime(artifact) as runtime:
         first = runtime.run(batch(runtime.input, images(1)))
         copy = first.copy()
@@ -56,7 +56,7 @@ def test_results_are_kept_when_the_next_batch_runs(artifact: Artifact) -> None:
     assert np.array_equal(first, copy)
 
 
-def test_info_says_what_ran(artifact: Artifact) -> None:
+def test_info_says_what_ran(artifact: Model) -> None:
     with open_runtime(artifact, threads=2) as runtime:
         assert runtime.info["name"] == PACKAGES[artifact.format].replace("_", "-")
         assert runtime.info["version"][0].isdigit()
@@ -64,7 +64,7 @@ def test_info_says_what_ran(artifact: Artifact) -> None:
         assert runtime.artifact == artifact
 
 
-def test_wrong_batches(artifact: Artifact) -> None:
+def test_wrong_batches(artifact: Model) -> None:
     with open_runtime(artifact) as runtime:
         good = batch(runtime.input, images(2))
         for bad in (good.astype(np.float64), good[:, :-1], good[..., :-1], good[0], good[:0], np.float32(1)):
@@ -73,7 +73,7 @@ def test_wrong_batches(artifact: Artifact) -> None:
         assert runtime.run(good).shape == (2, 4)
 
 
-def test_closing_twice_and_running_afterwards(artifact: Artifact) -> None:
+def test_closing_twice_and_running_afterwards(artifact: Model) -> None:
     runtime = open_runtime(artifact)
     runtime.close()
     runtime.close()
@@ -81,25 +81,25 @@ def test_closing_twice_and_running_afterwards(artifact: Artifact) -> None:
         runtime.run(batch(artifact.input, images(1)))
 
 
-def test_no_threads(artifact: Artifact) -> None:
+def test_no_threads(artifact: Model) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         open_runtime(artifact, threads=0)
 
 
-def test_an_input_spec_of_another_shape(artifact: Artifact) -> None:
+def test_an_input_spec_of_another_shape(artifact: Model) -> None:
     other: Any = "NCHW" if artifact.input.layout == "NHWC" else "NHWC"
     for spec in (dataclasses.replace(artifact.input, layout=other), dataclasses.replace(artifact.input, width=7)):
         with pytest.raises(ArtifactError, match="give the right one with --input-spec"):
             open_runtime(dataclasses.replace(artifact, input=spec))
 
 
-def test_an_input_spec_of_another_dtype(artifact: Artifact) -> None:
+def test_an_input_spec_of_another_dtype(artifact: Model) -> None:
     spec = dataclasses.replace(artifact.input, dtype="uint8", range="raw")
     with pytest.raises(ArtifactError, match="its input spec says uint8"):
         open_runtime(dataclasses.replace(artifact, input=spec))
 
 
-def test_damaged_files(artifact: Artifact, tmp_path: Path, linear_models: dict[str, Path]) -> None:
+def test_damaged_files(artifact: Model, tmp_path: Path, linear_models: dict[str, Path]) -> None:
     data = artifact.path.read_bytes()
     other = linear_models["onnx" if artifact.format == "tflite" else "tflite"].read_bytes()
     for name, content in {
@@ -118,7 +118,7 @@ def test_damaged_files(artifact: Artifact, tmp_path: Path, linear_models: dict[s
         assert "\n" not in str(error.value)
 
 
-def test_missing_files(artifact: Artifact, tmp_path: Path) -> None:
+def test_missing_files(artifact: Model, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         open_runtime(dataclasses.replace(artifact, path=tmp_path / f"gone{artifact.path.suffix}"))
     folder = tmp_path / f"folder{artifact.path.suffix}"
@@ -127,7 +127,7 @@ def test_missing_files(artifact: Artifact, tmp_path: Path) -> None:
         open_runtime(dataclasses.replace(artifact, path=folder))
 
 
-def test_a_missing_package(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package(artifact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     package = PACKAGES[artifact.format]
     for module in (package, f"{package}.interpreter", "tflite_runtime", "tflite_runtime.interpreter"):
         monkeypatch.setitem(sys.modules, module, None)
@@ -150,7 +150,7 @@ with open_runtime(artifact) as runtime:
 """
 
 
-def test_nothing_is_printed(artifact: Artifact) -> None:
+def test_nothing_is_printed(artifact: Model) -> None:
     # In a process of its own: LiteRT announces its delegate once a process.
     spec = json.dumps(artifact.input.to_dict())
     command = [sys.executable, "-c", QUIET, str(artifact.path), artifact.format, spec]

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, CheckpointError, GhostedgeError, UsageError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes import open_runtime
 from ghostedge.runtimes.mindspore import MindSporeRuntime
 
@@ -23,13 +23,13 @@ TOLERANCE = 1e-5  # float32 arithmetic in another order: 2e-6 measured
 
 
 @pytest.fixture(scope="module")
-def checkpoint(oracle_checkpoint: Path) -> Artifact:
-    return Artifact(oracle_checkpoint, "checkpoint", InputSpec())
+def checkpoint(oracle_checkpoint: Path) -> Model:
+    return Model(oracle_checkpoint, "checkpoint", InputSpec())
 
 
 @pytest.fixture(scope="module")
-def mindir(oracle_mindir: Path) -> Artifact:
-    return Artifact(oracle_mindir, "mindir", InputSpec())
+def mindir(oracle_mindir: Path) -> Model:
+    return Model(oracle_mindir, "mindir", InputSpec())
 
 
 @pytest.mark.parametrize("source", ["checkpoint", "mindir"])
@@ -50,7 +50,7 @@ def test_both_give_the_official_logits(
 
 
 def test_a_compiled_checkpoint_cuts_and_fills_batches(
-    checkpoint: Artifact, oracle_inputs: NDArray[np.float32], oracle_logits: dict[str, NDArray[np.float32]]
+    checkpoint: Model, oracle_inputs: NDArray[np.float32], oracle_logits: dict[str, NDArray[np.float32]]
 ) -> None:
     with MindSporeRuntime(checkpoint, batch_size=3) as runtime:
         assert (runtime.info["mode"], runtime.info["batch_size"]) == ("graph", 3)
@@ -68,12 +68,12 @@ def test_a_compiled_checkpoint_cuts_and_fills_batches(
     ],
     ids=["dtype", "layout", "empty", "no batch"],
 )
-def test_a_batch_of_another_kind_is_refused(mindir: Artifact, batch: NDArray[Any]) -> None:
+def test_a_batch_of_another_kind_is_refused(mindir: Model, batch: NDArray[Any]) -> None:
     with open_runtime(mindir) as runtime, pytest.raises(ArtifactError, match=r"takes float32 \(n, 3, 224, 224\)"):
         runtime.run(batch)
 
 
-def test_the_input_must_be_what_the_model_takes(mindir: Artifact, checkpoint: Artifact) -> None:
+def test_the_input_must_be_what_the_model_takes(mindir: Model, checkpoint: Model) -> None:
     small = InputSpec(height=192, width=192)
     with pytest.raises(
         ArtifactError, match=r"takes input of shape \(1, 3, 224, 224\), its input spec says \(1, 3, 192, 192\)"
@@ -87,7 +87,7 @@ def test_the_input_must_be_what_the_model_takes(mindir: Artifact, checkpoint: Ar
         open_runtime(dataclasses.replace(checkpoint, labels=("cat", "dog")))
 
 
-def test_a_device_that_is_not_there(checkpoint: Artifact) -> None:
+def test_a_device_that_is_not_there(checkpoint: Model) -> None:
     # In its own process: MindSpore takes one device a process.
     code = f"""
 from pathlib import Path
@@ -106,7 +106,7 @@ except UsageError as exc:
     assert done.stdout.count("\n") == 1
 
 
-def test_an_unknown_device_gets_a_suggestion(checkpoint: Artifact) -> None:
+def test_an_unknown_device_gets_a_suggestion(checkpoint: Model) -> None:
     with pytest.raises(UsageError, match="did you mean 'GPU'"):
         MindSporeRuntime(checkpoint, device_target="GPUs")
 
@@ -123,7 +123,7 @@ def test_an_unknown_device_gets_a_suggestion(checkpoint: Artifact) -> None:
     ids=["empty", "head", "tail", "other", "no graph"],
 )
 def test_a_damaged_file_is_one_line(
-    damage: Any, reason: str, mindir: Artifact, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    damage: Any, reason: str, mindir: Model, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.mindir"
     path.write_bytes(damage(mindir.path.read_bytes()))
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_one_line(
 
 
 def test_what_only_mindspore_sees_is_one_line_too(
-    mindir: Artifact, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    mindir: Model, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.mindir"
     path.write_bytes(mindir.path.read_bytes().replace(b"BatchNorm", b"BatchNarm"))
@@ -146,4 +146,4 @@ def test_what_only_mindspore_sees_is_one_line_too(
 
 def test_an_absent_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
-        open_runtime(Artifact(tmp_path / "absent.mindir", "mindir", InputSpec()))
+        open_runtime(Model(tmp_path / "absent.mindir", "mindir", InputSpec()))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.onnx import OnnxRuntime
 
 onnx = pytest.importorskip("onnx")
@@ -29,7 +29,7 @@ def model(path: Path, kind: int, shape: list[int | str], *, outputs: int = 1, ax
 def test_a_fixed_batch_of_one_takes_any_batch(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", onnx.TensorProto.FLOAT, [1, 3, 2, 2])
     pixels = np.arange(36, dtype=np.float32).reshape(3, 3, 2, 2)
-    with OnnxRuntime(Artifact(path, "onnx", SPEC)) as runtime:
+    with OnnxRuntime(Model(path, "onnx", SPEC)) as runtime:
         assert runtime.info["providers"] == ["CPUExecutionProvider"]
         assert np.array_equal(runtime.run(pixels), pixels.mean((2, 3)))
 
@@ -37,13 +37,13 @@ def test_a_fixed_batch_of_one_takes_any_batch(tmp_path: Path) -> None:
 def test_a_fixed_batch_of_four_is_refused(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", onnx.TensorProto.FLOAT, [4, 3, 2, 2])
     with pytest.raises(ArtifactError, match=r"takes input of shape \(4, 3, 2, 2\)"):
-        OnnxRuntime(Artifact(path, "onnx", SPEC))
+        OnnxRuntime(Model(path, "onnx", SPEC))
 
 
 def test_a_half_precision_input_is_given_rounded_values(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", onnx.TensorProto.FLOAT16, ["n", 3, 2, 2])
     pixels = np.full((1, 3, 2, 2), 1 / 3, np.float32)
-    with OnnxRuntime(Artifact(path, "onnx", SPEC)) as runtime:
+    with OnnxRuntime(Model(path, "onnx", SPEC)) as runtime:
         logits = runtime.run(pixels)
     assert (logits.dtype, logits[0, 0]) == (np.float32, np.float32(np.float16(1 / 3)))
 
@@ -51,16 +51,16 @@ def test_a_half_precision_input_is_given_rounded_values(tmp_path: Path) -> None:
 def test_models_that_are_no_classifiers(tmp_path: Path) -> None:
     two = model(tmp_path / "two.onnx", onnx.TensorProto.FLOAT, ["n", 3, 2, 2], outputs=2)
     with pytest.raises(ArtifactError, match="1 inputs and 2 outputs"):
-        OnnxRuntime(Artifact(two, "onnx", SPEC))
+        OnnxRuntime(Model(two, "onnx", SPEC))
     planes = model(tmp_path / "planes.onnx", onnx.TensorProto.FLOAT, ["n", 3, 2, 2], axes=(1,))
     with pytest.raises(ArtifactError, match=r"a classifier gives \(1, classes\)"):
-        OnnxRuntime(Artifact(planes, "onnx", SPEC))
+        OnnxRuntime(Model(planes, "onnx", SPEC))
 
 
 def test_an_input_type_that_is_not_supported(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", onnx.TensorProto.DOUBLE, ["n", 3, 2, 2])
     with pytest.raises(ArtifactError, match=r"tensor\(double\)"):
-        OnnxRuntime(Artifact(path, "onnx", SPEC))
+        OnnxRuntime(Model(path, "onnx", SPEC))
 
 
 def test_a_failure_while_running_is_one_line(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_failure_while_running_is_one_line(tmp_path: Path) -> None:
     opset = onnx.helper.make_opsetid("", 17)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "m.onnx")
     with (
-        OnnxRuntime(Artifact(tmp_path / "m.onnx", "onnx", SPEC)) as runtime,
+        OnnxRuntime(Model(tmp_path / "m.onnx", "onnx", SPEC)) as runtime,
         pytest.raises(ArtifactError, match=r"onnxruntime [\d.]+ failed to run") as error,
     ):
         runtime.run(np.zeros((1, 3, 2, 2), np.float32))

@@ -10,14 +10,14 @@ import pytest
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.openvino import OpenVinoRuntime
 
 SPEC = InputSpec(height=8, width=8, resize=8)
 
 
-def artifact(path: Path) -> Artifact:
-    return Artifact(path, "openvino", SPEC)
+def artifact(path: Path) -> Model:
+    return Model(path, "openvino", SPEC)
 
 
 def test_it_computes_in_float32(linear_models: dict[str, Path]) -> None:

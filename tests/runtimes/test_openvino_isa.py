@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ghostedge.compare import compare
 from ghostedge.errors import ArtifactError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes import openvino_isa
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
 from ghostedge.runtimes.openvino_isa import IN_FLOAT, NAMES, _InFloat, run_on_other_cpu
@@ -30,8 +30,8 @@ x86 = pytest.mark.skipif(
 )
 
 
-def artifact(path: Path) -> Artifact:
-    return Artifact(path, "openvino", SPEC, precision="int8")
+def artifact(path: Path) -> Model:
+    return Model(path, "openvino", SPEC, precision="int8")
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_limit_that_does_nothing_is_no_other_cpu(int8_irs: dict[str, Path]) ->
 @x86
 def test_a_float_ir_has_no_such_arithmetic(linear_models: dict[str, Path]) -> None:
     with OpenVinoRuntime(
-        Artifact(linear_models["openvino"], "openvino", InputSpec(height=8, width=8, resize=8))
+        Model(linear_models["openvino"], "openvino", InputSpec(height=8, width=8, resize=8))
     ) as runtime:
         assert "int8_arithmetic" not in runtime.info
 

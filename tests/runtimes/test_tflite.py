@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.tflite import TFLiteRuntime
 
 pytest.importorskip("ai_edge_litert")
@@ -23,8 +23,8 @@ SPEC = InputSpec(layout="NHWC", height=8, width=8, resize=8)
 PIXELS = InputSpec(layout="NHWC", height=8, width=8, resize=8, dtype="uint8", range="raw")
 
 
-def artifact(name: str, spec: InputSpec = SPEC) -> Artifact:
-    return Artifact(MODELS / f"{name}.tflite", "tflite", spec)
+def artifact(name: str, spec: InputSpec = SPEC) -> Model:
+    return Model(MODELS / f"{name}.tflite", "tflite", spec)
 
 
 def test_int8_input_and_output(linear_logits: Callable[..., NDArray[Any]]) -> None:

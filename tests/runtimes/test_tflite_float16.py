@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes import open_runtime
 
 pytest.importorskip("ai_edge_litert")
@@ -32,7 +32,7 @@ def images(count: int, scale: float = 4) -> NDArray[np.float32]:
 def test_logits_are_float16_numbers(
     float16_tflite: Path, threads: int, linear_logits: Callable[..., NDArray[Any]]
 ) -> None:
-    with open_runtime(Artifact(float16_tflite, "tflite", SPEC), threads, float16=True) as runtime:
+    with open_runtime(Model(float16_tflite, "tflite", SPEC), threads, float16=True) as runtime:
         logits = runtime.run(images(5))
         again = runtime.run(images(5))
     assert (logits.dtype, logits.shape) == (np.float32, (5, 4))
@@ -47,14 +47,14 @@ def test_logits_are_float16_numbers(
 def test_the_same_file_is_computed_in_float32_otherwise(
     float16_tflite: Path, linear_logits: Callable[..., NDArray[Any]]
 ) -> None:
-    with open_runtime(Artifact(float16_tflite, "tflite", SPEC)) as runtime:
+    with open_runtime(Model(float16_tflite, "tflite", SPEC)) as runtime:
         if runtime.info["inference_precision"] == "f16":
             pytest.skip("left out: this CPU has float16 arithmetic")
         np.testing.assert_allclose(runtime.run(images(5)), linear_logits(images(5)), atol=1e-6)
 
 
 def test_what_overflows_in_float16_overflows_here(float16_tflite: Path) -> None:
-    artifact = Artifact(float16_tflite, "tflite", SPEC)
+    artifact = Model(float16_tflite, "tflite", SPEC)
     with open_runtime(artifact, float16=True) as runtime:
         assert not np.isfinite(runtime.run(images(1, 1e6))).all()
         assert np.isfinite(runtime.run(images(1))).all()
@@ -62,7 +62,7 @@ def test_what_overflows_in_float16_overflows_here(float16_tflite: Path) -> None:
         assert np.isfinite(runtime.run(images(1, 1e6))).all()
 
 
-def test_a_whole_network(tiny_float16: Artifact) -> None:
+def test_a_whole_network(tiny_float16: Model) -> None:
     batch = np.random.default_rng(3).standard_normal(tiny_float16.input.shape(4)).astype(np.float32)
     with open_runtime(tiny_float16) as runtime:
         float32 = runtime.run(batch)
@@ -74,7 +74,7 @@ def test_a_whole_network(tiny_float16: Artifact) -> None:
 
 
 @pytest.fixture
-def tiny_float16(tiny_tflite: dict[str, Artifact], tmp_path: Path) -> Artifact:
+def tiny_float16(tiny_tflite: dict[str, Model], tmp_path: Path) -> Model:
     """`tiny_tflite`'s fp16, allowed to be computed in float16."""
     from ghostedge.tflite.float16 import allow_float16
     from ghostedge.tflite.model import pack, unpack
@@ -88,16 +88,16 @@ def tiny_float16(tiny_tflite: dict[str, Artifact], tmp_path: Path) -> Artifact:
 
 def test_refusals(float16_tflite: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"fp32\.tflite does not allow float16.*inference_precision"):
-        open_runtime(Artifact(LINEAR / "fp32.tflite", "tflite", SPEC), float16=True)
+        open_runtime(Model(LINEAR / "fp32.tflite", "tflite", SPEC), float16=True)
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(float16_tflite.read_bytes()[:-200])
     with pytest.raises(ArtifactError, match=r"cut\.tflite"):
-        open_runtime(Artifact(cut, "tflite", SPEC), float16=True)
+        open_runtime(Model(cut, "tflite", SPEC), float16=True)
     with pytest.raises(ArtifactError, match="takes 768 bytes, its input spec says 3072"):
         larger = InputSpec(layout="NHWC", height=16, width=16, resize=16)
-        open_runtime(Artifact(float16_tflite, "tflite", larger), float16=True)
+        open_runtime(Model(float16_tflite, "tflite", larger), float16=True)
     with pytest.raises(UsageError, match="unknown float16 format 'onnx'; available: tflite"):
-        open_runtime(Artifact(float16_tflite, "onnx", SPEC), float16=True)
+        open_runtime(Model(float16_tflite, "onnx", SPEC), float16=True)
 
 
 def test_a_litert_without_either_interface_says_what_to_install(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.tflite import TFLiteRuntime
 from ghostedge.tflite.check import check_tflite
 
@@ -31,7 +31,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     for length in [*range(0, len(data) - 8, 24), len(data) - 1]:
         path.write_bytes(data[:length])
         with pytest.raises(ArtifactError, match=r"cut\.tflite is (damaged or not whole|not a TFLite model)"):
-            TFLiteRuntime(Artifact(path, "tflite", SPEC))
+            TFLiteRuntime(Model(path, "tflite", SPEC))
 
 
 DAMAGE = """
@@ -69,5 +69,5 @@ def test_damaged_bytes_do_not_crash(tmp_path: Path) -> None:
 def test_an_archive_after_the_model_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes((MODELS / "fp32.tflite").read_bytes() + b"PK\x05\x06" + bytes(18))
-    with TFLiteRuntime(Artifact(path, "tflite", SPEC)) as runtime:
+    with TFLiteRuntime(Model(path, "tflite", SPEC)) as runtime:
         assert runtime.run(np.zeros((1, 8, 8, 3), np.float32)).shape == (1, 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ghostedge.errors import ArtifactError
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.tflite.coverage import Coverage, coverage, partition
 
 
@@ -35,13 +35,13 @@ def test_without_a_delegate_everything_is_outside() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_float_model_is_wholly_on_xnnpack(tiny_tflite: dict[str, Artifact], precision: str) -> None:
+def test_a_float_model_is_wholly_on_xnnpack(tiny_tflite: dict[str, Model], precision: str) -> None:
     found = coverage(tiny_tflite[precision].path)
     assert found.whole
     assert found.delegated == found.nodes > 10
 
 
-def test_a_file_that_crashes_litert_is_one_line(tiny_tflite: dict[str, Artifact], tmp_path: Path) -> None:
+def test_a_file_that_crashes_litert_is_one_line(tiny_tflite: dict[str, Model], tmp_path: Path) -> None:
     # The root table's offset leads outside: LiteRT reads there without asking.
     data = tiny_tflite["fp32"].path.read_bytes()
     path = tmp_path / "crash.tflite"

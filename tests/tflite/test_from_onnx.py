@@ -25,7 +25,7 @@ from ghostedge.compare import compare
 from ghostedge.data.preprocess import normalise
 from ghostedge.errors import ConvertError, MissingExtraError, UsageError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact, InputSpec, StageOutput
+from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.runtimes import open_runtime
 from ghostedge.tflite import from_onnx as tflite
 from ghostedge.tflite.coverage import coverage
@@ -63,7 +63,7 @@ def infer(path: Path, batch: NDArray[np.float32]) -> NDArray[np.float32]:
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 110), ("fp16", 55)])
 @pytest.mark.parametrize("images", [1, 3])
 def test_tflite_gives_the_logits_of_the_onnx(
-    tiny_tflite: dict[str, Artifact], tiny_onnx: Path, precision: str, bound: float, images: int
+    tiny_tflite: dict[str, Model], tiny_onnx: Path, precision: str, bound: float, images: int
 ) -> None:
     batch = np.random.default_rng(0).standard_normal((images, 3, 32, 32), dtype=np.float32)
     (expected,) = onnxruntime.InferenceSession(tiny_onnx).run(None, {"input": batch})
@@ -72,7 +72,7 @@ def test_tflite_gives_the_logits_of_the_onnx(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_all_of_it_is_on_xnnpack_in_nhwc(tiny_tflite: dict[str, Artifact], precision: str) -> None:
+def test_all_of_it_is_on_xnnpack_in_nhwc(tiny_tflite: dict[str, Model], precision: str) -> None:
     path = tiny_tflite[precision].path
     assert coverage(path).whole
     model = unpack(path.read_bytes(), "tiny")
@@ -87,13 +87,13 @@ def test_all_of_it_is_on_xnnpack_in_nhwc(tiny_tflite: dict[str, Artifact], preci
 
 
 def test_float16_is_allowed_where_the_recipe_asks_for_it(
-    tiny_tflite: dict[str, Artifact], tiny_onnx: Path, tmp_path: Path
+    tiny_tflite: dict[str, Model], tiny_onnx: Path, tmp_path: Path
 ) -> None:
     asked = StageOutput(tmp_path / "f16.tflite", "fp16", NHWC, options={"rewrites": [], "inference_precision": "f16"})
     raw = dataclasses.replace(
         asked, path=tmp_path / "raw.tflite", input=dataclasses.replace(NHWC, range="raw", dtype="uint8")
     )
-    source = Artifact(tiny_onnx, "onnx", NCHW)
+    source = Model(tiny_onnx, "onnx", NCHW)
     (made,) = TFLiteStage().build(source, (asked,))
     (made_raw,) = TFLiteStage().build(source, (raw,))
     assert (allows_float16(made.path), allows_float16(tiny_tflite["fp16"].path)) == (True, False)
@@ -111,20 +111,20 @@ def test_float16_is_allowed_where_the_recipe_asks_for_it(
 def test_float32_stays_float32(tiny_onnx: Path, tmp_path: Path, precision: str) -> None:
     output = StageOutput(tmp_path / "m.tflite", precision, NHWC, options={"inference_precision": "f16"})
     with pytest.raises(UsageError, match=rf"is for dynamic and fp16, not {precision}"):
-        TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), (output,))
+        TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), (output,))
     unknown = dataclasses.replace(output, options={"inference_precision": "f8"})
     with pytest.raises(UsageError, match="unknown inference_precision 'f8'"):
-        TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), (unknown,))
+        TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), (unknown,))
 
 
 def test_the_same_onnx_gives_the_same_bytes_and_leaves_nothing_else(
-    tiny_tflite: dict[str, Artifact], tiny_onnx: Path, tmp_path: Path, temporary: Path
+    tiny_tflite: dict[str, Model], tiny_onnx: Path, tmp_path: Path, temporary: Path
 ) -> None:
     first = tiny_tflite["fp32"]
     output = StageOutput(tmp_path / first.path.name, "fp32", NHWC, first.labels, {"rewrites": []})
     stage = TFLiteStage()
     stage.prepare()  # with or without it
-    (again,) = stage.build(Artifact(tiny_onnx, "onnx", NCHW), (output,))
+    (again,) = stage.build(Model(tiny_onnx, "onnx", NCHW), (output,))
     assert again == dataclasses.replace(first, path=output.path)
     assert again.path.read_bytes() == first.path.read_bytes()
     assert list(temporary.iterdir()) == []
@@ -146,7 +146,7 @@ def test_a_failed_conversion_names_the_operator_and_keeps_the_log(tmp_path: Path
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), source)
     output = StageOutput(tmp_path / "unsupported.tflite", "fp32", NHWC)
     with pytest.raises(ConvertError, match=r"unsupported\.onnx to TFLite: \w+: .*Asinh") as caught:
-        TFLiteStage().build(Artifact(source, "onnx", NCHW), (output,))
+        TFLiteStage().build(Model(source, "onnx", NCHW), (output,))
     assert "\n" not in str(caught.value)
     (log,) = temporary.iterdir()
     assert str(log) in str(caught.value)
@@ -157,7 +157,7 @@ def test_a_failed_conversion_names_the_operator_and_keeps_the_log(tmp_path: Path
 # -- what is not fast is refused ---------------------------------------------------------------------------------------
 
 
-def finish(raw: bytes, tmp_path: Path, **fields: Any) -> Artifact:
+def finish(raw: bytes, tmp_path: Path, **fields: Any) -> Model:
     """`tflite.finish` on what a converter wrote."""
     order_dependent = bool(fields.pop("order_dependent", ()))
     output = StageOutput(tmp_path / "made.tflite", "fp32", NHWC, **fields)
@@ -202,7 +202,7 @@ def with_a_transposed_feature_map(model: Any) -> bytes:
 
 
 def test_operators_off_xnnpack_are_refused_unless_the_recipe_accepts_them(
-    tiny_tflite: dict[str, Artifact], tmp_path: Path
+    tiny_tflite: dict[str, Model], tmp_path: Path
 ) -> None:
     model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
     raw = with_an_operator_that_xnnpack_lacks(model)
@@ -214,7 +214,7 @@ def test_operators_off_xnnpack_are_refused_unless_the_recipe_accepts_them(
 
 
 def test_a_layout_transpose_is_refused_unless_the_onnx_needs_the_order(
-    tiny_tflite: dict[str, Artifact], tmp_path: Path
+    tiny_tflite: dict[str, Model], tmp_path: Path
 ) -> None:
     model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
     raw = with_a_transposed_feature_map(model)
@@ -227,7 +227,7 @@ def test_a_layout_transpose_is_refused_unless_the_onnx_needs_the_order(
 def test_what_cannot_be_made_is_refused_by_name(tiny_onnx: Path, tmp_path: Path) -> None:
     def build(**fields: Any) -> None:
         output = StageOutput(**{"path": tmp_path / "x.tflite", "precision": "fp32", "input": NHWC, **fields})
-        TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), (output,))
+        TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), (output,))
 
     with pytest.raises(UsageError, match="unknown precision 'int9'"):
         build(precision="int9")
@@ -284,7 +284,7 @@ def test_close_stops_a_build_in_another_thread(tiny_onnx: Path, tmp_path: Path, 
 
     def build() -> None:
         try:
-            stage.build(Artifact(tiny_onnx, "onnx", NCHW), (StageOutput(tmp_path / "x.tflite", "fp32", NHWC),))
+            stage.build(Model(tiny_onnx, "onnx", NCHW), (StageOutput(tmp_path / "x.tflite", "fp32", NHWC),))
         except ConvertError as exc:
             errors.append(exc)
 
@@ -313,16 +313,16 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch:
 def test_rewrites_are_a_list_of_their_names(tiny_onnx: Path, tmp_path: Path, rewrites: Any) -> None:
     output = StageOutput(tmp_path / "tiny.tflite", "fp32", NHWC, options={"rewrites": rewrites})
     with pytest.raises(UsageError, match="pool_as_depthwise"):
-        TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), (output,))
+        TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), (output,))
 
 
-def test_a_recipe_chooses_its_rewrites(tiny_onnx: Path, tiny_tflite: dict[str, Artifact], tmp_path: Path) -> None:
+def test_a_recipe_chooses_its_rewrites(tiny_onnx: Path, tiny_tflite: dict[str, Model], tmp_path: Path) -> None:
     """Two precisions with different rewrites in one build: each gets its own."""
     outputs = (
         StageOutput(tmp_path / "plain.tflite", "fp16", NHWC, options={"rewrites": []}),
         StageOutput(tmp_path / "fast.tflite", "fp32", NHWC),
     )
-    TFLiteStage().build(Artifact(tiny_onnx, "onnx", NCHW), outputs)
+    TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), outputs)
 
     def pools(path: Path) -> bool:
         model = unpack(path.read_bytes(), path.name)

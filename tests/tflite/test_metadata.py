@@ -13,7 +13,7 @@ from flatbuffers.number_types import Float32Flags, Int8Flags, Uint8Flags
 
 from ghostedge.description import Description
 from ghostedge.errors import ConvertError
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.tflite.metadata import embed, metadata
 from ghostedge.tflite.model import pack, unpack
 
@@ -99,7 +99,7 @@ def test_the_output_names_its_label_file_if_there_are_labels() -> None:
     assert unlabelled.tables(6) == []
 
 
-def test_a_file_carries_metadata_labels_and_description(tiny_tflite: dict[str, Artifact]) -> None:
+def test_a_file_carries_metadata_labels_and_description(tiny_tflite: dict[str, Model]) -> None:
     artifact = tiny_tflite["fp16"]
     model = unpack(artifact.path.read_bytes(), "tiny")
     (entry,) = (entry for entry in model.metadata if entry.name == b"TFLITE_METADATA")
@@ -113,7 +113,7 @@ def test_a_file_carries_metadata_labels_and_description(tiny_tflite: dict[str, A
     assert described == Description(artifact.input, artifact.labels, "fp16")
 
 
-def test_labels_and_input_have_to_fit_the_model(tiny_tflite: dict[str, Artifact]) -> None:
+def test_labels_and_input_have_to_fit_the_model(tiny_tflite: dict[str, Model]) -> None:
     data = pack(unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny"))
 
     def run(spec: InputSpec, *labels: str) -> None:

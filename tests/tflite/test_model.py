@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
-from ghostedge.model import Artifact
+from ghostedge.model import Model
 from ghostedge.tflite.model import ints, operator_name, pack, unpack
 
 
@@ -26,7 +26,7 @@ def infer(model: bytes) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_repacked_model_computes_the_same_and_its_weights_are_aligned(
-    tiny_tflite: dict[str, Artifact], precision: str
+    tiny_tflite: dict[str, Model], precision: str
 ) -> None:
     data = tiny_tflite[precision].path.read_bytes()
     packed = pack(unpack(data, "tiny"))
@@ -40,7 +40,7 @@ def test_a_repacked_model_computes_the_same_and_its_weights_are_aligned(
     assert [start % 16 for start in starts] == [0] * len(starts)
 
 
-def test_operators_are_named(tiny_tflite: dict[str, Artifact]) -> None:
+def test_operators_are_named(tiny_tflite: dict[str, Model]) -> None:
     model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
     names = [operator_name(model, operator) for operator in model.subgraphs[0].operators]
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "RESIZE_BILINEAR", "FULLY_CONNECTED"} <= set(names)
@@ -48,7 +48,7 @@ def test_operators_are_named(tiny_tflite: dict[str, Artifact]) -> None:
     assert "TFLite_Own" in [operator_name(model, operator) for operator in model.subgraphs[0].operators]
 
 
-def test_a_model_cut_short_anywhere_is_refused(tiny_tflite: dict[str, Artifact]) -> None:
+def test_a_model_cut_short_anywhere_is_refused(tiny_tflite: dict[str, Model]) -> None:
     data = pack(unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny"))
     for size in range(8, len(data), len(data) // 50):
         with pytest.raises(ArtifactError, match=r"^cut\.tflite is damaged or cut short"):
@@ -61,7 +61,7 @@ def test_another_file_is_refused(content: bytes) -> None:
         unpack(content, "other")
 
 
-def test_an_index_that_leads_nowhere_is_refused(tiny_tflite: dict[str, Artifact]) -> None:
+def test_an_index_that_leads_nowhere_is_refused(tiny_tflite: dict[str, Model]) -> None:
     model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
     model.subgraphs[0].operators[0].inputs = [len(model.subgraphs[0].tensors)]
     with pytest.raises(ArtifactError, match="damaged"):
@@ -73,6 +73,6 @@ def test_absent_vectors_are_empty() -> None:
     assert ints(np.array([1, -1], np.int32)) == (1, -1)
 
 
-def test_the_file_of_the_stage_is_a_model_and_an_archive(tiny_tflite: dict[str, Artifact], tmp_path: Path) -> None:
+def test_the_file_of_the_stage_is_a_model_and_an_archive(tiny_tflite: dict[str, Model], tmp_path: Path) -> None:
     data = tiny_tflite["fp16"].path.read_bytes()
     np.testing.assert_array_equal(infer(data), infer(pack(unpack(data, "tiny"))))  # what follows the model does no harm

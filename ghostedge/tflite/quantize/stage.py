@@ -9,7 +9,7 @@ from typing import Any
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.lazy import choose
-from ghostedge.model import Artifact, Format, InputSpec, Stage, StageOutput
+from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
 from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.tflite.edit import tensor_name
 from ghostedge.tflite.from_onnx import check_input, check_precision, finish, wants_float16
@@ -59,7 +59,7 @@ class QuantizeTFLiteStage(Stage):
     calibrated: tuple[str, ...] = ("int8", "int16x8")
     packages: tuple[str, ...] = ("ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy")
 
-    def build(self, source: Artifact, outputs: tuple[StageOutput, ...]) -> tuple[Artifact, ...]:
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
             _check(self, source, output)
@@ -82,7 +82,7 @@ class QuantizeTFLiteStage(Stage):
         return tuple(made)
 
 
-def _check(stage: Stage, source: Artifact, output: StageOutput) -> None:
+def _check(stage: Stage, source: Model, output: StageOutput) -> None:
     """Raise ConvertError or UsageError for an output that this stage cannot make."""
     choose("precision", output.precision, stage.precisions)
     check_input(output, source)
@@ -115,7 +115,7 @@ def _float(spec: InputSpec) -> InputSpec:
     return dataclasses.replace(spec, dtype="float32")
 
 
-def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Artifact:
+def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Model:
     settings = Settings(**{name: value for name, value in output.options.items() if name not in _FINISH})
     raw = output.input.range == "raw"
     static = output.calibration is not None

@@ -17,7 +17,7 @@ from ghostedge.errors import GhostedgeError, UsageError
 from ghostedge.evaluation.engines.ray import RayEngine
 from ghostedge.evaluation.run import Options, Progress, evaluate, subjects_of
 from ghostedge.evaluation.worker import Job
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import InputSpec, Model
 
 pytest.importorskip("pyarrow")
 ray = pytest.importorskip("ray")
@@ -64,7 +64,7 @@ def images(folder: Path, count: int) -> Path:
 def test_a_lost_node_leaves_no_trace(tmp_path: Path, cluster: Any) -> None:
     data = images(tmp_path / "d", 1200)
     (tmp_path / "a.onnx").write_text("weights")
-    artifact = Artifact(tmp_path / "a.onnx", "onnx", SPEC)
+    artifact = Model(tmp_path / "a.onnx", "onnx", SPEC)
     lost = []
 
     def lose_a_node(progress: Progress) -> None:
@@ -84,7 +84,7 @@ def test_a_lost_node_leaves_no_trace(tmp_path: Path, cluster: Any) -> None:
 
 
 def test_a_model_that_a_node_cannot_load_is_one_line(tmp_path: Path, cluster: Any) -> None:
-    subjects = subjects_of([Artifact(tmp_path / "missing.onnx", "onnx", SPEC)], tmp_path, runtime=FAKE)
+    subjects = subjects_of([Model(tmp_path / "missing.onnx", "onnx", SPEC)], tmp_path, runtime=FAKE)
     job = Job((subjects[0].setup,))
     with pytest.raises(GhostedgeError, match=r"missing\.onnx does not exist$") as caught:
         RayEngine(job, cluster.address)

@@ -17,8 +17,8 @@ from PIL import Image
 from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
-from ghostedge.formats import open_artifact, read_description
-from ghostedge.model import Artifact, CalibrationImage, CalibrationSet, InputSpec, StageOutput
+from ghostedge.formats import open_model, read_description
+from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
 from ghostedge.tflite.coverage import coverage
@@ -43,12 +43,12 @@ def calibration() -> CalibrationSet:
     return CalibrationSet("noise", tuple(images), 0, 32)
 
 
-Quantise = Callable[..., Artifact]
+Quantise = Callable[..., Model]
 
 
 @pytest.fixture
-def quantise(tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tmp_path: Path) -> Quantise:
-    def quantise(precision: str, options: dict[str, Any] | None = None, **fields: Any) -> Artifact:
+def quantise(tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path) -> Quantise:
+    def quantise(precision: str, options: dict[str, Any] | None = None, **fields: Any) -> Model:
         source = tiny_tflite["fp32"]
         options = {"xnnpack": "report"} | (options or {}) if precision == "int16x8" else options or {}
         path = tmp_path / f"{precision}{len(list(tmp_path.iterdir()))}.tflite"
@@ -61,7 +61,7 @@ def quantise(tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tmp_
     return quantise
 
 
-def logits(artifact: Artifact, calibration: CalibrationSet) -> NDArray[np.float32]:
+def logits(artifact: Model, calibration: CalibrationSet) -> NDArray[np.float32]:
     with open_runtime(artifact) as runtime:
         return np.concatenate([runtime.run(image[None]) for image in calibration_batch(calibration, runtime.input)])
 
@@ -69,7 +69,7 @@ def logits(artifact: Artifact, calibration: CalibrationSet) -> NDArray[np.float3
 # 8-bit steps, a few layers deep: measured 41 dB (int8), 59 dB (int16x8), 43 dB (dynamic).
 @pytest.mark.parametrize(("precision", "bound"), [("int8", 36), ("int16x8", 50), ("dynamic", 36)])
 def test_it_answers_like_the_float_model(
-    quantise: Quantise, tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, precision: str, bound: float
+    quantise: Quantise, tiny_tflite: dict[str, Model], calibration: CalibrationSet, precision: str, bound: float
 ) -> None:
     made = quantise(precision)
     assert compare(logits(tiny_tflite["fp32"], calibration), logits(made, calibration)).snr_db > bound
@@ -82,7 +82,7 @@ def test_it_answers_like_the_float_model(
 
 @pytest.mark.parametrize("fields", [{}, RAW])
 def test_dynamic_in_float16(
-    quantise: Quantise, tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, fields: dict[str, Any]
+    quantise: Quantise, tiny_tflite: dict[str, Model], calibration: CalibrationSet, fields: dict[str, Any]
 ) -> None:
     made = quantise("dynamic", options={"inference_precision": "f16"}, **fields)
     with open_runtime(made, float16=True) as runtime:
@@ -138,7 +138,7 @@ def test_raw_pixels_give_what_normalised_ones_give(
     quantise: Quantise, calibration: CalibrationSet, precision: str
 ) -> None:
     raw, normalised = quantise(precision, **RAW), quantise(precision)
-    assert open_artifact(raw.path).input.dtype == "uint8"
+    assert open_model(raw.path).input.dtype == "uint8"
     # The same network; int8 differs by the steps of the input, which raw input does not round at all.
     assert compare(logits(normalised, calibration), logits(raw, calibration)).snr_db > (
         32 if precision == "int8" else 90
@@ -146,16 +146,16 @@ def test_raw_pixels_give_what_normalised_ones_give(
 
 
 def test_raw_pixels_of_a_float_model_are_normalised_exactly(
-    tiny_onnx: Path, tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tmp_path: Path
+    tiny_onnx: Path, tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
     spec = dataclasses.replace(tiny_tflite["fp32"].input, **RAW)
-    source = Artifact(tiny_onnx, "onnx", dataclasses.replace(tiny_tflite["fp32"].input, layout="NCHW"))
+    source = Model(tiny_onnx, "onnx", dataclasses.replace(tiny_tflite["fp32"].input, layout="NCHW"))
     (raw,) = make_stage("tflite").build(source, (StageOutput(tmp_path / "raw.tflite", "fp32", spec),))
     assert coverage(raw.path).whole
     assert compare(logits(tiny_tflite["fp32"], calibration), logits(raw, calibration)).snr_db > 110
 
 
-def test_folded_normalisation_pads_with_the_mean_colour(tiny_tflite: dict[str, Artifact]) -> None:
+def test_folded_normalisation_pads_with_the_mean_colour(tiny_tflite: dict[str, Model]) -> None:
     """Exact at the borders; a black frame, what a plain PAD of raw pixels gives, is seen there and only there."""
     source = tiny_tflite["fp32"]
     exact = unpack(source.path.read_bytes(), "m")
@@ -214,7 +214,7 @@ def test_dynamic_leaves_operators_with_few_weights_in_float(quantise: Quantise) 
 
 
 def test_rounding_together_is_nearer_than_one_by_one(
-    quantise: Quantise, tiny_tflite: dict[str, Artifact], calibration: CalibrationSet
+    quantise: Quantise, tiny_tflite: dict[str, Model], calibration: CalibrationSet
 ) -> None:
     exact = logits(tiny_tflite["fp32"], calibration)
     together, alone = (
@@ -225,7 +225,7 @@ def test_rounding_together_is_nearer_than_one_by_one(
 
 
 def test_what_cannot_be_quantised_is_refused(
-    quantise: Quantise, tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tmp_path: Path
+    quantise: Quantise, tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
     stage, spec = make_stage("tflite", "int8"), tiny_tflite["fp32"].input
     output = StageOutput(tmp_path / "x.tflite", "int8", spec, calibration=calibration)
@@ -245,7 +245,7 @@ def test_what_cannot_be_quantised_is_refused(
 
 
 def test_activations_that_are_not_finite_are_named(
-    tiny_tflite: dict[str, Artifact], calibration: CalibrationSet, tmp_path: Path
+    tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
     from ghostedge.tflite.edit import constant, replace_constant
 
