@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ParityError
 
-__all__ = ["Difference", "compare"]
+__all__ = ["Difference", "compare", "snr_db"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,21 @@ class Difference:
         return f"{snr}, max abs {self.max_abs:.2g}, top-1 agreement {self.top1_agreement:.1%} of {self.images} images"
 
 
+def snr_db(signal: float, noise: float) -> float:
+    """Signal-to-noise ratio ``10 log10(signal / noise)``, dB.
+
+    Args:
+        signal: the sum of the reference's squares.
+        noise: the sum of the squared differences to it.
+
+    Returns:
+        ``inf`` without noise, ``-inf`` for noise without a signal. JSON, which has neither, holds null for ``inf``.
+    """
+    if noise == 0.0:
+        return math.inf
+    return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
+
+
 def compare(reference: NDArray[Any], candidate: NDArray[Any]) -> Difference:
     """Compare two models' logits of the same images.
 
@@ -71,12 +86,9 @@ def compare(reference: NDArray[Any], candidate: NDArray[Any]) -> Difference:
     exact = reference.astype(np.float64)
     error = candidate.astype(np.float64) - exact
     signal, noise = float((exact**2).sum()), float((error**2).sum())
-    snr_db = math.inf
-    if noise > 0.0:
-        snr_db = 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
     return Difference(
         images=len(reference),
         max_abs=float(np.abs(error).max()),
-        snr_db=snr_db,
+        snr_db=snr_db(signal, noise),
         top1_agreement=float((reference.argmax(1) == candidate.argmax(1)).mean()),
     )

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ghostedge.errors import OutputError
+from ghostedge.errors import GhostedgeError, OutputError
 
-__all__ = ["atomic_path", "atomic_write", "output_error", "sha256_file"]
+__all__ = ["atomic_path", "atomic_write", "locked", "output_error", "sha256_file"]
 
 #: The prefix of every file that is still being written; a leftover after ``kill -9`` may be deleted.
 PARTIAL_PREFIX = ".partial-"
@@ -65,3 +65,27 @@ def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path, busy: GhostedgeError) -> Iterator[None]:
+    """Hold the lock file `path` for the block; the system lets go of it when this process ends, however it ends.
+
+    Raises:
+        GhostedgeError: `busy`, where another process holds it.
+        OutputError: the file cannot be made.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path, blocking=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise busy from None
+    except OSError as exc:
+        raise output_error(path, exc) from exc
+    try:
+        yield
+    finally:
+        lock.release()

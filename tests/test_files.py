@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ghostedge.errors import OutputError
-from ghostedge.files import atomic_path, atomic_write, output_error
+from ghostedge.errors import OutputError, UsageError
+from ghostedge.files import atomic_path, atomic_write, locked, output_error
 
 
 def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -46,3 +46,11 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
 def test_no_permission_suggests_another_output(number: int) -> None:
     error = output_error(Path("build/x.onnx"), OSError(number, os.strerror(number)))
     assert str(error) == "cannot write build/x.onnx: permission denied; choose another --output"
+
+
+def test_a_lock_is_held_once_and_freed(tmp_path: Path) -> None:
+    path = tmp_path / "new" / ".lock"
+    with locked(path, UsageError("busy")), pytest.raises(UsageError, match="busy"), locked(path, UsageError("busy")):
+        pass
+    with locked(path, UsageError("busy")):
+        pass

@@ -19,6 +19,7 @@ LAYERS = {
     "errors": 0,
     "lazy": 1,
     "files": 1,
+    "stored": 1,
     "wire": 1,
     "compare": 1,
     "model": 1,
@@ -65,6 +66,10 @@ VENDORS = {
     "adbutils": {"latency.devices.phone", "latency.devices.adb"},
     "pyarrow": {"evaluation", "accuracy", "data.layouts"},
     "ray": {"evaluation.engines.ray"},
+    "msgspec": {"stored"},
+    "filelock": {"files"},
+    "jinja2": {"reports"},
+    "httpx": {"ghostnet.fetch"},
 }
 
 HEAVY = {*VENDORS, "cv2", "PIL", "tqdm", "keras", "scipy", "pandas", "google"}

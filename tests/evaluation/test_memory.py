@@ -22,7 +22,7 @@ from ghostedge.data.layouts import open_dataset
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.evaluation.ledger import rows_of_logits
 from ghostedge.evaluation.worker import About, Result
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import Model, InputSpec
 
 
 class Answers:
@@ -46,7 +46,7 @@ class Answers:
 tar, folder = map(Path, sys.argv[1:])
 model = folder / "a.onnx"
 model.write_text("a model")
-subjects = subjects_of([Artifact(model, "onnx", InputSpec())], folder)
+subjects = subjects_of([Model(model, "onnx", InputSpec())], folder)
 (result,) = evaluate(subjects, open_dataset(tar), Options(engine=Answers))
 peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
 print(result.images, 1024 * int(peak))

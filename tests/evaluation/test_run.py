@@ -229,10 +229,10 @@ import sys
 from pathlib import Path
 from ghostedge.data.layouts import open_dataset
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import Model, InputSpec
 
 data, output, workers, *models = sys.argv[1:]
-artifacts = [Artifact(Path(m), "onnx", InputSpec(height=24, width=24, resize=28)) for m in models]
+artifacts = [Model(Path(m), "onnx", InputSpec(height=24, width=24, resize=28)) for m in models]
 subjects = subjects_of(artifacts, Path(output), runtime="ghostedge.runtimes.fake:FakeRuntime")
 
 def show(progress):

@@ -29,8 +29,8 @@ def test_two_processes_export_the_same_bytes(oracle_checkpoint: Path, tmp_path: 
     # network before, as tests do.
     program = (
         "import sys; from pathlib import Path; from ghostedge.pipeline.stages import make_stage; "
-        "from ghostedge.model import Artifact, InputSpec, StageOutput; "
-        "source = Artifact(Path(sys.argv[1]), 'checkpoint', InputSpec()); "
+        "from ghostedge.model import Model, InputSpec, StageOutput; "
+        "source = Model(Path(sys.argv[1]), 'checkpoint', InputSpec()); "
         "make_stage('mindir').build(source, (StageOutput(Path(sys.argv[2]), 'fp32', InputSpec()),))"
     )
     paths = [tmp_path / f"{seed}.mindir" for seed in (1, 2)]

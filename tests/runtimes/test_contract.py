@@ -141,10 +141,10 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from ghostedge.runtimes import open_runtime
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import Model, InputSpec
 
 path, kind, spec = sys.argv[1:]
-artifact = Artifact(Path(path), kind, InputSpec.from_dict(json.loads(spec)))
+artifact = Model(Path(path), kind, InputSpec.from_dict(json.loads(spec)))
 with open_runtime(artifact) as runtime:
     runtime.run(np.zeros(artifact.input.shape(1), np.float32))
 """

@@ -93,9 +93,9 @@ def test_a_device_that_is_not_there(checkpoint: Model) -> None:
 from pathlib import Path
 from ghostedge.errors import UsageError
 from ghostedge.runtimes.mindspore import MindSporeRuntime
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import Model, InputSpec
 try:
-    MindSporeRuntime(Artifact(Path({str(checkpoint.path)!r}), "checkpoint", InputSpec()), device_target="Ascend")
+    MindSporeRuntime(Model(Path({str(checkpoint.path)!r}), "checkpoint", InputSpec()), device_target="Ascend")
 except UsageError as exc:
     print(exc)
 """

@@ -107,11 +107,11 @@ import sys
 from pathlib import Path
 import numpy as np
 from ghostedge.runtimes import openvino_isa
-from ghostedge.model import Artifact, InputSpec
+from ghostedge.model import Model, InputSpec
 openvino_isa._LIMIT = sys.argv[2]
 spec = InputSpec(range="raw", height=8, width=8, resize=8)
 images = np.full((1, 3, 8, 8), 255, np.float32)
-found = openvino_isa.run_on_other_cpu(Artifact(Path(sys.argv[1]), "openvino", spec), images)
+found = openvino_isa.run_on_other_cpu(Model(Path(sys.argv[1]), "openvino", spec), images)
 print(found.own, found.other, float(found.logits.max()), sep="|")
 """
 

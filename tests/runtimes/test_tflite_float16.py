@@ -141,10 +141,10 @@ def test_logits_that_are_not_float16_numbers_are_found(float16_tflite: Path, mon
 def test_closing_twice_is_harmless_and_says_nothing(float16_tflite: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nimport numpy as np\nfrom ghostedge.runtimes import open_runtime\n"
-        "from ghostedge.model import Artifact, InputSpec\n"
+        "from ghostedge.model import Model, InputSpec\n"
         "spec = InputSpec(layout='NHWC', height=8, width=8, resize=8)\n"
         "for _ in range(3):\n"
-        "    runtime = open_runtime(Artifact(Path(sys.argv[1]), 'tflite', spec), float16=True)\n"
+        "    runtime = open_runtime(Model(Path(sys.argv[1]), 'tflite', spec), float16=True)\n"
         "    runtime.run(np.zeros((1, 8, 8, 3), np.float32))\n"
         "    runtime.close()\n"
         "    runtime.close()\n"

@@ -50,7 +50,7 @@ for _ in range(150):
         damaged[position] = rng.integers(0, 256)
     path.write_bytes(damaged)
     try:
-        with TFLiteRuntime(Artifact(path, "tflite", InputSpec(layout="NHWC", height=8, width=8, resize=8))) as runtime:
+        with TFLiteRuntime(Model(path, "tflite", InputSpec(layout="NHWC", height=8, width=8, resize=8))) as runtime:
             runtime.run(np.zeros((1, 8, 8, 3), np.float32))
     except ArtifactError as error:
         assert "\\n" not in str(error)

@@ -1,0 +1,91 @@
+"""Read what is stored as JSON or TOML, checked against the dataclass that it describes.
+
+msgspec does the checking: a field of another type, a missing field or a value outside a ``Literal`` is named with its
+path (``$.artifacts[0].size_bytes``), before any of it is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ghostedge.errors import GhostedgeError
+
+__all__ = ["as_type", "json_schema", "parse_json", "parse_toml", "plain"]
+
+T = TypeVar("T")
+
+#: What is stored is far smaller; more than this is another file by mistake, or one made to exhaust memory.
+MAX_BYTES = 64 * 2**20
+
+
+def parse_json(data: bytes | str, what: str, error: type[GhostedgeError]) -> Any:
+    """Parse one JSON document of plain, finite values.
+
+    Args:
+        data: UTF-8.
+        what: what is read, for the message, e.g. ``"the manifest build/manifest.json"``.
+        error: the class to raise.
+
+    Raises:
+        GhostedgeError: as `error`: too large, not UTF-8, not JSON, nested too deeply, or holding NaN, an infinity or a
+            number of more digits than Python parses.
+    """
+    return _parse(lambda text: json.loads(text, parse_constant=_not_finite), data, "JSON", what, error)
+
+
+def parse_toml(data: bytes | str, what: str, error: type[GhostedgeError]) -> dict[str, Any]:
+    """Parse one TOML document, like `parse_json`."""
+    found: dict[str, Any] = _parse(tomllib.loads, data, "TOML", what, error)
+    return found
+
+
+def _parse(parse: Any, data: bytes | str, form: str, what: str, error: type[GhostedgeError]) -> Any:
+    if len(data) > MAX_BYTES:
+        raise error(f"{what} is larger than {MAX_BYTES >> 20} MiB; this is another file")
+    try:
+        return parse(data.decode() if isinstance(data, bytes) else data)
+    except RecursionError:
+        raise error(f"{what} is not {form} of ours: it is nested too deeply") from None
+    except ValueError as exc:  # also of UTF-8, and of numbers with thousands of digits
+        raise error(f"{what} is not {form} ({exc})") from exc
+
+
+def _not_finite(text: str) -> Any:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def as_type(data: Any, kind: type[T], what: str, error: type[GhostedgeError]) -> T:
+    """Make `kind`, a dataclass, of parsed JSON or TOML; fields that `kind` does not know are passed over.
+
+    Raises:
+        GhostedgeError: as `error`, with the path of the field that is missing or of another type, or with what the
+            dataclass's own ``__post_init__`` refuses.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as exc:
+        raise error(f"{what}: {exc}") from exc
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON types of a dataclass and all that it holds; tuples become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(entry) for entry in value]
+    return value
+
+
+def json_schema(kind: type[Any], **header: Any) -> Mapping[str, Any]:
+    """The JSON Schema (2020-12) of a dataclass, with `header` before it (``title``, ``$id``)."""
+    import msgspec
+
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **header, **msgspec.json.schema(kind)}

@@ -1,0 +1,61 @@
+"""Stored JSON and TOML are checked before they are used, and what is wrong is named with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ghostedge.errors import ManifestError
+from ghostedge.model import InputSpec
+from ghostedge.stored import as_type, json_schema, parse_json, parse_toml, plain
+
+
+@dataclass(frozen=True)
+class Sample:
+    input: InputSpec
+    sizes: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+
+
+def test_what_plain_gives_is_read_back() -> None:
+    sample = Sample(InputSpec(height=96, width=96, resize=112), (1, 2), {"a": [1]}, "x")
+    assert as_type(plain(sample), Sample, "it", ManifestError) == sample
+    assert plain(as_type(plain(Sample(InputSpec())), Sample, "it", ManifestError))["note"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"sizes": "3"}, "$.sizes"),
+        ({"sizes": [1, "2"]}, r"$.sizes[1]"),
+        ({"input": {"layout": "NWHC"}}, "$.input.layout"),
+        ({"input": {"std": ["a", "b", "c"]}}, "$.input.std[0]"),
+        ({"note": 3}, "$.note"),
+    ],
+)
+def test_a_field_of_another_type_is_named(change: dict[str, Any], place: str) -> None:
+    with pytest.raises(ManifestError, match=r"the file: .*") as caught:
+        as_type({**plain(Sample(InputSpec())), **change}, Sample, "the file", ManifestError)
+    assert f"`{place}`" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"a": NaN}', b"\xff", "1" * 6000, "", '{"a": 1'])
+def test_damaged_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ManifestError, match=r"^the file "):
+        parse_json(text, "the file", ManifestError)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 3000, "a = ", b"\xff", "a = " + "1" * 6000])
+def test_damaged_toml_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ManifestError, match=r"^the file "):
+        parse_toml(text, "the file", ManifestError)
+
+
+def test_the_schema_names_every_field() -> None:
+    schema = json_schema(Sample, title="a sample")
+    assert schema["title"] == "a sample"
+    assert set(schema["$defs"]["Sample"]["properties"]) == {"input", "sizes", "options", "note"}
