@@ -46,7 +46,7 @@ class Beside:
     def times(self, key: ModelKey) -> dict[tuple[str, int], float]:
         """(device, threads) -> median latency, ms, of an artifact; XNNPACK on where it is a choice.
 
-        A latency whose answers were wrong is none of this artifact.
+        Latencies with wrong answers are left out.
         """
         return {
             (device, record["settings"]["threads"]): record["latency_ms"]["p50"]
@@ -158,7 +158,7 @@ def _export_cells(row: _Row) -> tuple[str, str, str]:
 
 
 def _plot(rows: Sequence[_Row], place: tuple[str, int]) -> Markup | None:
-    """Time against accuracy on one device; None where there is only one artifact to place."""
+    """Draw time against accuracy on one device; None where fewer than two artifacts have both."""
     points = [
         TradeOff(number, row.name, row.times[place], -drop.drop_points, -drop.upper_points, -drop.lower_points)
         for number, row in enumerate(rows, start=1)

@@ -61,7 +61,7 @@ def sentence(text: str) -> str:
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """``"1 image"``, ``"2,000 images"``; `many` where it is more than `one` with an s."""
+    """``"1 image"``, ``"2,000 images"``; `many` where the plural is not `one` with an s."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 

@@ -39,7 +39,7 @@ def render(name: str, **values: Any) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
-    """What reads the templates: it escapes every value in HTML, and refuses a name that nothing gives a value."""
+    """Jinja, set up for the templates: it escapes every value in HTML, and raises where a name has no value."""
     import jinja2
 
     made = jinja2.Environment(

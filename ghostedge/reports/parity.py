@@ -208,9 +208,10 @@ TextRow = Sequence[str]
 
 
 def summary_rows(report: ParityReport) -> list[TextRow]:
-    """What each model's row of texts holds, then the reference, what is quoted, and the candidates in order.
+    """A row of texts for each model, after one that names the columns: reference, published accuracy, candidates.
 
-    The verdict of the reference is ``"reference"``, of what is quoted ``"published"``; what does not apply is empty.
+    Page, Markdown and terminal show these. In place of a verdict the reference has ``"reference"`` and the published
+    accuracy ``"published"``; a text that does not apply is empty.
     """
     reference, quoted = report.comparisons[0].result.reference, report.published
     top1, drop, top5 = Stacked("Top-1", "95% interval"), Stacked("Drop, points", "90%"), reference.top5.percent
@@ -238,7 +239,7 @@ def summary_rows(report: ParityReport) -> list[TextRow]:
 
 
 def step_rows(attribution: Attribution) -> list[TextRow]:
-    """What each step's row of texts holds, then the steps in order, and one row for all of them."""
+    """A row of texts for each step, after one that names the columns, and a last row for all steps."""
     rows: list[TextRow] = [("Step", "Model after it", "Top-1", "Drop, points (90%)", "p (Holm)", "Logit SNR")]
     for step in attribution.steps:
         numbers = f"{step.top1_percent:.2f}%", str(drop_text(step.drop)), p_text(step.p_adjusted), snr_text(step.snr_db)

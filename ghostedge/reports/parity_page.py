@@ -31,7 +31,7 @@ MOST_FLIPS = 20
 
 _MOST_CLASSES = 12
 
-#: The same of Markdown.
+#: Flips, and classes, that the Markdown lists for each artifact.
 _MOST_IN_MARKDOWN = 10
 
 #: A bin of fewer images says nothing about calibration.
