@@ -15,8 +15,7 @@ from artifacts import Contestant
 from measure import ratios
 
 from ghostedge.files import atomic_write
-from ghostedge.reports.page import Markup, element, join
-from ghostedge.reports.plots import Rows, Scale, svg_line, svg_root
+from ghostedge.reports.svg import Markup, Rows, Scale, element, join, svg_line
 
 Json = dict[str, Any]
 
@@ -175,7 +174,7 @@ def bar_plot(bars: Sequence[tuple[str, float, bool]], unit: str, width: int) -> 
         size = {"x": scale(0), "y": y - 7, "width": scale(value) - scale(0), "height": 14}
         drawn.append(element("rect", class_="bar" if ours else "peer", **size))
     said = "; ".join(f"{label}: {value:.1f}" for label, value, _ in bars)
-    return svg_root(width, layout.bottom + 42, unit[0].upper() + unit[1:], said, *drawn)
+    return layout.root(unit[0].upper() + unit[1:], said, drawn)
 
 
 def ratio_plot(found: Sequence[tuple[str, dict[str, float], bool]], unit: str, width: int = 720) -> Markup:
@@ -196,7 +195,7 @@ def ratio_plot(found: Sequence[tuple[str, dict[str, float], bool]], unit: str, w
             )
         )
     said = "; ".join(f"{label}: {r['median']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for label, r, _ in found)
-    return svg_root(width, layout.bottom + 42, unit[0].upper() + unit[1:], said, *drawn)
+    return layout.root(unit[0].upper() + unit[1:], said, drawn)
 
 
 def standalone(drawing: Markup) -> str:

@@ -86,9 +86,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from ghostedge.errors import UsageError
     from ghostedge.latency.devices.base import read_record
-    from ghostedge.reports.accuracy import read_accuracies
-    from ghostedge.reports.latency import write_latency_report
-    from ghostedge.reports.write import check_report_path
+    from ghostedge.reports.latency import read_accuracies, write_latency_report
+    from ghostedge.reports.page import check_report_path
 
     if not args.artifact and not args.records:
         raise UsageError("give --artifact to measure, or --records with --report for a page of earlier runs")

@@ -95,7 +95,7 @@ def _explain(args: argparse.Namespace) -> int:
     from ghostedge.explain.artifact import explain_artifact
     from ghostedge.formats import load_input_spec
     from ghostedge.reports.explanation import write_explanation
-    from ghostedge.reports.write import check_report_path
+    from ghostedge.reports.page import check_report_path
 
     if len(args.artifacts) != 1:
         raise UsageError(f"--against explains one quantised model; {len(args.artifacts)} are named")

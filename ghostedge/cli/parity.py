@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     beside = None
     if args.report is not None:
         from ghostedge.reports.artifact_table import read_beside
-        from ghostedge.reports.write import check_report_path
+        from ghostedge.reports.page import check_report_path
 
         check_report_path(args.report)
         if args.export is not None or args.latency is not None:
@@ -191,13 +191,12 @@ def _step(text: str) -> tuple[str, Path]:
 
 
 def _write(args: argparse.Namespace, report: ParityReport, beside: Beside | None) -> None:
-    from ghostedge.reports.write import write_report
+    from ghostedge.reports.parity_page import write_report
 
     pictures = {}
     if args.data is not None:
         from ghostedge.data.layouts import NO_LABELS, open_dataset
-        from ghostedge.reports.parity_html import MOST_FLIPS
-        from ghostedge.reports.thumbnails import thumbnails
+        from ghostedge.reports.parity_page import MOST_FLIPS, thumbnails
 
         _progress(args, f"reading pictures from {args.data}")
         wanted = [flip.image_id for c in report.comparisons for flip in c.result.flips[:MOST_FLIPS]]

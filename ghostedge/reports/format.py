@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ghostedge.accuracy.parity import Flip, LogitDifference, ParityResult
-from ghostedge.accuracy.statistics import PairedDrop, Proportion
-from ghostedge.evaluation.ledger import LedgerMetadata
-from ghostedge.reports.plots import signed
+if TYPE_CHECKING:
+    from ghostedge.accuracy.parity import Flip, LogitDifference, ParityResult
+    from ghostedge.accuracy.statistics import PairedDrop, Proportion
+    from ghostedge.evaluation.ledger import LedgerMetadata
 
 __all__ = [
     "ModelKey",
+    "Stacked",
     "answers_text",
     "answers_wrong",
     "arithmetic_of",
@@ -22,22 +23,61 @@ __all__ = [
     "model_key",
     "named",
     "p_text",
+    "plural",
+    "points_text",
     "provenance",
+    "sentence",
     "severity_text",
     "share_text",
+    "signed",
     "snr_text",
-    "spec_text",
 ]
 
-
-def share_text(share: Proportion) -> str:
-    """``"73.96% (73.57 to 74.34)"``."""
-    return f"{share.percent:.2f}% ({share.low_percent:.2f} to {share.high_percent:.2f})"
+# -- Numbers ------------------------------------------------------------------------------------------------
 
 
-def drop_text(drop: PairedDrop) -> str:
+class Stacked(str):
+    """``"73.96% (73.57 to 74.34)"``: one line of text, of which a page sets the brackets' parts in lines below."""
+
+    value: str
+    below: tuple[str, ...]
+
+    def __new__(cls, value: str, *below: str) -> Stacked:
+        """Put `below` into brackets behind `value`."""
+        made = super().__new__(cls, f"{value} ({'; '.join(below)})" if below else value)
+        made.value, made.below = value, below
+        return made
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """A number with a true minus sign and without a negative zero."""
+    text = f"{value:.{decimals}f}"
+    return "−" + text[1:] if text.startswith("-") and float(text) != 0 else text.removeprefix("-")
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """``"1 image"``, ``"2,000 images"``; `many` where the plural is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def points_text(value: float) -> str:
+    """A margin: ``"0.5 points"``, ``"1 point"``."""
+    return f"{value:g} {'point' if value == 1 else 'points'}"
+
+
+def share_text(share: Proportion) -> Stacked:
+    """``"73.96% (73.57 to 74.34)"``, with the 95% interval."""
+    return Stacked(f"{share.percent:.2f}%", f"{share.low_percent:.2f} to {share.high_percent:.2f}")
+
+
+def drop_text(drop: PairedDrop) -> Stacked:
     """``"0.12 (−0.03 to 0.27)"``, points with the 90% interval."""
-    return f"{signed(drop.drop_points)} ({signed(drop.lower_points)} to {signed(drop.upper_points)})"
+    return Stacked(signed(drop.drop_points), f"{signed(drop.lower_points)} to {signed(drop.upper_points)}")
 
 
 def p_text(p: float) -> str:
@@ -50,19 +90,6 @@ def snr_text(snr_db: float | None) -> str:
     return "identical" if snr_db is None else f"{snr_db:.1f} dB"
 
 
-def answers_text(verification: Mapping[str, Any] | None) -> str:
-    """Whether a latency record's answers were right: ``"right, 64.2 dB"``, ``"WRONG, 3.1 dB"``, ``"not checked"``."""
-    if verification is None:
-        return "not checked"
-    snr = snr_text(verification["snr_db"]) if verification["finite"] else "not finite"
-    return f"{'right' if verification['correct'] else 'WRONG'}, {snr}"
-
-
-def answers_wrong(record: Mapping[str, Any]) -> bool:
-    """Whether a latency record says that the model's answers were wrong there; False where they were not checked."""
-    return bool(record["verification"]) and not record["verification"]["correct"]
-
-
 def kl_text(difference: LogitDifference) -> str:
     """The divergence, with ≥ where it is a lower bound."""
     return f"{'≥ ' if difference.kl_is_lower_bound else ''}{difference.kl_nats:.2g} nats"
@@ -73,27 +100,7 @@ def severity_text(flip: Flip) -> str:
     return f"{'≥ ' if flip.severity_is_lower_bound else ''}{flip.severity:.2f}"
 
 
-def class_name(index: int, names: Sequence[str]) -> str:
-    """The first of a class's names, or its number where names are unknown."""
-    if index < 0:
-        return "unknown"
-    return names[index].partition(",")[0] if index < len(names) else f"class {index}"
-
-
-def spec_text(metadata: LedgerMetadata) -> str:
-    """What the network saw, in one line."""
-    spec = metadata.input
-    normalised = ""
-    if spec.range == "normalised":
-        normalised = f", mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
-    return (
-        f"shorter side {spec.resize} by {metadata.preprocessing}, centre {spec.height} x {spec.width}; "
-        f"{spec.layout} {spec.dtype} {spec.colour_order} {spec.range}{normalised}"
-    )
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
+# -- Models -------------------------------------------------------------------------------------------------
 
 
 def named(name: str, arithmetic: str) -> str:
@@ -126,10 +133,46 @@ def model_key(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> ModelKey:
     return str(model.get("sha256")), arithmetic_of(runtime)
 
 
+def answers_text(verification: Mapping[str, Any] | None) -> str:
+    """Whether a latency record's answers were right: ``"right, 64.2 dB"``, ``"WRONG, 3.1 dB"``, ``"not checked"``."""
+    if verification is None:
+        return "not checked"
+    snr = snr_text(verification["snr_db"]) if verification["finite"] else "not finite"
+    return f"{'right' if verification['correct'] else 'WRONG'}, {snr}"
+
+
+def answers_wrong(record: Mapping[str, Any]) -> bool:
+    """Whether a latency record says that the model's answers were wrong there; False where they were not checked."""
+    return bool(record["verification"]) and not record["verification"]["correct"]
+
+
+def class_name(index: int, names: Sequence[str]) -> str:
+    """The first of a class's names, or its number where names are unknown."""
+    if index < 0:
+        return "unknown"
+    return names[index].partition(",")[0] if index < len(names) else f"class {index}"
+
+
+# -- Ledgers ------------------------------------------------------------------------------------------------
+
+
+def _input_text(metadata: LedgerMetadata) -> str:
+    """What the network saw, in one line."""
+    spec = metadata.input
+    normalised = ""
+    if spec.range == "normalised":
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
+        normalised = f", mean {mean}, std {std}"
+    return (
+        f"shorter side {spec.resize} by {metadata.preprocessing}, centre {spec.height} x {spec.width}; "
+        f"{spec.layout} {spec.dtype} {spec.colour_order} {spec.range}{normalised}"
+    )
+
+
 def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:
     """What is behind a ledger's numbers: (name, value, whether the value is code: a hash, a file)."""
     model, runtime = dict(metadata.model), dict(metadata.runtime)
-    rows: list[tuple[str, str, bool]] = [
+    return [
         ("model", str(model.pop("file", "?")), True),
         ("model sha256", str(model.pop("sha256", "?")), True),
         *((f"model {key}", str(value), key.endswith("sha256")) for key, value in sorted(model.items())),
@@ -138,20 +181,15 @@ def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:
         *((f"runtime {key}", str(value), False) for key, value in sorted(runtime.items())),
         ("device", metadata.device, False),
         ("host", ", ".join(f"{key} {value}" for key, value in sorted(metadata.host.items())), False),
-        ("input", spec_text(metadata), False),
+        ("input", _input_text(metadata), False),
         ("classes", f"{metadata.classes:,}", False),
         ("data set", f"{metadata.dataset.get('images', 0):,} images", False),
         ("image ids sha256", str(metadata.dataset.get("ids_sha256", "?")), True),
     ]
-    return rows
 
 
 def flips_text(result: ParityResult) -> str:
     """``"51 flips: 30 losses, 12 gains, 9 wrong either way"``."""
     counts = result.flip_counts
-    parts = [_plural(counts["loss"], "loss", "losses"), _plural(counts["gain"], "gain", "gains")]
-    return f"{_plural(sum(counts.values()), 'flip', 'flips')}: {', '.join(parts)}, {counts['other']:,} wrong either way"
-
-
-def _plural(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
+    losses, gains = plural(counts["loss"], "loss", "losses"), plural(counts["gain"], "gain")
+    return f"{plural(sum(counts.values()), 'flip')}: {losses}, {gains}, {counts['other']:,} wrong either way"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,153 +12,125 @@ from types import MappingProxyType
 from typing import Any
 
 from ghostedge.accuracy.statistics import Proportion
+from ghostedge.errors import UsageError
 from ghostedge.files import atomic_write
-from ghostedge.reports.format import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named
-from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
-from ghostedge.reports.page import Markup, check_report_path, element, figure, join, page, table
-from ghostedge.reports.plots import responsive
-from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
+from ghostedge.reports.format import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named, plural
+from ghostedge.reports.page import check_report_path, render
+from ghostedge.reports.plots import TradeOff, curve_plot, front, latency_plot, tradeoff_plot
+from ghostedge.reports.svg import Markup, responsive
 
-__all__ = ["device_section", "latency_html", "write_latency_report"]
+__all__ = ["device_parts", "latency_html", "read_accuracies", "write_latency_report"]
 
 Record = Mapping[str, Any]
 
-_HEADER = (
-    "Artifact",
-    "Runtime",
-    "Threads",
-    "p50 (ms)",
-    "p90 (ms)",
-    "p99 (ms)",
-    "Load (ms)",
-    "First (ms)",
-    "Peak (MiB)",
-    "Answers",
-    "Valid",
-)
-_NUMERIC = range(2, 9)
+Accuracies = Mapping[ModelKey, Proportion]
+
+_NONE: Accuracies = MappingProxyType({})
 
 
 def write_latency_report(
-    records: Sequence[tuple[str, Record]], path: Path, accuracies: Mapping[ModelKey, Proportion] | None = None
+    records: Sequence[tuple[str, Record]], path: Path, accuracies: Accuracies | None = None
 ) -> Path:
     """Write the page, whole or not at all.
 
     Args:
         records: the device as it was named, and a latency record of it.
         path: the HTML file.
-        accuracies: top-1 accuracies, see `ghostedge.reports.accuracy.read_accuracies`.
+        accuracies: top-1 accuracies, see `read_accuracies`.
 
     Raises:
         UsageError: `path` does not end in ``.html``.
         OutputError: it cannot be written.
     """
-    atomic_write(check_report_path(path), latency_html(records, accuracies or {}))
+    atomic_write(check_report_path(path), latency_html(records, accuracies))
     return path
 
 
-def latency_html(records: Sequence[tuple[str, Record]], accuracies: Mapping[ModelKey, Proportion] | None = None) -> str:
+def latency_html(records: Sequence[tuple[str, Record]], accuracies: Accuracies | None = None) -> str:
     """The whole page; devices in the order of their first record, records in theirs."""
-    devices = list(dict.fromkeys(device for device, _ in records))
-    valid = sum(bool(record["valid"]) for _, record in records)
-    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
-    places = "1 device" if len(devices) == 1 else f"{len(devices)} devices"
-    lead = f"{runs} on {places}, one picture at a time; {valid} valid."
-    if wrong := sum(answers_wrong(record) for _, record in records):
-        lead += (
-            f" {wrong} of them gave wrong answers to golden pictures: such a latency is of no use, and never a best."
-        )
-    if valid < len(records):
-        lead += " A number that is not valid is shown with its reasons and is not one to quote."
-    top = join(
-        [
-            element("p", "ghostedge latency report", class_="eyebrow"),
-            element("h1", "How long one picture takes"),
-            element("p", lead, class_="lead"),
-        ]
+    return render(
+        "latency.html",
+        runs=plural(len(records), "run"),
+        places=plural(len({device for device, _ in records}), "device"),
+        devices=device_parts(records, accuracies=accuracies or {}),
+        valid=sum(bool(record["valid"]) for _, record in records),
+        invalid=sum(not record["valid"] for _, record in records),
+        wrong=sum(answers_wrong(record) for _, record in records),
     )
-    sections = [
-        device_section(name, [record for device, record in records if device == name], accuracies or {})
-        for name in devices
+
+
+def device_parts(
+    records: Sequence[tuple[str, Record]], heading: str = "", accuracies: Accuracies = _NONE
+) -> list[dict[str, Any]]:
+    """What the template shows of each device: its facts, every run, the plots, and what spoils a number.
+
+    Args:
+        records: the device as it was named, and a latency record of it.
+        heading: what stands before the device's name.
+        accuracies: top-1 accuracies.
+    """
+    names = dict.fromkeys(device for device, _ in records)
+    return [
+        _device(f"{heading}{name}", [record for device, record in records if device == name], accuracies)
+        for name in names
     ]
-    return page("Latency report", join([top, *sections]))
 
 
-def device_section(
-    name: str, records: Sequence[Record], accuracies: Mapping[ModelKey, Proportion] = MappingProxyType({})
-) -> Markup:
-    """Everything about one device, under the heading `name`: its facts, every run, the plots, what spoils a number."""
+def _device(name: str, records: Sequence[Record], accuracies: Accuracies) -> dict[str, Any]:
     short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
-    rows = [
-        LatencyRow(_label(record, short), latency["p50"], latency["p90"], latency["p99"], record["valid"])
-        for record in records
-        for latency in [record["latency_ms"]]
-    ]
-    drawing = responsive(partial(latency_plot, rows))
-    legend = "Dot: median. Thick bar: to the 90th percentile, thin: to the 99th. Hollow: not valid."
-    return element(
-        "section",
-        element("h2", name),
-        _facts(records[0]),
-        table(_HEADER, [_row(record) for record in records], caption="Every run", numeric=_NUMERIC),
-        figure(drawing, legend),
-        *_trade_off(records, accuracies),
-        *(_notes(record) for record in records),
-        *(_split(record) for record in records if record["split_ms"]),
-        *_sustained(records),
-    )
+    runs = [(_label(record, short), record["latency_ms"], record["valid"]) for record in records]
+    lasting = [(_label(record), record["sustained"]) for record in records if record["sustained"]]
+    return {
+        "name": name,
+        "facts": [fact for fact in _facts(records[0]) if fact[1]],
+        "rows": [_row(record) for record in records],
+        "plot": responsive(partial(latency_plot, runs)),
+        "trade_off": _trade_off(records, accuracies, short) if accuracies else None,
+        "notes": [
+            f"{_label(record)}: {item['text']}."
+            for record in records
+            for item in (*record["invalid_reasons"], *record["warnings"])
+        ],
+        "splits": [_split(record) for record in records if record["split_ms"]],
+        "curves": [(label, _curve(label, sustained["curve"])) for label, sustained in lasting],
+        "ratios": [(label, f"{sustained['last_to_first']:.2f}") for label, sustained in lasting],
+    }
 
 
-def _trade_off(records: Sequence[Record], accuracies: Mapping[ModelKey, Proportion]) -> list[Markup]:
+def _trade_off(records: Sequence[Record], accuracies: Accuracies, short: Mapping[str, str]) -> dict[str, Any]:
     """Accuracy against latency of the models whose accuracy is known: each with its fastest setting.
 
     A setting with wrong answers is none of them: the accuracy is not its own.
     """
-    if not accuracies:
-        return []
     fastest: dict[ModelKey, Record] = {}
-    wrong = sorted({_label(record) for record in records if answers_wrong(record)})
     of_models = [(model_key(r["artifact"], r["runtime"]), r) for r in records if r["artifact"] and not answers_wrong(r)]
     for key, record in of_models:
         best = fastest.get(key)
         if key in accuracies and (best is None or _rank(record) < _rank(best)):
             fastest[key] = record
-    heading = element("h3", "Accuracy against latency")
-    unknown = sorted({_name(record) for key, record in of_models if key not in accuracies})
-    left_out = [element("p", f"No accuracy was given of: {', '.join(unknown)}.", class_="note")] if unknown else []
-    if wrong:
-        left_out.append(element("p", f"Left out for wrong answers: {', '.join(wrong)}.", class_="note"))
-    if not fastest:
-        return [heading, *left_out]
-    short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
     points = [
         TradeOff(number, _label(r, short), r["latency_ms"]["p50"], a.percent, a.low_percent, a.high_percent, r["valid"])
         for number, (key, r) in enumerate(sorted(fastest.items(), key=lambda item: item[1]["latency_ms"]["p50"]), 1)
         for a in [accuracies[key]]
     ]
-    unbeaten = front(points)
-    rows = [
-        [
-            f"{point.number}. {point.label}",
-            f"{point.latency_ms:.2f}",
-            f"{point.score:.2f}",
-            f"{point.low:.2f}–{point.high:.2f}",
-            "yes" if point in unbeaten else "no: another one is as fast and more accurate, or as accurate and faster",
-        ]
-        for point in points
-    ]
-    images = next(iter(accuracies.values())).images
-    head = ("Model, at its fastest setting", "p50 (ms)", "Top-1 (%)", "95% interval", "On the front")
-    return [
-        heading,
-        figure(
-            responsive(partial(tradeoff_plot, points, "top-1 accuracy, % (the axis does not begin at 0)")),
-            f"Up is more accurate ({images:,} images; bars: 95% intervals), left is faster. Dashed: the best that can "
-            "be had at each latency. Hollow: the latency is not valid.",
-        ),
-        table(head, rows, caption="Accuracy and latency", numeric=(1, 2, 3)),
-        *left_out,
-    ]
+    unbeaten, beaten = front(points), "no: another one is as fast and more accurate, or as accurate and faster"
+    draw = partial(tradeoff_plot, points, "top-1 accuracy, % (the axis does not begin at 0)")
+    return {
+        "images": next(iter(accuracies.values())).images,
+        "plot": responsive(draw) if points else None,
+        "rows": [
+            (
+                f"{point.number}. {point.label}",
+                f"{point.latency_ms:.2f}",
+                f"{point.score:.2f}",
+                f"{point.low:.2f}–{point.high:.2f}",
+                "yes" if point in unbeaten else beaten,
+            )
+            for point in points
+        ],
+        "unknown": sorted({_name(record) for key, record in of_models if key not in accuracies}),
+        "wrong": sorted({_label(record) for record in records if answers_wrong(record)}),
+    }
 
 
 def _rank(record: Record) -> tuple[bool, float]:
@@ -165,23 +138,21 @@ def _rank(record: Record) -> tuple[bool, float]:
     return not record["valid"], record["latency_ms"]["p50"]
 
 
-def _facts(record: Record) -> Markup:
+def _facts(record: Record) -> list[tuple[str, str | None]]:
     device, before, after = record["device"], record["context"]["before"], record["context"]["after"]
-    governors = ", ".join(sorted({each for each in before["governor"] or () if each}))
     temperature = (before["temperature_c"], after["temperature_c"])
-    facts = [
+    return [
         ("Model", device["model"]),
         ("Processor", " · ".join(filter(None, (device["soc"], device["cpu"], device["architecture"])))),
         ("Cores", str(device["cores"])),
         ("System", f"{device['system']}, kernel {device['kernel']}"),
-        ("Governor", governors),
+        ("Governor", ", ".join(sorted({each for each in before["governor"] or () if each}))),
         (
             "Temperature",
             None if None in temperature else f"{temperature[0]:.0f} °C before, {temperature[1]:.0f} °C after",
         ),
         ("Measured", record["created_utc"]),
     ]
-    return element("dl", *(part for term, text in facts if text for part in (element("dt", term), element("dd", text))))
 
 
 def _short_names(files: Sequence[str]) -> dict[str, str]:
@@ -196,64 +167,90 @@ def _short_names(files: Sequence[str]) -> dict[str, str]:
     return {name: (PurePosixPath(name).stem if len(suffixes) == 1 else name)[cut:] for name in names}
 
 
-def _name(record: Record, short: Mapping[str, str] | None = None) -> str:
-    artifact = record["artifact"]
-    if not artifact:
+def _name(record: Record, short: Mapping[str, str] = MappingProxyType({})) -> str:
+    if not record["artifact"]:
         return "null"
-    name = (short or {}).get(artifact["file"], artifact["file"])
-    return named(name, arithmetic_of(record["runtime"]))
+    file = record["artifact"]["file"]
+    return named(short.get(file, file), arithmetic_of(record["runtime"]))
 
 
-def _label(record: Record, short: Mapping[str, str] | None = None) -> str:
+def _label(record: Record, short: Mapping[str, str] = MappingProxyType({})) -> str:
     settings = record["settings"]
-    name = _name(record, short)
-    threads = "1 thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
-    return f"{name}, {threads}" + (", no XNNPACK" if settings["xnnpack"] is False else "")
+    label = f"{_name(record, short)}, {plural(settings['threads'], 'thread')}"
+    return label + (", no XNNPACK" if settings["xnnpack"] is False else "")
 
 
 def _row(record: Record) -> list[str]:
-    latency, peak = record["latency_ms"], record["memory"]["rss_peak_mib"]
+    latency, peak, runtime = record["latency_ms"], record["memory"]["rss_peak_mib"], record["runtime"]
     numbers = (latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"])
     reasons = ", ".join(reason["code"].replace("_", " ") for reason in record["invalid_reasons"])
     return [
         _name(record),
-        f"{record['runtime']['name']} {record['runtime']['version']}"
-        + (" (no XNNPACK)" if record["settings"]["xnnpack"] is False else ""),
+        f"{runtime['name']} {runtime['version']}" + (" (no XNNPACK)" if record["settings"]["xnnpack"] is False else ""),
         str(record["settings"]["threads"]),
         *(f"{number:.2f}" for number in numbers),
         "–" if peak is None else f"{peak:.0f}",
         answers_text(record["verification"]),
-        element("span", "valid", class_="verdict pass") if record["valid"] else f"no: {reasons}",
+        "valid" if record["valid"] else f"no: {reasons}",
     ]
 
 
-def _notes(record: Record) -> Markup:
-    texts = [item["text"] for item in (*record["invalid_reasons"], *record["warnings"])]
-    return join([element("p", f"{_label(record)}: {text}.", class_="note") for text in texts])
+def _split(record: Record) -> tuple[str, list[tuple[str, str, str]]]:
+    """The caption and the rows of one run's parts."""
+    rows = [(name, f"{part['p50']:.2f}", f"{part['p90']:.2f}") for name, part in record["split_ms"].items()]
+    return f"{_label(record)}: from the file {record['input']['source']} to the logits", rows
 
 
-def _split(record: Record) -> Markup:
-    parts = record["split_ms"]
-    rows = [[name, *(f"{parts[name][key]:.2f}" for key in ("p50", "p90"))] for name in parts]
-    caption = f"{_label(record)}: from the file {record['input']['source']} to the logits"
-    return table(("Step", "p50 (ms)", "p90 (ms)"), rows, caption=caption, numeric=(1, 2))
+def _curve(label: str, curve: Sequence[Mapping[str, float]]) -> Markup:
+    points = [(point["t_s"] / 60, point["p50_ms"]) for point in curve]
+    return responsive(partial(curve_plot, label, points))
 
 
-def _sustained(records: Sequence[Record]) -> list[Markup]:
-    curves = [
-        Curve(_label(record), tuple((point["t_s"] / 60, point["p50_ms"]) for point in record["sustained"]["curve"]))
-        for record in records
-        if record["sustained"]
-    ]
-    if not curves:
-        return []
-    ratios = "; ".join(
-        f"{_label(record)}: the last tenth takes {record['sustained']['last_to_first']:.2f} of the first's time"
-        for record in records
-        if record["sustained"]
-    )
-    return [
-        element("h3", "Under lasting load"),
-        *(figure(responsive(partial(curve_plot, curve)), curve.label) for curve in curves),
-        element("p", f"{ratios}."),
-    ]
+# -- Accuracies to stand beside latencies -------------------------------------------------------------------
+
+
+def read_accuracies(files: Sequence[Path]) -> dict[ModelKey, Proportion]:
+    """Read top-1 accuracies by the model file's sha256, and the arithmetic it was computed in.
+
+    Args:
+        files: parity reports (``.json``, as ``ghostedge parity --report`` puts beside its page) and ledgers
+            (``.parquet``); where two know a model, the later one counts.
+
+    Raises:
+        UsageError: a file is neither, or the models of two files were run on different numbers of images: accuracies
+            on other images do not belong on one axis.
+        LedgerError: a ledger is damaged.
+    """
+    found: dict[ModelKey, Proportion] = {}
+    for file in files:
+        found |= _of_ledger(file) if file.suffix == ".parquet" else _of_parity_report(file)
+    counts = {accuracy.images for accuracy in found.values()}
+    if len(counts) > 1:
+        numbers = " and ".join(f"{count:,}" for count in sorted(counts))
+        raise UsageError(f"--accuracy: the models were run on {numbers} images; give accuracies on the same images")
+    return found
+
+
+def _of_ledger(file: Path) -> dict[ModelKey, Proportion]:
+    from ghostedge.accuracy.parity import accuracy_of
+    from ghostedge.evaluation.ledger import read_ledger
+
+    ledger = read_ledger(file)
+    return {model_key(ledger.metadata.model, ledger.metadata.runtime): accuracy_of(ledger).top1}
+
+
+def _of_parity_report(file: Path) -> dict[ModelKey, Proportion]:
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            model_key(metadata["model"], metadata["runtime"]): Proportion(**comparison["result"]["candidate"]["top1"])
+            for comparison in report["comparisons"]
+            for metadata in [comparison["ledger"]["metadata"]]
+        }
+    except OSError as exc:
+        raise UsageError(f"--accuracy {file} cannot be read: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise UsageError(
+            f"--accuracy {file} is neither a parity report (.json) nor a ledger (.parquet); "
+            "ghostedge parity --report writes the one, ghostedge evaluate the other"
+        ) from exc

@@ -1,21 +1,21 @@
-"""The parity report: what was compared with what, with which result, and what that means in words."""
+"""What a parity report holds and says, whatever its form."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import ghostedge
-from ghostedge.accuracy.attribution import Attribution
+from ghostedge.accuracy.attribution import STEPS, Attribution
 from ghostedge.accuracy.parity import ParityResult, worst_verdict
 from ghostedge.accuracy.statistics import Verdict
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.lazy import choose
-from ghostedge.reports.plots import signed
+from ghostedge.reports.format import Stacked, drop_text, p_text, points_text, share_text, signed, snr_text
 
 __all__ = [
     "PUBLISHED",
@@ -27,6 +27,8 @@ __all__ = [
     "explain",
     "headline",
     "published",
+    "step_rows",
+    "summary_rows",
 ]
 
 SCHEMA_VERSION = 1
@@ -55,12 +57,7 @@ class LedgerSource:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {
-            "name": self.name,
-            "file": self.file,
-            "sha256": self.sha256,
-            "metadata": json.loads(self.metadata.to_json()),
-        }
+        return {**vars(self), "metadata": json.loads(self.metadata.to_json())}
 
 
 @dataclass(frozen=True)
@@ -165,9 +162,12 @@ class ParityReport:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+# -- In words -----------------------------------------------------------------------------------------------
+
+
 def headline(report: ParityReport) -> str:
     """The outcome in one line, e.g. ``"1 of 3 artifacts drops by more than 0.5 points"``."""
-    total, margin = len(report.comparisons), f"{report.max_drop_points:g} points"
+    total, margin = len(report.comparisons), points_text(report.max_drop_points)
     found = [comparison.result.verdict for comparison in report.comparisons]
     if total == 1:
         name = report.comparisons[0].source.name
@@ -186,16 +186,11 @@ def headline(report: ParityReport) -> str:
 def explain(result: ParityResult) -> str:
     """Why the verdict is what it is, in one or two sentences."""
     drop, margin = result.drop, result.max_drop_points
-    if result.verdict == "PASS":
-        return (
-            f"With 95% confidence the true drop is at most {signed(drop.upper_points)} points, "
-            f"within the margin of {margin:g}."
-        )
-    if result.verdict == "FAIL":
-        return (
-            f"With 95% confidence the true drop is at least {signed(drop.lower_points)} points, "
-            f"beyond the margin of {margin:g}."
-        )
+    if result.verdict != "INCONCLUSIVE":
+        passed = result.verdict == "PASS"
+        bound = f"at most {signed(drop.upper_points)}" if passed else f"at least {signed(drop.lower_points)}"
+        side = "within" if passed else "beyond"
+        return f"With 95% confidence the true drop is {bound} points, {side} the margin of {margin:g}."
     text = (
         f"The true drop lies between {signed(drop.lower_points)} and {signed(drop.upper_points)} points "
         f"(90% interval), and the margin of {margin:g} is inside."
@@ -206,3 +201,48 @@ def explain(result: ParityResult) -> str:
     return (
         f"{text} About {result.images_to_decide:,} images would decide it{beyond} (80% power, at the rates seen here)."
     )
+
+
+#: A row of texts; those of two parts are `Stacked`, which a page sets in two lines.
+TextRow = Sequence[str]
+
+
+def summary_rows(report: ParityReport) -> list[TextRow]:
+    """A row of texts for each model, after one that names the columns: reference, published accuracy, candidates.
+
+    Page, Markdown and terminal show these. In place of a verdict the reference has ``"reference"`` and the published
+    accuracy ``"published"``; a text that does not apply is empty.
+    """
+    reference, quoted = report.comparisons[0].result.reference, report.published
+    top1, drop, top5 = Stacked("Top-1", "95% interval"), Stacked("Drop, points", "90%"), reference.top5.percent
+    rows: list[TextRow] = [
+        ("Model", "Verdict", top1, "Top-5", drop, "McNemar p", "Agreement", "Logit SNR"),
+        (report.reference.name, "reference", share_text(reference.top1), f"{top5:.2f}%", *[""] * 4),
+    ]
+    if quoted is not None:
+        rows.append((quoted.model, "published", Stacked(f"{quoted.top1_percent:.1f}%", "as published"), *[""] * 5))
+    for comparison in report.comparisons:
+        result = comparison.result
+        rows.append(
+            (
+                comparison.source.name,
+                result.verdict,
+                share_text(result.candidate.top1),
+                f"{result.candidate.top5.percent:.2f}%",
+                drop_text(result.drop),
+                p_text(result.drop.p_value),
+                f"{result.agreement.percent:.2f}%",
+                snr_text(result.logits[0].snr_db) if result.logits else "",
+            )
+        )
+    return rows
+
+
+def step_rows(attribution: Attribution) -> list[TextRow]:
+    """A row of texts for each step, after one that names the columns, and a last row for all steps."""
+    rows: list[TextRow] = [("Step", "Model after it", "Top-1", "Drop, points (90%)", "p (Holm)", "Logit SNR")]
+    for step in attribution.steps:
+        numbers = f"{step.top1_percent:.2f}%", str(drop_text(step.drop)), p_text(step.p_adjusted), snr_text(step.snr_db)
+        rows.append((STEPS[step.step], step.model, *numbers))
+    _, model, top1, *_ = rows[-1]
+    return [*rows, ("All steps", model, top1, str(drop_text(attribution.total)), "", "")]

@@ -17,7 +17,7 @@ from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.model import InputSpec
 from ghostedge.reports.artifact_table import Beside, read_beside
 from ghostedge.reports.parity import ParityReport
-from ghostedge.reports.parity_html import parity_html
+from ghostedge.reports.parity_page import parity_html
 
 
 def exported(name: str, sha256: str, snr_db: float) -> ArtifactRecord:

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ghostedge.reports.page import Markup, element, page
 from ghostedge.reports.parity import ParityReport
-from ghostedge.reports.parity_html import parity_html
+from ghostedge.reports.parity_page import parity_html
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -144,12 +143,12 @@ def test_a_picture_of_a_section_that_is_not_there_names_those_that_are(document:
     assert "has no section 'waterfall'; it has attribution, artifact-0" in done.stderr
 
 
-def test_the_checks_see_a_console_message_and_a_plot_that_is_not_drawn(tmp_path: Path) -> None:
-    wide = element("div", "x" * 10, style="width: 3000px")
-    empty = element("div", element("svg", element("rect", width=0, height=5), viewBox="0 0 200 200"))
-    blocked = element("img", src="https://example.invalid/x.png", alt="")
-    found = measure(tmp_path, page("faults", Markup(empty + wide)))["1200"]
+def test_the_checks_see_a_console_message_and_a_plot_that_is_not_drawn(document: str, tmp_path: Path) -> None:
+    empty = '<div><svg viewBox="0 0 200 200"><rect width="0" height="5"></rect></svg></div>'
+    wide = '<div style="width: 3000px">xxxxxxxxxx</div>'
+    found = measure(tmp_path, document.replace("<main>", f"<main>{empty}{wide}"))["1200"]
     assert found["scrollWidth"] > 1200
     assert found["plots"][0][2] == 1
-    _, messages = chromium(tmp_path, page("faults", blocked), "--dump-dom")
+    blocked = '<img src="https://example.invalid/x.png" alt="">'
+    _, messages = chromium(tmp_path, document.replace("<main>", f"<main>{blocked}"), "--dump-dom")
     assert any("Content Security Policy" in message for message in messages)

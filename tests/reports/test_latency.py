@@ -12,11 +12,9 @@ import pytest
 from ghostedge.accuracy.statistics import Proportion, proportion
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import write_ledger
-from ghostedge.reports.accuracy import read_accuracies
-from ghostedge.reports.latency import latency_html, write_latency_report
-from ghostedge.reports.latency_plots import Curve, LatencyRow, curve_plot, latency_plot
+from ghostedge.reports.latency import latency_html, read_accuracies, write_latency_report
 from ghostedge.reports.parity import ParityReport
-from ghostedge.reports.tradeoff_plot import TradeOff, front, tradeoff_plot
+from ghostedge.reports.plots import TradeOff, curve_plot, front, latency_plot, tradeoff_plot
 
 
 @pytest.fixture
@@ -126,13 +124,13 @@ def test_a_hostile_name_stays_text(record: dict[str, Any]) -> None:
 
 
 def test_a_long_tail_does_not_squeeze_the_rest() -> None:
-    rows = [LatencyRow("a", 10.0, 11.0, 12.0, True), LatencyRow("b", 10.0, 11.0, 900.0, True)]
-    centres = [float(x) for x in re.findall(r'cx="([\d.]+)"', latency_plot(rows, 720))]
+    runs = [(label, {"p50": 10.0, "p90": 11.0, "p99": p99}, True) for label, p99 in (("a", 12.0), ("b", 900.0))]
+    centres = [float(x) for x in re.findall(r'cx="([\d.]+)"', latency_plot(runs, 720))]
     assert min(centres) > 0.33 * 720 + 100  # 10 ms is not at the left edge
 
 
 def test_a_curve_goes_down_where_time_goes_up() -> None:
-    drawn = curve_plot(Curve("m", ((0.0, 10.0), (1.0, 20.0))), 720)
+    drawn = curve_plot("m", [(0.0, 10.0), (1.0, 20.0)], 720)
     (points,) = re.findall(r'points="([^"]+)"', drawn)
     (_, early), (_, late) = (map(float, point.split(",")) for point in points.split())
     assert late < early  # SVG counts from the top: twice the time is drawn higher

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
+import math
 import re
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
 
-from ghostedge.reports.page import Markup, breakable, element, figure, page, table
+from ghostedge.compare import Difference
+from ghostedge.explain.explain import Explanation, LayerError
+from ghostedge.reports.explanation import CAUSES, explanation_html
+from ghostedge.reports.format import Stacked
+from ghostedge.reports.page import breakable, environment
+from ghostedge.reports.svg import Markup, element
+
+
+def written(call: str, **values: Any) -> str:
+    """What a macro of the templates writes, without the line ends between its elements."""
+    template = environment().from_string(f'{{% import "parts.html.j2" as parts %}}{{{{ parts.{call} }}}}')
+    return re.sub(r"\n\s*", "", template.render(values))
 
 
 def test_text_is_escaped_and_markup_is_not() -> None:
     assert element("p", "a < b & c", class_="x") == '<p class="x">a &lt; b &amp; c</p>'
     assert element("p", element("b", "x"), None) == "<p><b>x</b></p>"
-    assert element("img", alt='"quoted"') == '<img alt="&quot;quoted&quot;">'
+    assert element("p", alt='"quoted"') == '<p alt="&quot;quoted&quot;"></p>'
     assert element("text", "x", text_anchor="end", x=1 / 3) == '<text text-anchor="end" x="0.33">x</text>'
+    assert written("figure(drawing, text)", drawing=Markup("<svg></svg>"), text="a < b") == (
+        "<figure><svg></svg><figcaption>a &lt; b</figcaption></figure>"
+    )
 
 
 def test_a_hostile_file_name_stays_text() -> None:
     name = "<script>alert(1)</script>.JPEG"
-    written = table(["Image", name], [[name, name]], caption=name)
-    assert "<script" not in written
-    assert "<script" not in page(name, Markup(""))
+    assert "<script" not in written("table([name], [[name, name]], name)", name=name)
+
+
+def test_a_name_without_a_value_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'absent' is undefined"):
+        written("figure(absent, absent)")
 
 
 def test_names_break_after_their_separators() -> None:
@@ -30,16 +53,54 @@ def test_names_break_after_their_separators() -> None:
 
 
 def test_a_table_names_its_rows_and_scrolls() -> None:
-    written = table(["Model", "Top-1"], [["m", "74"]], caption="Models", numeric=[1])
-    assert '<th scope="row">m</th><td class="number">74</td>' in written
-    assert 'class="scroll" role="region" aria-label="Models" tabindex="0"' in written
+    cells = ["m", "PASS", Stacked("74%", "73 to 75")]
+    page = written("table(['Model', 'Verdict', 'Top-1'], [cells], 'Models', [2], 1)", cells=cells)
+    assert '<th class="number" scope="col">Top-1</th>' in page
+    assert '<th scope="row">m</th><td><span class="verdict pass">PASS</span></td>' in page
+    assert '<td class="number">74%<small>73 to 75</small></td>' in page
+    assert 'class="scroll" role="region" aria-label="Models" tabindex="0"' in page
 
 
-def test_a_page_fetches_nothing_and_runs_nothing() -> None:
-    written = page("Title & more", figure(element("svg"), "caption"))
-    assert "<title>Title &amp; more</title>" in written
-    assert "default-src 'none'" in written
-    assert not re.search(r"<script|<link|https?:|@import|url\(", written)
+def test_stacked_text_is_one_line_elsewhere() -> None:
+    assert Stacked("74%", "73 to 75") == "74% (73 to 75)"
+    assert Stacked("74%") == "74%"
+
+
+def test_a_page_fetches_nothing_and_runs_nothing(explanation: Explanation) -> None:
+    page = explanation_html(explanation)
+    assert "<title>Quantisation report</title>" in page
+    assert "default-src 'none'" in page
+    assert not re.search(r"<script|<link|https?:|@import|url\(", page)
+    assert not re.search(r">\s+<", page), "line ends of the template are in the page"
+
+
+def test_every_layer_is_explained(explanation: Explanation) -> None:
+    page = html.unescape(explanation_html(explanation)).replace("<wbr>", "")
+    assert "q.tflite beside f.tflite on 2 images" in page
+    assert f"9.5 dB of its own: {CAUSES['range']}" in page
+    stages, kinds, layers = re.findall(r"<tbody>.*?</tbody>", page)
+    assert [stages.count(text) for text in ("<tr>", "30.0 dB", "exact")] == [4, 3, 1]
+    assert kinds.count("<tr>") == 1
+    assert ["conv stem" in row for row in layers.split("</tr>")] == [False, True, False]
+    assert page.count('class="after"') == 2  # one dot at each width: the exact layer is not drawn
+    alone = dataclasses.replace(explanation, layers=explanation.layers[1:])
+    assert "No layer has an error." in explanation_html(alone)
+
+
+@pytest.fixture
+def explanation() -> Explanation:
+    """A layer that its range spoils, and one without an error of its own."""
+    spoilt = LayerError(
+        name="t", place="dw", kind="pointwise", operator="CONV_2D", dtype="int8", scale=0.5, zero_point=-3,
+        sqnr_db=8.25, mse=0.5, cosine=0.99, own_sqnr_db=9.5, drop_db=1.5, weights_share=0.0, clipped_share=1.0,
+        offset_share=0.0, step_excess=9.0, ends=0.25, saturated=0.125, worst_channel=0, worst_channel_share=1.0,
+        cause="range",
+    )  # fmt: skip
+    exact = dataclasses.replace(
+        spoilt, place="conv stem", sqnr_db=None, own_sqnr_db=None, drop_db=None, scale=None, cause="none"
+    )
+    noise, none = Difference(2, 0.25, 30.0, 0.5), Difference(2, 0.0, math.inf, 1.0)
+    return Explanation(Path("q.tflite"), Path("f.tflite"), 2, (spoilt, exact), noise, noise, noise, 7, (), none)
 
 
 def luminance(colour: str) -> float:

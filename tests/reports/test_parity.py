@@ -13,12 +13,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from ghostedge.accuracy import attribution, parity, statistics
 from ghostedge.errors import UsageError
-from ghostedge.reports.parity import PUBLISHED, SCHEMA_PATH, ParityReport, explain, headline, published
-from ghostedge.reports.parity_html import parity_html
-from ghostedge.reports.parity_markdown import parity_markdown
-from ghostedge.reports.write import write_report
+from ghostedge.reports.parity import PUBLISHED, SCHEMA_PATH, ParityReport, explain, headline, published, summary_rows
+from ghostedge.reports.parity_page import parity_html, parity_markdown, write_report
+from ghostedge.stored import json_schema
 
 SCHEMA: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
 
@@ -58,21 +56,30 @@ def test_the_schema_sees_damage(report: ParityReport, damage: Callable[[dict[str
         validate(document)
 
 
+def kinds(schema: dict[str, Any]) -> set[str]:
+    """The JSON types that a schema allows; of an array or a reference with what it leads to."""
+    if "$ref" in schema:
+        return {str(schema["$ref"]).lower()}
+    if "anyOf" in schema or "oneOf" in schema:
+        return {kind for each in schema.get("anyOf") or schema["oneOf"] for kind in kinds(each)}
+    if "enum" in schema:
+        return {"null" if value is None else "string" for value in schema["enum"]}
+    if schema["type"] == "array":
+        return {f"array of {kinds(schema['items'])}"}
+    return {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
+
+
 def test_the_schema_describes_every_field_of_the_results() -> None:
+    """It says more than the dataclasses (ranges, meanings), and of each of their fields the type that they say."""
+    generated = json_schema(ParityReport)["$defs"]
     for name, definition in SCHEMA["$defs"].items():
         if name == "ledger":
             continue
-        class_name = name[0].upper() + name[1:]
-        owner = next(m for m in (parity, attribution, statistics, _reports()) if hasattr(m, class_name))
-        fields = {field.name for field in dataclasses.fields(getattr(owner, class_name))}
-        assert definition["properties"].keys() - {"ledgers"} == fields, name
+        described = {key: kinds(value) for key, value in definition["properties"].items() if key != "ledgers"}
+        made = generated[name[0].upper() + name[1:]]["properties"]
+        assert described == {key: kinds(value) for key, value in made.items()}, name
         assert set(definition["required"]) == definition["properties"].keys(), name
-
-
-def _reports() -> Any:
-    import ghostedge.reports.parity
-
-    return ghostedge.reports.parity
+        assert definition["additionalProperties"] is False
 
 
 # -- Words --------------------------------------------------------------------------------------------------
@@ -97,6 +104,28 @@ def test_every_verdict_is_explained(report: ParityReport) -> None:
     more = dataclasses.replace(undecided, images_to_decide=60_000)
     assert "more than ImageNet's validation set has" in explain(more)
     assert "more images alone would not decide" in explain(dataclasses.replace(undecided, images_to_decide=None))
+
+
+def test_a_margin_of_one_is_in_the_singular(report: ParityReport) -> None:
+    one = dataclasses.replace(report, max_drop_points=1.0)
+    assert headline(one) == "2 of 4 artifacts drop by more than 1 point"
+    assert "margin 1 point of top-1 accuracy" in parity_markdown(one)
+    page = parity_html(one, [], {})
+    assert not re.search(r"(?<![\d.])1 points", page)
+    assert all(f"{text} 1 point" in page for text in ("at most", "is within", "a margin of"))
+
+
+def test_the_rows_of_all_models_are_the_same_in_every_form(report: ParityReport) -> None:
+    header, reference, quoted, *candidates = summary_rows(
+        dataclasses.replace(report, published=PUBLISHED["ghostnetv2_1x"])
+    )
+    assert header[2:5] == ("Top-1 (95% interval)", "Top-5", "Drop, points (90%)")
+    assert (reference[:2], quoted[:2]) == (("m.ckpt", "reference"), ("ghostnetv2_1x", "published"))
+    assert {len(row) for row in (header, reference, quoted, *candidates)} == {8}
+    page, text = parity_html(report, [], {}).replace("<wbr>", ""), parity_markdown(report)
+    for row in candidates:
+        assert f"| {' | '.join(row)} |" in text
+        assert all(cell.partition(" (")[0].replace("<", "&lt;") in page for cell in row)
 
 
 def test_a_published_accuracy_is_for_a_thousand_classes(report: ParityReport) -> None:

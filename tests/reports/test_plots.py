@@ -7,22 +7,21 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ghostedge.reports.plots import (
-    IntervalRow,
-    WaterfallStep,
-    interval_plot,
-    rate_plot,
-    reliability_plot,
-    responsive,
-    signed,
-    ticks,
-    waterfall_plot,
-)
+from ghostedge.accuracy.attribution import Attribution, AttributionStep
+from ghostedge.accuracy.statistics import PairedDrop, Verdict
+from ghostedge.reports.format import signed
+from ghostedge.reports.plots import interval_plot, rate_plot, reliability_plot, waterfall_plot
+from ghostedge.reports.svg import responsive, ticks
 
-ROWS = [
-    IntervalRow("fp16.tflite", 0.02, -0.05, 0.09, "PASS"),
-    IntervalRow("int8.tflite", 0.6, 0.3, 0.9, "INCONCLUSIVE"),
-    IntervalRow("ruined.tflite", 40.0, 39.0, 41.0, "FAIL"),
+
+def drop(value: float, low: float, high: float) -> PairedDrop:
+    return PairedDrop(1000, 0, 0, value, low, high, 1.0)
+
+
+ROWS: list[tuple[str, PairedDrop, Verdict]] = [
+    ("fp16.tflite", drop(0.02, -0.05, 0.09), "PASS"),
+    ("int8.tflite", drop(0.6, 0.3, 0.9), "INCONCLUSIVE"),
+    ("ruined.tflite", drop(40.0, 39.0, 41.0), "FAIL"),
 ]
 
 
@@ -77,8 +76,11 @@ def test_nothing_is_drawn_outside_a_plot() -> None:
 
 
 def test_waterfall_bars_span_before_and_after() -> None:
-    steps = [WaterfallStep("Weights", 75.0, 74.0, 0.8, 1.2), WaterfallStep("Activations", 74.0, 74.5, -0.8, -0.2)]
-    drawing = waterfall_plot("m.ckpt", steps, "int8.tflite", 720)
+    steps = (
+        AttributionStep("weights", "dynamic.tflite", 74.0, drop(1.0, 0.8, 1.2), 0.01, 30.0),
+        AttributionStep("activations", "int8.tflite", 74.5, drop(-0.5, -0.8, -0.2), 1.0, 30.0),
+    )
+    drawing = waterfall_plot("m.ckpt", Attribution(75.0, steps, drop(0.5, 0.0, 1.0), "weights"), 720)
     loss, gain = shapes(drawing, "rect")
     start, end = (float(dot["cx"]) for dot in shapes(drawing, "circle"))
     unit = (start - end) / 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ghostedge.data.layouts import NO_LABELS, open_dataset
-from ghostedge.reports.thumbnails import thumbnails
+from ghostedge.reports.parity_page import thumbnails
 
 
 def test_pictures_are_small_centred_jpegs(tmp_path: Path) -> None:
