@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ghostedge.console import aligned
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -126,15 +128,7 @@ def explanation_table(explanation: Explanation, most: int) -> str:
     header = ("Layer", "Kind", "Own dB", "Accum. dB", "Drop", "Cosine", "Step", "Zero", "Saturated", "Cause")
     layers = [layer for layer in explanation.layers if layer.own_sqnr_db is not None]
     rows = [header, *(_layer(layer) for layer in layers[:most])]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if i in (0, 1, 9) else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned(rows, right=range(2, 9))
     rest = len(layers) - most
     notes = [f"{rest} more layers; --report or --json has all"] if rest > 0 else []
     if explanation.unmatched:
