@@ -48,15 +48,10 @@ def predict(model: Model | Path | str, images: Images, *, top: int = 5, threads:
     """Classify images.
 
     >>> import numpy as np, ghostedge
-    >>> spec = ghostedge.InputSpec(layout="NHWC", height=8, width=8, resize=8, mean=(0, 0, 0), std=(1, 1, 1))
-    >>> model = ghostedge.open_model(
-    ...     "tests/data/linear/fp32.tflite", input_spec=spec, labels=("red", "green", "blue", "light")
-    ... )
-    >>> red = np.zeros((20, 30, 3), np.uint8)
-    >>> red[..., 0] = 255
-    >>> [seen] = ghostedge.predict(model, [red], top=2)
-    >>> seen.names, [round(p, 3) for p in seen.probabilities]
-    (('red', 'light'), [0.503, 0.276])
+    >>> red = np.full((40, 60, 3), (200, 0, 0), np.uint8)
+    >>> [seen] = ghostedge.predict("model_fp32.tflite", [red], top=2)
+    >>> seen.names, [round(p, 2) for p in seen.probabilities]
+    (('dog', 'elk'), [0.71, 0.18])
 
     Args:
         model: what `ghostedge.open_model` gave, or the path of a model that describes itself.
@@ -65,7 +60,7 @@ def predict(model: Model | Path | str, images: Images, *, top: int = 5, threads:
         threads: of the runtime.
 
     Returns:
-        One `Prediction` an image, in the order given.
+        One `Prediction` an image, in the order given; a folder's images by name.
 
     Raises:
         ImageError: an image cannot be read.

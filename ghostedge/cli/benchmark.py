@@ -151,22 +151,8 @@ def table(records: Sequence[DeviceRecord]) -> str:
     """One row a record, then why a number is not valid and what should be known beside it, each once."""
     from ghostedge.reports.format import answers_text
 
-    rows = [
-        tuple(
-            [
-                "Device",
-                "Artifact",
-                "Runtime",
-                "Threads",
-                "p50 (ms)",
-                "p90 (ms)",
-                "p99 (ms)",
-                "Load (ms)",
-                "Answers",
-                "Valid",
-            ]
-        )
-    ]
+    times = ("p50 (ms)", "p90 (ms)", "p99 (ms)", "Load (ms)")
+    rows: list[tuple[str, ...]] = [("Device", "Artifact", "Runtime", "Threads", *times, "Answers", "Valid")]
     notes: list[str] = []
     for record in records:
         content = record.content

@@ -1,7 +1,8 @@
-"""Build GhostNetV2 as a MindSpore Cell with the parameter names of the official checkpoints."""
+"""GhostNetV2 in MindSpore: the Cell with the official checkpoints' parameter names, and the device that it runs on."""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache
@@ -10,10 +11,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostedge.errors import UsageError, first_line
 from ghostedge.ghostnet.variants import HEAD_CHANNELS, Variant
-from ghostedge.lazy import require
+from ghostedge.lazy import choose, require
 
-__all__ = ["build_cell"]
+__all__ = ["DEVICE_TARGETS", "LOCK", "build_cell", "mindspore_on"]
+
+DEVICE_TARGETS = ("CPU", "GPU", "Ascend")
+
+#: Held while MindSpore compiles, exports or runs: its compiler has global state, an export builds stages in threads.
+LOCK = threading.RLock()
+
+
+def mindspore_on(device_target: str = "CPU") -> Any:
+    """The `mindspore` module, set to run on `device_target`; a process can use one device.
+
+    Raises:
+        UsageError: there is no such device here, or MindSpore already runs on another one.
+        MissingExtraError: MindSpore is not installed.
+    """
+    choose("device target", device_target, DEVICE_TARGETS)
+    with LOCK:
+        ms = require("mindspore", "mindspore")
+        in_use = ms.get_context("device_target")
+        try:
+            ms.set_device(device_target)
+        except RuntimeError as exc:
+            # MindSpore also refuses to be told what it already does, where other code ran something on it before.
+            if in_use != device_target or "has been initialized" not in str(exc):
+                raise UsageError(f"MindSpore cannot run on {device_target} in this process: {first_line(exc)}") from exc
+    return ms
 
 
 def build_cell(variant: Variant, weights: Mapping[str, NDArray[np.float32]]) -> Any:

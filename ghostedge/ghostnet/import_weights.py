@@ -70,8 +70,13 @@ class Imported:
     ignored: tuple[str, ...]
 
 
-def import_weights(source: Path, output: Path, gate_upsampling: str | None = None) -> Imported:
+def import_weights(source: Path | str, output: Path | str, gate_upsampling: str | None = None) -> Imported:
     """Write the weights in `source` as a MindSpore checkpoint that records variant and gate upsampling.
+
+    >>> import ghostedge
+    >>> made = ghostedge.import_weights("trained.ckpt", "mine.ckpt", "bilinear_align_corners")
+    >>> made.path.name, made.variant.name, made.num_classes
+    ('mine.ckpt', '1x', 1000)
 
     Args:
         source: timm ``.safetensors``, or what `torch.save` wrote (``.pth``, ``.pt``, ``.pth.tar``, ``.bin``): weights
@@ -87,8 +92,9 @@ def import_weights(source: Path, output: Path, gate_upsampling: str | None = Non
         CheckpointError: the source is missing, damaged, holds more than weights, or is another network.
         MissingExtraError: safetensors or torch is not installed.
         OutputError: the output cannot be written.
-        UsageError: there is no such upsampling, a ``.ckpt`` without one, or `output` is `source` or no ``.ckpt``.
+        UsageError: there is no such upsampling, a ``.ckpt`` without one, or `output` is `source` or not a ``.ckpt``.
     """
+    source, output = Path(source), Path(output)
     if output.suffix != ".ckpt":
         raise UsageError(f"MindSpore knows checkpoints by their suffix: call the output {output.name}.ckpt")
     if output.exists() and source.exists() and output.samefile(source):

@@ -120,7 +120,7 @@ def benchmark(
     """Time models on this machine and on devices; where golden vectors lie beside a model, check its answers first.
 
     >>> import ghostedge
-    >>> done = ghostedge.benchmark("tests/data/tiny/tiny_fp32.tflite", folder, quick=True)
+    >>> done = ghostedge.benchmark("model_fp32.tflite", "latency", quick=True)
     >>> [record] = done.records
     >>> record.device, record.content["settings"]["threads"], record.content["latency_ms"]["p50"] > 0
     ('local', 1, True)
@@ -160,8 +160,8 @@ def verify(
     """Check that models give MindSpore's answers to golden vectors, on this machine or on devices.
 
     >>> import ghostedge
-    >>> done = ghostedge.verify("build/model_fp16.tflite")  # doctest: +SKIP
-    >>> [(record.device, record.correct) for record in done.records]  # doctest: +SKIP
+    >>> done = ghostedge.verify("model_fp32.tflite")
+    >>> [(record.device, record.correct) for record in done.records]
     [('local', True)]
 
     Args:

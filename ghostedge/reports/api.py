@@ -39,10 +39,10 @@ def parity(
     one is beyond it, and is inconclusive otherwise.
 
     >>> import ghostedge
-    >>> report = ghostedge.parity("reference.parquet", ["ledgers/int8.tflite.parquet"], max_drop=1.0)
-    ... # doctest: +SKIP
-    >>> report.verdict, report.comparisons[0].result.drop.drop_points  # doctest: +SKIP
-    ('PASS', 0.21)
+    >>> [result] = ghostedge.evaluate("model_fp32.tflite", "photos", "ledgers")
+    >>> report = ghostedge.parity("reference.parquet", result.ledger, max_drop=10)
+    >>> report.verdict, report.comparisons[0].result.drop.drop_points
+    ('PASS', 0.0)
 
     Args:
         reference: the reference's ledger (``.parquet``).
