@@ -128,7 +128,7 @@ def _record_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(file for file in path.rglob("*.json") if not file.name.startswith(".")) if path.is_dir() else []
         if not inside and not path.is_file():
-            raise UsageError(f"--records {path}: there is no record")
+            raise UsageError(f"--records {path} holds no record")
         found += inside or [path]
     return list(dict.fromkeys(found))
 

@@ -15,7 +15,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ghostedge.errors import CheckpointError, UsageError, first_line
-from ghostedge.ghostnet.checkpoint import checked_weights, read_bytes, recognise, save_checkpoint
+from ghostedge.ghostnet.checkpoint import (
+    checked_weights,
+    parse_safetensors,
+    read_bytes,
+    recognise,
+    save_checkpoint,
+)
 from ghostedge.ghostnet.ckpt_format import parse_ckpt
 from ghostedge.ghostnet.variants import VARIANTS, Variant, get_variant, parameter_shapes
 from ghostedge.lazy import require
@@ -122,13 +128,7 @@ def import_weights(source: Path | str, output: Path | str, gate_upsampling: str 
 def _read(data: bytes, source: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     """Where the weights were nested, and PyTorch name -> array."""
     if data[8:9] == b"{":  # safetensors: the length of a JSON header in 8 bytes, then the header
-        safetensors = require("safetensors.numpy", "export")
-        try:
-            return "", _without_module(safetensors.load(data))
-        except Exception as exc:  # SafetensorError, or a type that numpy does not have
-            raise CheckpointError(
-                f"{source} is not a whole safetensors file ({first_line(exc)}); download it again"
-            ) from exc
+        return "", _without_module(parse_safetensors(data, str(source)).tensors)
     entry, state = _state_dict(_load_pickle(data, source), source)
     return entry, _without_module({name: _array(name, tensor, source) for name, tensor in state.items()})
 
