@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ghostedge.inspection import ModelSummary, inspect
     from ghostedge.latency.api import DeviceRecord, Measured, RunSettings, benchmark, verify
     from ghostedge.model import InputSpec, Model
-    from ghostedge.pipeline.export import export
+    from ghostedge.pipeline.export import Exported, export
     from ghostedge.prediction import Prediction, predict
     from ghostedge.reports.api import parity
     from ghostedge.reports.parity import ParityReport
@@ -24,6 +24,7 @@ __version__ = "0.2.0.dev0"
 __all__ = [
     "DeviceRecord",
     "Evaluation",
+    "Exported",
     "GhostedgeError",
     "Imported",
     "InputSpec",
@@ -57,7 +58,7 @@ _HOMES = {
     "inspection": "ModelSummary inspect",
     "latency.api": "DeviceRecord Measured RunSettings benchmark verify",
     "model": "InputSpec Model",
-    "pipeline.export": "export",
+    "pipeline.export": "Exported export",
     "prediction": "Prediction predict",
     "reports.api": "parity",
     "reports.parity": "ParityReport",
