@@ -85,9 +85,7 @@ def _how_to_install(package: str, extra: str) -> str:
     """The command that works for how ghostedge is installed: in a clone, or from a package index."""
     if package in _FOR_EXPORT and sys.version_info >= (3, 13):
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return (
-            f"there is none for this Python, {here}: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"
-        )
+        return f"it does not exist for Python {here}: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"
     clone = Path(__file__).resolve().parents[1]
     if (clone / "pyproject.toml").is_file():
         lock = clone / "locks" / ("export.txt" if extra in _EXPORT_EXTRAS else "edge.txt")

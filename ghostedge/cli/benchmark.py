@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli.devices import (
-    add_device_arguments,
-    add_setting_arguments,
-    aligned,
-    as_json,
-    choose_goldens,
-    measure,
-    setting_options,
-    tell,
-)
+from ghostedge.cli.devices import add_device_arguments, add_setting_arguments, as_json, progress_of, settings_of, tell
+from ghostedge.console import aligned
+
+if TYPE_CHECKING:
+    from ghostedge.latency.api import DeviceRecord
 
 HELP = "time artifacts on this machine, a Raspberry Pi, a phone or any device with an ssh server"
 
@@ -85,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         0; 1 when a device or a run failed, the records of the others are kept; 2 when answers are wrong.
     """
     from ghostedge.errors import UsageError
-    from ghostedge.latency.devices.base import read_record
+    from ghostedge.latency.api import DeviceRecord, Measured, benchmark
     from ghostedge.reports.latency import read_accuracies, write_latency_report
     from ghostedge.reports.page import check_report_path
 
@@ -97,22 +92,31 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         check_report_path(args.report)  # before anything is measured
     accuracies = read_accuracies(args.accuracy or ())
-    records = [(path.parent.name, path, read_record(path)) for path in _record_files(args.records or ())]
-    errors: list[tuple[str, str]] = []
+    measured = Measured(tuple(DeviceRecord.read(path) for path in _record_files(args.records or ())))
     if args.artifact:
-        goldens = [None] * len(args.artifact) if args.no_golden else choose_goldens(args.artifact, args.golden)
-        measured, errors = measure(args, goldens, _options(args), args.output)
-        new = {path.resolve() for _, path in measured}
-        records = [entry for entry in records if entry[1].resolve() not in new]
-        records += [(device, path, read_record(path)) for device, path in measured]
-    if args.report and records:
-        write_latency_report([(device, record) for device, _, record in records], args.report, accuracies)
+        new = benchmark(
+            args.artifact,
+            args.output,
+            settings_of(args),
+            golden=None if args.no_golden else args.golden or "beside",
+            image=args.image,
+            cpus=args.cpus,
+            quick=args.quick,
+            sustained=args.sustained,
+            resume=args.resume,
+            on_progress=progress_of(args),
+        )
+        files = {record.path.resolve() for record in new.records}
+        earlier = (record for record in measured.records if record.path.resolve() not in files)
+        measured = Measured((*earlier, *new.records), new.errors)
+    if args.report and measured.records:
+        pairs = [(record.device, record.content) for record in measured.records]
+        write_latency_report(pairs, args.report, accuracies)
     if args.json:
-        found = [{"device": device, "file": str(path), **_summary(record)} for device, path, record in records]
-        print(as_json(found, errors))
-    elif records:
-        print(table(records))
-    return tell(records, errors)
+        print(as_json([_summary(record) for record in measured.records], measured.errors))
+    elif measured.records:
+        print(table(measured.records))
+    return tell(measured)
 
 
 def _record_files(paths: Sequence[Path]) -> list[Path]:
@@ -123,67 +127,47 @@ def _record_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(file for file in path.rglob("*.json") if not file.name.startswith(".")) if path.is_dir() else []
         if not inside and not path.is_file():
-            raise UsageError(f"--records {path}: there is no record")
+            raise UsageError(f"--records {path} holds no record")
         found += inside or [path]
     return list(dict.fromkeys(found))
 
 
-def _options(args: argparse.Namespace) -> list[str]:
-    """What is handed on to edge_benchmark.py."""
-    options = setting_options(args)
-    for name in ("cpus", "sustained"):
-        value = getattr(args, name)
-        options += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
-    return options + [f"--{name}" for name in ("quick", "resume") if getattr(args, name)]
-
-
-def _summary(record: dict[str, Any]) -> dict[str, Any]:
+def _summary(record: DeviceRecord) -> dict[str, Any]:
     """What the table shows of a record, for --json; the file holds the rest."""
+    content = record.content
     return {
-        "artifact": record["artifact"]["file"],
-        "runtime": record["runtime"]["name"],
-        "threads": record["settings"]["threads"],
-        "xnnpack": record["settings"]["xnnpack"],
-        "latency_ms": record["latency_ms"],
-        "verification": record["verification"],
-        "valid": record["valid"],
-        "invalid_reasons": record["invalid_reasons"],
-        "warnings": record["warnings"],
+        "device": record.device,
+        "file": str(record.path),
+        "artifact": content["artifact"]["file"],
+        "runtime": content["runtime"]["name"],
+        "threads": content["settings"]["threads"],
+        "xnnpack": content["settings"]["xnnpack"],
+        **{name: content[name] for name in ("latency_ms", "verification", "valid", "invalid_reasons", "warnings")},
     }
 
 
-def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
+def table(records: Sequence[DeviceRecord]) -> str:
     """One row a record, then why a number is not valid and what should be known beside it, each once."""
     from ghostedge.reports.format import answers_text
 
-    rows = [
-        (
-            "Device",
-            "Artifact",
-            "Runtime",
-            "Threads",
-            "p50 (ms)",
-            "p90 (ms)",
-            "p99 (ms)",
-            "Load (ms)",
-            "Answers",
-            "Valid",
-        )
-    ]
+    times = ("p50 (ms)", "p90 (ms)", "p99 (ms)", "Load (ms)")
+    rows: list[tuple[str, ...]] = [("Device", "Artifact", "Runtime", "Threads", *times, "Answers", "Valid")]
     notes: list[str] = []
-    for device, path, record in records:
-        latency, settings = record["latency_ms"], record["settings"]
-        reasons = ", ".join(reason["code"] for reason in record["invalid_reasons"])
+    for record in records:
+        content = record.content
+        latency, settings = content["latency_ms"], content["settings"]
+        reasons = ", ".join(reason["code"] for reason in content["invalid_reasons"])
         rows.append(
             (
-                device,
-                record["artifact"]["file"],
-                record["runtime"]["name"] + (" (no XNNPACK)" if settings["xnnpack"] is False else ""),
+                record.device,
+                content["artifact"]["file"],
+                content["runtime"]["name"] + (" (no XNNPACK)" if settings["xnnpack"] is False else ""),
                 str(settings["threads"]),
-                *(f"{number:.2f}" for number in (latency["p50"], latency["p90"], latency["p99"], record["load_ms"])),
-                answers_text(record["verification"]),
-                "yes" if record["valid"] else f"no: {reasons}",
+                *(f"{number:.2f}" for number in (latency["p50"], latency["p90"], latency["p99"], content["load_ms"])),
+                answers_text(content["verification"]),
+                "yes" if content["valid"] else f"no: {reasons}",
             )
         )
-        notes += [f"{device} {path.stem}: {item['text']}" for item in record["invalid_reasons"] + record["warnings"]]
+        told = [*content["invalid_reasons"], *content["warnings"]]
+        notes += [f"{record.device} {record.path.stem}: {item['text']}" for item in told]
     return "\n".join(aligned(rows) + notes)

@@ -103,14 +103,14 @@ def steps(output: Path) -> Iterator[Step]:
     from ghostedge.demo import demo_checkpoint, demo_images, demo_labels_file, demo_reference
     from ghostedge.tflite.float16 import allows_float16
 
-    validation, labels = typed(demo_images("validation")), typed(demo_labels_file())
-    sample = demo_images("validation") / _CLASS
+    validation, calibration = (shown_path(demo_images(split)) for split in ("validation", "calibration"))
+    sample, labels = demo_images("validation") / _CLASS, shown_path(demo_labels_file())
     ledgers, latency = output / "ledgers", output / "latency"
     yield Step(
         "Make every artifact, and run each beside the one it was made from:",
         (
-            *("export", "--checkpoint", typed(demo_checkpoint()), "--target", "all", "--labels", labels),
-            *("--calibration", typed(demo_images("calibration")), "--images", typed(sample), "--output", str(output)),
+            *("export", "--checkpoint", shown_path(demo_checkpoint()), "--target", "all", "--labels", labels),
+            *("--calibration", calibration, "--images", shown_path(sample), "--output", str(output)),
         ),
     )
     artifacts = artifacts_of(output)
@@ -118,7 +118,7 @@ def steps(output: Path) -> Iterator[Step]:
     yield Step(
         "See what the smallest of them sees:",
         (
-            *("predict", typed(sorted(sample.iterdir())[0]), "--top", "3"),
+            *("predict", shown_path(sorted(sample.iterdir())[0]), "--top", "3"),
             *("--artifact", min(evaluated, key=_bytes)),
         ),
     )
@@ -143,7 +143,7 @@ def steps(output: Path) -> Iterator[Step]:
     yield Step(
         "Judge each against MindSpore's own answers, which were recorded once, and put everything into one page:",
         (
-            *("parity", "--reference", typed(demo_reference())),
+            *("parity", "--reference", shown_path(demo_reference())),
             *("--ledger", *(str(ledgers / f"{Path(artifact).name}.parquet") for artifact in evaluated)),
             *(str(ledgers / f"{Path(artifact).name}.f16.parquet") for artifact in float16),
             *("--max-drop", _MAX_DROP, "--data", validation, "--labels", labels),
@@ -179,7 +179,7 @@ def _bytes(artifact: str) -> int:
     return sum(file.stat().st_size for file in (path, path.with_suffix(".bin")) if file.exists())
 
 
-def typed(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """`path` as one would type it here: relative where it is below the current folder."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

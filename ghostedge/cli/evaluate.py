@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ghostedge.console import ProgressWriter, aligned, time_left
+
 if TYPE_CHECKING:
-    from ghostedge.evaluation.run import Engine, Evaluation, Progress
-    from ghostedge.evaluation.worker import Job
+    from ghostedge.evaluation.run import Evaluation, Progress
 
 HELP = "run artifacts over ImageNet or other labelled images: accuracy, and a ledger with a row an image"
 
@@ -60,19 +58,6 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--address", metavar="HOST:PORT", help="head of the Ray cluster (default: that of this machine)")
 
 
-def engine_of(args: argparse.Namespace, device_target: str = "CPU") -> Callable[[Job], Engine] | None:
-    """The engine that --engine names; None for processes on this machine. Raises: UsageError."""
-    from ghostedge.errors import UsageError
-    from ghostedge.evaluation.engines.ray import RayEngine
-
-    if args.engine == "local":
-        if args.address:
-            raise UsageError("--address names a Ray cluster; add --engine ray")
-        return None
-    needs: dict[str, dict[str, Any]] = {"GPU": {"num_gpus": 1}, "Ascend": {"resources": {"NPU": 1}}}
-    return lambda job: RayEngine(job, args.address or "auto", needs.get(device_target))
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     parser.add_argument(
@@ -105,34 +90,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.data.layouts import open_dataset
     from ghostedge.errors import UsageError
-    from ghostedge.evaluation.run import Options, evaluate, subjects_of
+    from ghostedge.evaluation.api import engine_of, evaluate, workers_for
+    from ghostedge.evaluation.run import Options
     from ghostedge.formats import load_input_spec, open_model
 
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: at least 1 is needed")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
-    artifacts = [open_model(path, input_spec=spec) for path in args.artifact]
-    subjects = subjects_of(
-        artifacts,
-        args.output,
-        preprocessing=args.preprocessing,
-        threads=args.threads,
-        float16=args.inference_precision == "f16",
-    )
-    dataset = open_dataset(args.data, args.ground_truth)
+    models = [open_model(path, input_spec=spec) for path in args.artifact]
     options = Options(
         limit=args.limit,
-        workers=max((os.cpu_count() or 1) // args.threads, 1) if args.workers is None else args.workers,
+        workers=workers_for(args.threads) if args.workers is None else args.workers,
         keep_logits=args.logits,
         on_error=args.on_error,
         allow_calibration_images=args.allow_calibration_images,
-        engine=engine_of(args),
+        engine=engine_of(args.engine, args.address),
     )
-    names = [artifact.path.name for artifact in artifacts]
-    with ProgressLine(names, quiet=args.quiet) as progress:
-        results = evaluate(subjects, dataset, options, progress)
+    with EvaluationProgress([model.path.name for model in models], quiet=args.quiet) as progress:
+        results = evaluate(
+            models,
+            args.data,
+            args.output,
+            ground_truth=args.ground_truth,
+            preprocessing=args.preprocessing,
+            float16=args.inference_precision == "f16",
+            threads=args.threads,
+            options=options,
+            on_progress=progress,
+        )
     if args.json:
         print(json.dumps({"ledgers": [to_json(result) for result in results]}, indent=2, ensure_ascii=False))
     else:
@@ -140,49 +126,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class ProgressLine:
-    """Progress on stderr: one line that is rewritten on a terminal, a line every ten seconds elsewhere.
-
-    Images that fail are named at once, each on a line of its own, even where progress is not wanted.
-    """
+class EvaluationProgress(ProgressWriter):
+    """The progress of an evaluation; an image that fails is named at once, even where progress is not wanted."""
 
     def __init__(self, names: Sequence[str], *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
         self._names = names
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
-        self._last = time.monotonic()
         self._named: set[str] = set()
-        self._open = False
 
-    def __enter__(self) -> ProgressLine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._break()
-
-    def __call__(self, progress: Progress) -> None:
-        """Show `progress`."""
-        for model, image, reason in progress.failures:
+    def __call__(self, done: Progress) -> None:
+        """Show what an evaluation reports."""
+        for model, image, reason in done.failures:
             about = f"{image} has no answer: {reason}"
             if about not in self._named:
                 self._named.add(about)
-                self._break()
-                print(f"ghostedge: {about} ({self._names[model]})", file=sys.stderr)
-        wait = 0.2 if self._terminal else 10.0
-        if self._quiet or (time.monotonic() - self._last < wait and progress.done < progress.total):
-            return
-        self._last = time.monotonic()
-        line = progress_text(progress, self._names)
-        if self._terminal:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            print(line, file=sys.stderr, flush=True)
-
-    def _break(self) -> None:
-        if self._open:
-            print(file=sys.stderr)
-            self._open = False
+                self.warn(f"ghostedge: {about} ({self._names[model]})")
+        self.status(progress_text(done, self._names), last=done.done == done.total)
 
 
 def progress_text(progress: Progress, names: Sequence[str]) -> str:
@@ -192,9 +151,7 @@ def progress_text(progress: Progress, names: Sequence[str]) -> str:
         text += f" ({progress.resumed:,} from before)"
     text += f"  {progress.images_per_s:.1f}/s"
     if progress.seconds_left is not None:
-        hours, rest = divmod(round(progress.seconds_left), 3600)
-        minutes, seconds = divmod(rest, 60)
-        text += f"  {hours} h {minutes} min left" if hours else f"  {minutes} min {seconds} s left"
+        text += f"  {time_left(progress.seconds_left)}"
     accuracies = [f"{top1:.1%} {name}" for top1, name in zip(progress.top1, names, strict=True) if top1 is not None]
     return text + (f"  top-1 {', '.join(accuracies)}" if accuracies else "")
 
@@ -216,12 +173,8 @@ def to_json(result: Evaluation) -> dict[str, Any]:
 def table(results: Sequence[Evaluation]) -> str:
     """One row a ledger; accuracies in per cent of all images, those without an answer counted as wrong."""
     header = ("Artifact", "Images", "Top-1 (%)", "Top-5 (%)", "No answer", "Ledger")
-    rows = [header, *(_row(result) for result in results)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    lines += [f"note: {note}" for note in dict.fromkeys(note for result in results for note in result.notes)]
-    return "\n".join(lines)
+    notes = dict.fromkeys(note for result in results for note in result.notes)
+    return "\n".join([*aligned([header, *map(_row, results)]), *(f"note: {note}" for note in notes)])
 
 
 def _row(result: Evaluation) -> tuple[str, ...]:

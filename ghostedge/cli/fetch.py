@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ghostedge.console import ProgressWriter, time_left
 
 if TYPE_CHECKING:
     from ghostedge.ghostnet.fetch import Fetched
@@ -36,38 +39,32 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
     from ghostedge.ghostnet.fetch import fetch
 
-    options = {"url": args.url, "sha256": args.sha256}
-    if args.quiet or args.json:
-        fetched = fetch(args.name, args.output, **options)
-    else:
-        with _ProgressBar(args.name) as bar:
-            fetched = fetch(args.name, args.output, **options, on_progress=bar)
+    with ProgressWriter(quiet=args.quiet or args.json) as progress:
+        shown = _Transfer(args.name, progress)
+        fetched = fetch(args.name, args.output, url=args.url, sha256=args.sha256, on_progress=shown)
     print(json.dumps(_as_dict(fetched)) if args.json else _as_text(fetched))
     return 0
 
 
-class _ProgressBar:
-    """Bytes, speed and time left on stderr, from the first byte on."""
+class _Transfer:
+    """What is shown of a download: bytes, speed and time left, from the first byte on."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, progress: ProgressWriter) -> None:
         self.name = name
-        self.bar: Any = None
+        self.progress = progress
+        self.begun: tuple[float, int] | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        if self.bar is None:
-            from tqdm import tqdm
-
-            # `initial` keeps what an earlier run brought out of the speed.
-            self.bar = tqdm(desc=self.name, initial=done, total=total, unit="B", unit_scale=True, unit_divisor=1024)
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
-
-    def __enter__(self) -> _ProgressBar:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        now = time.monotonic()
+        started, before = self.begun = self.begun or (now, done)  # what an earlier run brought is no speed
+        speed = (done - before) / max(now - started, 1e-3)
+        parts = [f"{self.name}: {done / 1e6:.1f} MB"]
+        if total:
+            parts[0] += f" of {total / 1e6:.1f} MB ({done / total:.0%})"
+        if speed > 0:
+            parts.append(f"{speed / 1e6:.1f} MB/s")
+            parts += [time_left((total - done) / speed)] if total else []
+        self.progress.status("  ".join(parts), last=done == total)
 
 
 def _as_dict(fetched: Fetched) -> dict[str, Any]:

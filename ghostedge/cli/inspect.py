@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ghostedge.console import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,34 +59,13 @@ def run(args: argparse.Namespace) -> int:
         return _explain(args)
     if given := [f"--{name}" for name in ("images", "report", "input_spec") if getattr(args, name) is not None]:
         raise UsageError(f"{given[0].replace('_', '-')} goes with --against, which names the float model")
-    summaries = [(summary := inspect(path), _cpu_differences(summary)) for path in args.artifacts]
+    summaries = [inspect(path) for path in args.artifacts]
     if args.json:
-        models = [
-            {**summary.to_dict(), **({"cpu_differences": of_cpus} if of_cpus else {})} for summary, of_cpus in summaries
-        ]
-        print(json.dumps({"schema_version": _SCHEMA_VERSION, "models": models}, indent=2, ensure_ascii=False))
+        document = {"schema_version": _SCHEMA_VERSION, "models": [summary.to_dict() for summary in summaries]}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        print("\n\n".join(table(summary, of_cpus) for summary, of_cpus in summaries))
+        print("\n\n".join(map(table, summaries)))
     return 0
-
-
-def _cpu_differences(summary: ModelSummary) -> dict[str, Any]:
-    """What the manifest beside an int8 IR says of it on each kind of CPU; nothing where there is none of this file."""
-    from ghostedge.errors import ManifestError
-    from ghostedge.files import sha256_file
-    from ghostedge.manifest import Manifest
-
-    if summary.overflowing_pairs is None:
-        return {}
-    try:
-        manifest = Manifest.read(summary.path.parent)
-    except ManifestError:
-        return {}
-    sha256 = sha256_file(summary.path)
-    for record in () if manifest is None else manifest.artifacts.values():
-        if record.files[0].sha256 == sha256:
-            return {kind: found.to_dict() for kind, found in record.cpu_differences.items()}
-    return {}
 
 
 def _explain(args: argparse.Namespace) -> int:
@@ -126,15 +105,7 @@ def explanation_table(explanation: Explanation, most: int) -> str:
     header = ("Layer", "Kind", "Own dB", "Accum. dB", "Drop", "Cosine", "Step", "Zero", "Saturated", "Cause")
     layers = [layer for layer in explanation.layers if layer.own_sqnr_db is not None]
     rows = [header, *(_layer(layer) for layer in layers[:most])]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if i in (0, 1, 9) else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned(rows, right=range(2, 9))
     rest = len(layers) - most
     notes = [f"{rest} more layers; --report or --json has all"] if rest > 0 else []
     if explanation.unmatched:
@@ -162,10 +133,10 @@ def _layer(layer: LayerError) -> tuple[str, ...]:
     )
 
 
-def table(summary: ModelSummary, of_cpus: Mapping[str, Any] = MappingProxyType({})) -> str:
+def table(summary: ModelSummary) -> str:
     """A summary for people: the file, then one line a fact; at last what its export measured on each kind of CPU."""
     title = f"{summary.path}: {_FORMATS[summary.format]}, {_megabytes(summary.file_bytes)}"
-    facts = [*_facts(summary), *_on_cpus(summary, of_cpus)]
+    facts = [*_facts(summary), *_on_cpus(summary)]
     width = max(len(name) for name, _ in facts)
     lines = [
         textwrap.fill(
@@ -205,16 +176,14 @@ def _facts(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "transposes", f"{count} of feature maps" + (f": {', '.join(summary.spatial_transposes)}" if count else "")
 
 
-def _on_cpus(summary: ModelSummary, of_cpus: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from ghostedge.compare import Difference
-
+def _on_cpus(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     if (pairs := summary.overflowing_pairs) is not None:
         yield (
             "16-bit sums",
             f"{pairs:,} pairs of weights may saturate on CPUs without VNNI" if pairs else "never saturate on any CPU",
         )
-    for place, (kind, found) in enumerate(of_cpus.items()):
-        yield "at export" if place == 0 else "", f"{kind}: {Difference.from_dict(found)}"
+    for place, (kind, found) in enumerate(summary.cpu_differences.items()):
+        yield "at export" if place == 0 else "", f"{kind}: {found}"
 
 
 def _description(description: Description | None) -> Iterator[tuple[str, str]]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ghostedge.console import ProgressWriter, aligned
+
 if TYPE_CHECKING:
     from ghostedge.accuracy.statistics import Verdict
-    from ghostedge.evaluation.ledger import Ledger
-    from ghostedge.reports.artifact_table import Beside
-    from ghostedge.reports.parity import LedgerSource, ParityReport
+    from ghostedge.reports.parity import ParityReport
 
 HELP = "judge ledgers against the reference's, image by image: PASS, FAIL or INCONCLUSIVE"
 
@@ -91,92 +89,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0 pass (or a plan), 2 failed, 3 inconclusive."""
-    from ghostedge.errors import UsageError
-
     if args.plan:
         return _plan(args)
+    from ghostedge.errors import UsageError
+    from ghostedge.reports.api import parity, write_parity
+    from ghostedge.reports.artifact_table import read_beside
+    from ghostedge.reports.page import check_report_path
+
     if args.reference is None or not args.ledger:
         raise UsageError("give --reference and at least one --ledger, or --plan; see 'ghostedge parity --help'")
     beside = None
     if args.report is not None:
-        from ghostedge.reports.artifact_table import read_beside
-        from ghostedge.reports.page import check_report_path
-
         check_report_path(args.report)
         if args.export is not None or args.latency is not None:
             beside = read_beside(args.export, args.latency)
     elif given := [f"--{name}" for name in ("export", "latency") if getattr(args, name) is not None]:
         raise UsageError(f"{' and '.join(given)}: they are shown in the report; add --report F.html")
-    report = _compare(args)
+    progress = ProgressWriter(quiet=args.quiet)
+    report = parity(
+        args.reference,
+        [path for group in args.ledger for path in group],
+        max_drop=args.max_drop,
+        attribution=[_step(text) for text in args.attribute or ()],
+        quote=args.published,
+        on_progress=progress.line,
+    )
     if args.report is not None:
-        _write(args, report, beside)
+        write_parity(
+            report,
+            args.report,
+            data=args.data,
+            labels=args.labels,
+            beside=beside,
+            on_progress=progress.line,
+            warn=lambda text: progress.warn(f"ghostedge: {text}"),
+        )
     if args.json:
         print(report.to_json(), end="")
     else:
         print(summary(report))
     return _EXIT_CODES[report.verdict]
-
-
-def _compare(args: argparse.Namespace) -> ParityReport:
-    from ghostedge.accuracy.attribution import attribute
-    from ghostedge.accuracy.parity import compare_ledgers
-    from ghostedge.errors import LedgerError
-    from ghostedge.reports.parity import Comparison, ParityReport, published
-
-    paths = [path for group in args.ledger for path in group]
-    steps = [_step(text) for text in args.attribute or ()]
-    reference, source = _read(args.reference)
-    quoted = None if args.published is None else published(args.published, reference.metadata)
-    comparisons = []
-    for path in paths:
-        _progress(args, f"comparing {path}")
-        ledger, candidate = _read(path)  # one at a time: with whole logits a ledger of ImageNet is 100 MB
-        try:
-            comparisons.append(Comparison(candidate, compare_ledgers(reference, ledger, args.max_drop)))
-        except LedgerError as exc:
-            raise LedgerError(f"{path} beside {args.reference}: {exc}") from exc
-        del ledger
-    attribution, sources = None, []
-    if steps:
-        _progress(args, "splitting the drop")
-        stages = []
-        for step, path in steps:
-            ledger, candidate = _read(path)
-            stages.append((step, ledger))
-            sources.append(candidate)
-        attribution = attribute(reference, stages)
-    return _with_unique_names(
-        ParityReport(source, tuple(comparisons), args.max_drop, attribution, tuple(sources), quoted)
-    )
-
-
-def _read(path: Path) -> tuple[Ledger, LedgerSource]:
-    from ghostedge.evaluation.jsonl import read_json_lines
-    from ghostedge.evaluation.ledger import read_ledger
-    from ghostedge.files import sha256_file
-    from ghostedge.reports.format import arithmetic_of, named
-    from ghostedge.reports.parity import LedgerSource
-
-    ledger = read_json_lines(path) if path.suffix == ".jsonl" else read_ledger(path)
-    name = named(str(ledger.metadata.model.get("file", path.name)), arithmetic_of(ledger.metadata.runtime))
-    return ledger, LedgerSource(name, path.name, sha256_file(path), ledger.metadata)
-
-
-def _with_unique_names(report: ParityReport) -> ParityReport:
-    """Models of one file name are told apart by their ledgers' names."""
-    names = [source.name for source in report.sources]
-
-    def rename(source: LedgerSource) -> LedgerSource:
-        if names.count(source.name) == 1:
-            return source
-        return dataclasses.replace(source, name=f"{source.name} ({source.file})")
-
-    return dataclasses.replace(
-        report,
-        reference=rename(report.reference),
-        comparisons=tuple(dataclasses.replace(c, source=rename(c.source)) for c in report.comparisons),
-        attribution_sources=tuple(map(rename, report.attribution_sources)),
-    )
 
 
 def _step(text: str) -> tuple[str, Path]:
@@ -188,46 +140,6 @@ def _step(text: str) -> tuple[str, Path]:
     if not equals or not path:
         raise UsageError(f"--attribute {text}: write STEP=LEDGER, with STEP one of {', '.join(STEPS)}")
     return choose("attribution step", name, STEPS), Path(path)
-
-
-def _write(args: argparse.Namespace, report: ParityReport, beside: Beside | None) -> None:
-    from ghostedge.reports.parity_page import write_report
-
-    pictures = {}
-    if args.data is not None:
-        from ghostedge.data.layouts import NO_LABELS, open_dataset
-        from ghostedge.reports.parity_page import MOST_FLIPS, thumbnails
-
-        _progress(args, f"reading pictures from {args.data}")
-        wanted = [flip.image_id for c in report.comparisons for flip in c.result.flips[:MOST_FLIPS]]
-        pictures = thumbnails(open_dataset(args.data, NO_LABELS), wanted)
-        if wanted and not pictures:
-            print(f"ghostedge: {args.data} has none of the {len(set(wanted))} images to show", file=sys.stderr)
-    paths = write_report(
-        report, args.report, class_names=_class_names(args, report), thumbnails=pictures, beside=beside
-    )
-    _progress(args, "wrote " + ", ".join(map(str, paths)))
-
-
-def _class_names(args: argparse.Namespace, report: ParityReport) -> Sequence[str]:
-    from ghostedge.data.imagenet import imagenet_labels, load_labels
-    from ghostedge.errors import UsageError
-
-    classes = report.reference.metadata.classes
-    if args.labels is None:
-        return imagenet_labels() if classes == 1000 else ()
-    names = load_labels(args.labels)
-    if len(names) != classes:
-        raise UsageError(f"{args.labels} names {len(names)} classes, the ledgers have {classes}")
-    return names
-
-
-def _progress(args: argparse.Namespace, message: str) -> None:
-    if not args.quiet:
-        print(message, file=sys.stderr, flush=True)
-
-
-# -- Output -------------------------------------------------------------------------------------------------
 
 
 def summary(report: ParityReport) -> str:
@@ -256,7 +168,7 @@ def summary(report: ParityReport) -> str:
                 snr_text(result.logits[0].snr_db) if result.logits else "",
             )
         )
-    lines = _aligned(rows)
+    lines = aligned(rows)
     for comparison in report.comparisons:
         lines.append(f"{comparison.source.name}: {explain(comparison.result)}")
         lines += [f"{comparison.source.name}: note: {warning}" for warning in comparison.result.warnings]
@@ -279,15 +191,7 @@ def _attribution_lines(report: ParityReport) -> list[str]:
     ]
     charged = report.attribution.charged
     verdict = "no step has a drop that is distinguishable from chance" if charged is None else STEPS[charged]
-    return [*_aligned(rows), f"charged: {verdict}"]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows in columns, a rule below the first."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return lines
+    return [*aligned(rows), f"charged: {verdict}"]
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -322,5 +226,5 @@ def _plan(args: argparse.Namespace) -> int:
         f"with one-sided bounds of {plans[0].confidence:.0%}.\n"
         "Discordance: share of images that exactly one of the two models gets right.\n"
     )
-    print("\n".join(_aligned(rows)))
+    print("\n".join(aligned(rows)))
     return 0

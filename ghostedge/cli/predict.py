@@ -6,15 +6,11 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ghostedge.model import Model, Runtime
+    from ghostedge.prediction import Prediction
 
 HELP = "classify images with any artifact: the best classes with their names"
 
@@ -44,91 +40,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0, or 1 if an image could not be classified."""
     from ghostedge.data.imagenet import load_labels
-    from ghostedge.errors import UsageError
     from ghostedge.formats import load_input_spec, open_model
+    from ghostedge.prediction import classify
     from ghostedge.runtimes import open_runtime
 
-    if args.top < 1:
-        raise UsageError(f"--top is {args.top}; it must be at least 1")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF, which is not read here
-    artifact = open_model(
+    model = open_model(
         args.artifact,
         input_spec=load_input_spec(args.input_spec) if args.input_spec else None,
         labels=load_labels(args.labels) if args.labels else None,
     )
-    results = []
-    with open_runtime(artifact, threads=args.threads) as runtime:
+    found = []
+    with open_runtime(model, threads=args.threads) as runtime:
         info = dict(runtime.info)
-        for result in _classify(args.images, artifact, runtime, args.top):
-            results.append(result)
-            if "error" in result:
-                print(f"ghostedge: error: {result['error']}", file=sys.stderr)
+        for prediction in classify(runtime, args.images, top=args.top):
+            found.append(prediction)
+            if prediction.error is not None:
+                print(f"ghostedge: error: {prediction.error}", file=sys.stderr)
             elif not args.json:
-                print(_table(result), flush=True)
+                print(_table(prediction), flush=True)
     if args.json:
-        document = {"artifact": str(artifact.path), "format": artifact.format, "runtime": info, "results": results}
+        results = [_to_json(prediction) for prediction in found]
+        document = {"artifact": str(model.path), "format": model.format, "runtime": info, "results": results}
         print(json.dumps(document, indent=2, ensure_ascii=False))
-    return int(any("error" in result for result in results))
+    return int(any(prediction.error is not None for prediction in found))
 
 
-def _classify(paths: list[Path], artifact: Model, runtime: Runtime, top: int) -> Iterator[dict[str, Any]]:
-    """One result an image: `image`, and either `top` (a list of index, label, probability, logit) or `error`."""
-    from ghostedge.data.images import list_images
-    from ghostedge.data.preprocess import preprocess
-    from ghostedge.errors import ArtifactError, ImageError
-
-    for path in paths:
-        try:
-            images = list_images(path) if path.is_dir() else (path,)
-        except ImageError as exc:
-            yield {"image": str(path), "error": str(exc)}
-            continue
-        for image in images:
-            try:
-                batch = preprocess(image, runtime.input)
-            except ImageError as exc:
-                yield {"image": str(image), "error": str(exc)}
-                continue
-            (logits,) = runtime.run(batch)
-            labels = artifact.labels
-            if labels and len(labels) != len(logits):
-                raise ArtifactError(
-                    f"{artifact.path} tells {len(logits)} classes apart, but there are {len(labels)} labels"
-                )
-            chances = _probabilities(logits, artifact.path)
-            yield {
-                "image": str(image),
-                "top": [
-                    {
-                        "index": int(index),
-                        "label": labels[index] if labels else None,
-                        "probability": float(chances[index]),
-                        "logit": float(logits[index]),
-                    }
-                    for index in (-chances).argsort(kind="stable")[:top]
-                ],
-            }
+def _to_json(prediction: Prediction) -> dict[str, Any]:
+    if prediction.error is not None:
+        return {"image": prediction.image, "error": prediction.error}
+    names = prediction.names or [None] * len(prediction.classes)
+    columns = zip(prediction.classes, names, prediction.probabilities, prediction.logits, strict=True)
+    keys = ("index", "label", "probability", "logit")
+    return {"image": prediction.image, "top": [dict(zip(keys, row, strict=True)) for row in columns]}
 
 
-def _probabilities(logits: NDArray[np.float32], path: Path) -> NDArray[np.float64]:
-    """The softmax of `logits`; `logits` themselves where the model ends with a softmax of its own."""
-    import numpy as np
-
-    from ghostedge.errors import ArtifactError
-
-    values = logits.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ArtifactError(f"{path} gives NaN or infinity as a logit; verify how it was made")
-    if values.min() >= 0 and abs(values.sum() - 1) < 0.02:  # 8-bit probabilities do not sum to 1 exactly
-        return values
-    exponentials = np.exp(values - values.max())
-    return np.asarray(exponentials / exponentials.sum())
-
-
-def _table(result: dict[str, Any]) -> str:
+def _table(prediction: Prediction) -> str:
     """One image's lines, e.g. `` 47.9 %  tabby, tabby cat``."""
-    lines = []
-    for entry in result["top"]:
-        name = f"class {entry['index']}" if entry["label"] is None else entry["label"]
-        lines.append(f"  {entry['probability']:6.1%}  {name}")
-    return "\n".join([result["image"], *lines])
+    names = prediction.names or [f"class {index}" for index in prediction.classes]
+    rows = zip(prediction.probabilities, names, strict=True)
+    return "\n".join([prediction.image, *(f"  {probability:6.1%}  {name}" for probability, name in rows)])

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from ghostedge.cli.evaluate import ProgressLine, add_data_arguments, add_engine_arguments, engine_of, table, to_json
+from ghostedge.cli.evaluate import EvaluationProgress, add_data_arguments, add_engine_arguments, table, to_json
 
 HELP = "run a checkpoint on MindSpore over labelled images: the reference ledger"
 
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
     from ghostedge.data.layouts import open_dataset, spread
     from ghostedge.errors import UsageError
+    from ghostedge.evaluation.api import engine_of
     from ghostedge.evaluation.reference import modelzoo_protocol, reference
     from ghostedge.evaluation.run import Options
     from ghostedge.formats import open_model
@@ -58,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
         decode_threads=threads,
         keep_logits=args.logits,
         on_error=args.on_error,
-        engine=engine_of(args, args.device_target),
+        engine=engine_of(args.engine, args.address, args.device_target),
     )
     if args.protocol:  # say before the run what it cannot say after it
         if dataset.labels.min() < 0:
             raise UsageError("--protocol counts right answers, but the images have no labels")
         modelzoo_protocol(len(spread(dataset.image_ids, args.limit)), 0)
-    with ProgressLine([checkpoint.path.name], quiet=args.quiet) as progress:
+    with EvaluationProgress([checkpoint.path.name], quiet=args.quiet) as progress:
         result = reference(
             checkpoint,
             dataset,

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ghostedge.cli.devices import (
-    add_device_arguments,
-    add_setting_arguments,
-    aligned,
-    as_json,
-    choose_goldens,
-    measure,
-    setting_options,
-    tell,
-)
+from ghostedge.cli.devices import add_device_arguments, add_setting_arguments, as_json, progress_of, settings_of, tell
+from ghostedge.console import aligned
+
+if TYPE_CHECKING:
+    from ghostedge.latency.api import DeviceRecord
 
 HELP = "check on a device that artifacts give MindSpore's answers to golden vectors"
 
@@ -54,47 +49,38 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; 1 when a device or a run failed, the others are shown; 2 when answers are wrong.
     """
-    from ghostedge.data.golden import SUFFIX
-    from ghostedge.errors import UsageError
-    from ghostedge.latency.devices.base import read_record
+    from ghostedge.latency.api import verify
 
-    goldens = choose_goldens(args.artifact, args.golden)
-    for artifact, golden in zip(args.artifact, goldens, strict=True):
-        if golden is None and artifact.exists():
-            raise UsageError(
-                f"no golden vectors lie beside {artifact} (NAME{SUFFIX}, which ghostedge export writes); name the file "
-                "with --golden"
-            )
-    options = ["--verify-only", *setting_options(args)]
-    for name in ("min_snr_db", "min_top1_agreement"):
-        value = getattr(args, name)
-        options += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
-    with tempfile.TemporaryDirectory(prefix="ghostedge-verify-") as scratch:
-        found, errors = measure(args, goldens, options, args.output or Path(scratch))
-        records = [(device, path, read_record(path)) for device, path in found]
+    measured = verify(
+        args.artifact,
+        settings_of(args),
+        golden=args.golden,
+        min_snr_db=args.min_snr_db,
+        min_top1_agreement=args.min_top1_agreement,
+        output=args.output,
+        on_progress=progress_of(args),
+    )
     if args.json:
-        listed = [{"device": device, **record} for device, _, record in records]
-        print(as_json(listed, errors))
-    elif records:
-        print(table(records))
-    return tell(records, errors)
+        print(as_json([{"device": record.device, **record.content} for record in measured.records], measured.errors))
+    elif measured.records:
+        print(table(measured.records))
+    return tell(measured)
 
 
-def table(records: list[tuple[str, Path, dict[str, Any]]]) -> str:
+def table(records: Sequence[DeviceRecord]) -> str:
     """One row a record."""
-    from ghostedge.reports.format import snr_text
+    from ghostedge.reports.format import arithmetic_of, named, snr_text
 
     rows = [("Device", "Artifact", "Runtime", "Threads", "SNR", "Top-1", "Pictures", "Repeats", "Answers")]
-    for device, _, record in records:
-        found, repeats = record["verification"], record["verification"]["repeats"]
-        precision = record["runtime"].get("inference_precision")
-        arithmetic = f" in {precision}" if precision in ("f16", "bf16") else ""
+    for record in records:
+        content, runtime = record.content, record.content["runtime"]
+        found, repeats = content["verification"], content["verification"]["repeats"]
         rows.append(
             (
-                device,
-                record["artifact"]["file"],
-                f"{record['runtime']['name']} {record['runtime']['version']}{arithmetic}",
-                str(record["settings"]["threads"]),
+                record.device,
+                content["artifact"]["file"],
+                named(f"{runtime['name']} {runtime['version']}", arithmetic_of(runtime)),
+                str(content["settings"]["threads"]),
                 snr_text(found["snr_db"]) if found["finite"] else "not finite",
                 f"{found['top1_agreement']:.0%}",
                 str(found["golden"]["images"]),

@@ -56,8 +56,6 @@ def _find() -> Path:
 FILES = _find()
 
 _SUMS = "SHA256SUMS"
-
-
 _WAY_OUT = "run: pip install --force-reinstall ghostedge-demo (in a clone: git checkout ghostedge/demo/files)"
 _NOT_INSTALLED = "the demo's files are not installed; run: pip install 'ghostedge[demo]'"
 
@@ -72,12 +70,12 @@ def _file(name: str) -> Path:
 
 
 def demo_checkpoint() -> Path:
-    """The trained checkpoint, for `models.checkpoint.load_checkpoint`. Raises: DatasetError where it is missing."""
+    """The trained checkpoint, a ``.ckpt``. Raises: DatasetError where it is missing."""
     return _file("artwork_1x.ckpt")
 
 
 def demo_images(split: Literal["validation", "calibration"]) -> Path:
-    """The class folders of a split, for `data.layouts.open_dataset`. Raises: DatasetError where they are missing."""
+    """The class folders of a split, for `ghostedge.evaluate`. Raises: DatasetError where they are missing."""
     return _file(split)
 
 
@@ -92,7 +90,7 @@ def demo_labels() -> tuple[str, ...]:
 
 
 def demo_reference() -> Path:
-    """MindSpore's ledger of the validation images, for `evaluation.ledger.read_ledger`. Raises: DatasetError."""
+    """MindSpore's ledger of the validation images, the reference of `ghostedge.parity`. Raises: DatasetError."""
     return _file("reference.parquet")
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Recognised",
     "checked_weights",
     "load_checkpoint",
+    "parse_safetensors",
     "read_bytes",
     "recognise",
     "save_checkpoint",
@@ -109,7 +110,7 @@ def load_checkpoint(path: Path, num_classes: int | None = None) -> Checkpoint:
     data = read_bytes(path)
     if data.startswith(_ZIP):
         raise CheckpointError(_import_first(path))
-    content = _parse_safetensors(data, path) if path.suffix == ".safetensors" else parse_ckpt(data, str(path))
+    content = (parse_safetensors if path.suffix == ".safetensors" else parse_ckpt)(data, str(path))
     if any(name.endswith(".running_mean") for name in content.tensors):
         raise CheckpointError(_import_first(path))
     found = recognise({name: array.shape for name, array in content.tensors.items()}, str(path))
@@ -134,13 +135,19 @@ def _import_first(path: Path) -> str:
     )
 
 
-def _parse_safetensors(data: bytes, path: Path) -> CkptContent:
+def parse_safetensors(data: bytes, name: str) -> CkptContent:
+    """Read the bytes of a ``.safetensors`` file, called `name` in errors.
+
+    Raises:
+        CheckpointError: the file is truncated or damaged, or holds a type that NumPy does not have.
+        MissingExtraError: safetensors is not installed.
+    """
     safetensors = require("safetensors.numpy", "export")
     try:
         return CkptContent(safetensors.load(data), {})
-    except Exception as exc:  # SafetensorError, or what numpy cannot hold
+    except Exception as exc:  # SafetensorError, or what NumPy cannot hold
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({first_line(exc)}); download or copy it again"
+            f"{name} is not a whole safetensors file ({first_line(exc)}); download or copy it again"
         ) from exc
 
 
@@ -189,7 +196,7 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], name: str, display: Mapping
         display: official name -> the name in the file, for errors, where they differ.
 
     Raises:
-        CheckpointError: it is none of `VARIANTS`; the message says what the nearest one lacks.
+        CheckpointError: no variant fits; the message says what the nearest one lacks.
     """
     num_classes = (shapes.get("classifier.bias") or (1000,))[0]
     fit = min((_Fit.of(shapes, variant, num_classes) for variant in VARIANTS.values()), key=lambda fit: fit.rank)
@@ -202,7 +209,7 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], name: str, display: Mapping
         if fit.unexpected:
             parts.append(f"{len(fit.unexpected)} are unexpected (first: '{fit.unexpected[0]}')")
         raise CheckpointError(
-            f"{name} is no GhostNetV2; of the nearest variant, {fit.variant.name}, {', '.join(parts)}"
+            f"{name} is not a GhostNetV2 checkpoint: of the nearest variant, {fit.variant.name}, {', '.join(parts)}"
         )
     if fit.wrong:
         key = fit.wrong[0]

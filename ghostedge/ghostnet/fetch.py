@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import http.client
 import json
 import os
 import re
 import socket
 import ssl
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from email.message import Message
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING
 
 import ghostedge
 from ghostedge.errors import CheckpointError, FetchError, UsageError
-from ghostedge.files import atomic_write, output_error, sha256_file
+from ghostedge.files import atomic_write, locked, output_error, sha256_file
 from ghostedge.ghostnet.ckpt_format import parse_ckpt
-from ghostedge.lazy import choose
+from ghostedge.lazy import choose, require
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["PUBLISHED", "Fetched", "Record", "fetch"]
 
@@ -34,7 +32,6 @@ PUBLISHED: dict[str, str] = {
     "ghostnetv2_1x": "https://download.mindspore.cn/model_zoo/research/cv/ghostnetv2/ghostnetv2_1x.ckpt",
 }
 
-_CHUNK_BYTES = 1 << 17
 _TIMEOUT_SECONDS = 30.0
 _MAX_WAIT_SECONDS = 30.0
 _RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
@@ -43,21 +40,26 @@ _SUFFIXES = re.compile(r"\.(ckpt|safetensors|pth|pt|bin|pth\.tar)$")
 
 @dataclass(frozen=True)
 class Record:
-    """What is written beside a downloaded file, as ``<file>.json``.
+    """What is written beside a downloaded file, as ``<file>.json``, and beside its part until it is whole.
 
     Attributes:
         url: where it came from.
-        size_bytes: its size.
-        sha256: the hash of its bytes.
+        size_bytes: its size; -1 of a part whose server does not say.
+        sha256: the hash of its bytes; empty of a part.
         etag: the server's name for this version of the file; empty where it gave none.
         last_modified: the server's date of the file; empty where it gave none.
     """
 
     url: str
-    size_bytes: int
-    sha256: str
-    etag: str
-    last_modified: str
+    size_bytes: int = -1
+    sha256: str = ""
+    etag: str = ""
+    last_modified: str = ""
+
+    @property
+    def validator(self) -> str:
+        """What `If-Range` may carry (RFC 9110, 13.1.5): a strong ETag, else the date; empty where there is neither."""
+        return self.etag if self.etag.startswith('"') else self.last_modified
 
 
 @dataclass(frozen=True)
@@ -73,24 +75,6 @@ class Fetched:
     path: Path
     record: Record
     received_bytes: int
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The version of the file that a partial download belongs to; kept beside it."""
-
-    url: str
-    size_bytes: int | None
-    etag: str
-    last_modified: str
-
-    @property
-    def validator(self) -> str:
-        """What `If-Range` may carry (RFC 9110, 13.1.5): a strong ETag, else the date; empty where there is neither."""
-        return self.etag if self.etag.startswith('"') else self.last_modified
-
-
-T = TypeVar("T", Record, _Source)
 
 
 class _InterruptedError(Exception):
@@ -139,14 +123,17 @@ def fetch(
     wanted = sha256.lower() if sha256 else None
     if (record := _already_here(path, url, wanted)) is not None:
         return Fetched(path, record, 0)
+    part, lock = (path.with_name(f"{path.name}.part{suffix}") for suffix in ("", ".lock"))
+    busy = FetchError(f"{part} is being downloaded by another process; wait for it")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(f"{path.name}.part")) as part:
-            download = _Download(path, part, url, wanted, on_progress)
-            try:
-                return download.run(attempts, backoff_seconds)
-            finally:
-                download.tidy()
+        with locked(lock, busy), contextlib.ExitStack() as end:
+            end.callback(lock.unlink, missing_ok=True)
+            # Another process may have finished it between the first look and the lock.
+            if (record := _already_here(path, url, wanted)) is not None:
+                return Fetched(path, record, 0)
+            download = _Download(path, end.enter_context(open(part, "ab+")), url, wanted, on_progress)
+            end.callback(download.tidy)
+            return download.run(attempts, backoff_seconds)
     except OSError as exc:
         raise output_error(path, exc) from exc
 
@@ -158,18 +145,18 @@ def _check_arguments(name: str, url: str, sha256: str | None) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"cannot download '{url}': give an address that begins with http:// or https://")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise UsageError(f"'{sha256}' is no SHA-256: it has 64 hexadecimal digits")
+        raise UsageError(f"'{sha256}' is not a SHA-256, which has 64 hexadecimal digits")
 
 
 def _already_here(path: Path, url: str, wanted: str | None) -> Record | None:
     """The record of a file that is here, whole, and the one that is asked for."""
     if not path.is_file():
         return None
-    record = _read_json(_record_path(path), Record)
+    record = _read_record(_record_path(path))
     if record is None:
         if wanted is not None and sha256_file(path) == wanted:
-            record = Record("", path.stat().st_size, wanted, "", "")
-            _write_json(_record_path(path), record)
+            record = Record("", path.stat().st_size, wanted)
+            _write_record(_record_path(path), record)
             return record
         raise FetchError(f"{path} is there, but was not fetched by ghostedge; move it away or choose another --output")
     if record.sha256 != (wanted or record.sha256) or (wanted is None and record.url not in (url, "")):
@@ -195,17 +182,16 @@ class _Download:
         self.on_progress = on_progress
         self.received = 0
         self.furthest = self._here()
-        self.state_path = path.with_name(f"{path.name}.part.json")
-        state = _read_json(self.state_path, _Source)
-        self.source = _Source(url, None, "", "")
-        if state is not None and state.url == url:
-            self.source = state
+        self.source_path = path.with_name(f"{path.name}.part.json")
+        source = _read_record(self.source_path)
+        self.source = source if source is not None and source.url == url else Record(url)
 
     def run(self, attempts: int, backoff_seconds: float) -> Fetched:
         failures, furthest = 0, self.furthest
-        while not self._complete():
+        while not self._here() == self.source.size_bytes > 0:  # else a run stopped between last byte and renaming
             try:
-                self._transfer()
+                with _network_errors(self.url):
+                    self._transfer()
                 break
             except _InterruptedError as exc:
                 # Only new ground counts: a server that starts over and cuts at the same place must not go on for ever.
@@ -219,84 +205,73 @@ class _Download:
     def _here(self) -> int:
         return self.part.seek(0, os.SEEK_END)
 
-    def _complete(self) -> bool:
-        """Whether every byte is here already: a run that stopped between the last byte and the renaming."""
-        return self.source.size_bytes is not None and self._here() == self.source.size_bytes > 0
-
     def _kept(self) -> str:
         here = self._here()
         if here and self.source.validator:
             return f"{here} bytes are kept, run it again to continue"
         return "check the network and the address, and run it again"
 
-    def _restart(self, source: _Source) -> None:
+    def _restart(self, source: Record) -> None:
         """Forget what is here; what comes is `source`. The file is cut first: a crash in between leaves it empty."""
         self.part.truncate(0)
         self.source = source
-        _write_json(self.state_path, source)
+        _write_record(self.source_path, source)
 
     def _transfer(self) -> None:
         """One request, from where the part ends if that can be told apart. Raises: _InterruptedError, FetchError."""
+        httpx = require("httpx", "fetch")
         start = self._here() if self.source.validator else 0
         headers = {"User-Agent": f"ghostedge/{ghostedge.__version__}", "Accept-Encoding": "identity"}
         if start:
             headers |= {"Range": f"bytes={start}-", "If-Range": self.source.validator}
-        with _network_errors(self.url):
-            try:
-                response = urllib.request.urlopen(
-                    urllib.request.Request(self.url, headers=headers), timeout=_TIMEOUT_SECONDS
-                )
-            except urllib.error.HTTPError as exc:
-                self._refused(exc)
-        with response:
-            self._check_kind(response.headers)
-            source = _source(self.url, response.status, response.headers)
-            if response.status == 206:
+        options = {"headers": headers, "timeout": _TIMEOUT_SECONDS, "follow_redirects": True}
+        trusted = ssl.create_default_context()  # what this system trusts, a company's own certificates among it
+        with httpx.stream("GET", self.url, verify=trusted, **options) as response:
+            self._check(response)
+            source = _source(self.url, response)
+            if response.status_code == 206:
                 begin = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
                 if begin is None or int(begin[1]) != start or source != self.source:
-                    self._restart(_Source(self.url, None, "", ""))
+                    self._restart(Record(self.url))
                     raise _InterruptedError("the file changed on the server between two attempts")
             else:
                 self._restart(source)  # the first request, a server without ranges, or another version of the file
             self._receive(response)
 
-    def _refused(self, exc: urllib.error.HTTPError) -> None:
-        exc.close()
-        if exc.code == 416:
-            here, announced = self._here(), self.source.size_bytes
-            self._restart(_Source(self.url, None, "", ""))
-            raise _InterruptedError(f"the server announced {announced} bytes but has none after {here}") from exc
-        if exc.code in _RETRIED_STATUS:
-            wait = exc.headers.get("Retry-After", "")
-            raise _InterruptedError(
-                f"the server answers {exc.code} ({exc.reason})", float(wait) if wait.isdigit() else 0.0
-            ) from exc
-        raise FetchError(f"{self.url}: the server answers {exc.code} ({exc.reason}); check the address") from exc
-
-    def _check_kind(self, headers: Message) -> None:
-        kind = headers.get_content_type() if "Content-Type" in headers else ""
+    def _check(self, response: httpx.Response) -> None:
+        """Raise what an answer without the file's bytes means."""
+        status, headers = f"{response.status_code} ({response.reason_phrase})", response.headers
+        if response.status_code == 416:
+            reason = f"the server announced {self.source.size_bytes} bytes but has none after {self._here()}"
+            self._restart(Record(self.url))
+            raise _InterruptedError(reason)
+        if response.status_code in _RETRIED_STATUS:
+            wait = headers.get("Retry-After", "")
+            raise _InterruptedError(f"the server answers {status}", float(wait) if wait.isdigit() else 0.0)
+        if not response.is_success:
+            raise FetchError(f"{self.url}: the server answers {status}; check the address")
+        kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind in ("text/html", "application/xhtml+xml"):
             raise FetchError(f"{self.url}: the server sends a web page ({kind}), not a checkpoint; check the address")
         if headers.get("Content-Encoding", "identity") != "identity":
             raise FetchError(f"{self.url}: the server compresses the file against the request; give another --url")
 
-    def _receive(self, response: Any) -> None:
-        total = self.source.size_bytes
-        here = self._here()
+    def _receive(self, response: httpx.Response) -> None:
+        """Append the body to the part."""
+        here, size = self._here(), self.source.size_bytes
+        total = None if size < 0 else size
         self.on_progress(here, total)
-        while True:
-            with _network_errors(self.url):
-                chunk = response.read1(_CHUNK_BYTES)
-            if not chunk:
-                break
-            self.part.write(chunk)
-            here += len(chunk)
-            self.received += len(chunk)
-            self.furthest = max(self.furthest, here)
-            self.on_progress(here, total)
-        self.part.flush()
-        if total is not None and here < total:
-            raise _InterruptedError(f"the line was cut after {here} of {total} bytes")
+        try:
+            for chunk in response.iter_raw():  # as it comes: a size would hold back what is lost when the line is cut
+                self.part.write(chunk)
+                here += len(chunk)
+                self.received += len(chunk)
+                self.furthest = max(self.furthest, here)
+                self.on_progress(here, total)
+        except require("httpx", "fetch").RemoteProtocolError as exc:
+            if total is None:
+                raise
+            raise _InterruptedError(f"the line was cut after {here} of {total} bytes") from exc
 
     def _finish(self) -> Fetched:
         """Verify the part, record it, and give it its name."""
@@ -306,27 +281,30 @@ class _Download:
         data = self.part.read()
         digest = hashlib.sha256(data).hexdigest()
         try:
-            if self.source.size_bytes not in (None, len(data)):
-                raise FetchError(f"{self.url}: {len(data)} bytes came, not the {self.source.size_bytes} announced")
-            if self.wanted is not None and digest != self.wanted:
-                raise FetchError(
-                    f"{self.url}: what came has SHA-256 {digest}, not {self.wanted}; "
-                    "it was thrown away, check the address and --sha256"
-                )
-            if self.path.suffix == ".ckpt":
-                try:
-                    parse_ckpt(data, "what came")
-                except CheckpointError as exc:
-                    raise FetchError(f"{self.url}: {exc}") from exc
+            self._verify(data, digest)
         except FetchError:
             self._discard()
             raise
-        record = Record(self.url, len(data), digest, self.source.etag, self.source.last_modified)
+        record = replace(self.source, size_bytes=len(data), sha256=digest)
         # The record first: a crash in between leaves a whole part, and the next call ends here without a byte.
-        _write_json(_record_path(self.path), record)
+        _write_record(_record_path(self.path), record)
         Path(self.part.name).replace(self.path)
-        self.state_path.unlink(missing_ok=True)
+        self.source_path.unlink(missing_ok=True)
         return Fetched(self.path, record, self.received)
+
+    def _verify(self, data: bytes, digest: str) -> None:
+        if self.source.size_bytes not in (-1, len(data)):
+            raise FetchError(f"{self.url}: {len(data)} bytes came, not the {self.source.size_bytes} announced")
+        if self.wanted is not None and digest != self.wanted:
+            raise FetchError(
+                f"{self.url}: what came has SHA-256 {digest}, not {self.wanted}; "
+                "it was thrown away, check the address and --sha256"
+            )
+        if self.path.suffix == ".ckpt":
+            try:
+                parse_ckpt(data, "what came")
+            except CheckpointError as exc:
+                raise FetchError(f"{self.url}: {exc}") from exc
 
     def tidy(self) -> None:
         """Leave no empty part behind."""
@@ -336,65 +314,50 @@ class _Download:
 
     def _discard(self) -> None:
         Path(self.part.name).unlink(missing_ok=True)
-        self.state_path.unlink(missing_ok=True)
-
-
-def _source(url: str, status: int, headers: Message) -> _Source:
-    """The version of the file that a response belongs to."""
-    size: int | None = None
-    if status == 206:
-        total = re.search(r"/(\d+)$", headers.get("Content-Range", ""))
-        size = int(total[1]) if total else None
-    elif headers.get("Content-Length", "").isdigit():
-        size = int(headers["Content-Length"])
-    return _Source(url, size, headers.get("ETag", ""), headers.get("Last-Modified", ""))
+        self.source_path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _network_errors(url: str) -> Iterator[None]:
     """Tell apart what may pass (`_InterruptedError`) from what will not (`FetchError`)."""
+    httpx = require("httpx", "fetch")
     try:
         yield
-    except urllib.error.HTTPError:
-        raise
-    except (OSError, http.client.HTTPException) as exc:
-        reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
-        if isinstance(reason, socket.gaierror):
-            host = urllib.parse.urlsplit(url).hostname
-            raise FetchError(f"{url}: cannot find '{host}'; check the network connection and the address") from exc
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise FetchError(f"{url}: the server's certificate is not trusted ({reason.verify_message})") from exc
-        if isinstance(reason, TimeoutError):
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        causes = [exc]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+            causes.append(cause)
+        for cause in causes:
+            if isinstance(cause, socket.gaierror):
+                host = urllib.parse.urlsplit(url).hostname
+                raise FetchError(f"{url}: cannot find '{host}'; check the network connection and the address") from exc
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise FetchError(f"{url}: the server's certificate is not trusted ({cause.verify_message})") from exc
+        if isinstance(exc, httpx.TimeoutException):
             raise _InterruptedError(f"nothing came for {_TIMEOUT_SECONDS:.0f} s") from exc
-        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        raise _InterruptedError(f"the connection failed ({text})") from exc
+        raise _InterruptedError(f"the connection failed ({exc or type(exc).__name__})") from exc
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[IO[bytes]]:
-    """Open a part, for this process alone."""
-    with open(path, "ab+") as part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise FetchError(f"{path} is being downloaded by another process; wait for it") from exc
-        # Between our opening and locking it, another process may have finished: then this is its file, under its name.
-        if not path.exists() or not os.path.samestat(os.fstat(part.fileno()), path.stat()):
-            raise FetchError(f"{path} was finished by another process just now; run it again")
-        yield part
+def _source(url: str, response: httpx.Response) -> Record:
+    """The version of the file that a response belongs to."""
+    headers = response.headers
+    partial = response.status_code == 206
+    size = headers.get("Content-Range", "").rpartition("/")[2] if partial else headers.get("Content-Length", "")
+    known = {"etag": headers.get("ETag", ""), "last_modified": headers.get("Last-Modified", "")}
+    return Record(url, int(size) if size.isdigit() else -1, **known)
 
 
 def _record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _write_json(path: Path, data: Record | _Source) -> None:
-    atomic_write(path, json.dumps(asdict(data), indent=2) + "\n")
+def _write_record(path: Path, record: Record) -> None:
+    atomic_write(path, json.dumps(asdict(record), indent=2) + "\n")
 
 
-def _read_json(path: Path, kind: type[T]) -> T | None:
-    """What `_write_json` wrote; None where it is not there, damaged, or of another version of ghostedge."""
+def _read_record(path: Path) -> Record | None:
+    """What `_write_record` wrote; None where it is not there, damaged, or of another version of ghostedge."""
     try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None

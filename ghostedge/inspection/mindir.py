@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from ghostedge.errors import ArtifactError, ConvertError
-from ghostedge.inspection.summary import ModelSummary, Port, Weights, macs, total
+from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
 from ghostedge.mindir.graph import Graph, Node, Value
 from ghostedge.mindir.read import read_mindir
 

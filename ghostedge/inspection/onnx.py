@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostedge.errors import ArtifactError
-from ghostedge.inspection.summary import ModelSummary, Port, Weights, macs, total
+from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
 from ghostedge.lazy import require
 
 #: Integers of these types are shapes, axes and indices, not weights.

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from ghostedge.errors import ArtifactError
-from ghostedge.inspection.summary import ModelSummary, Port, Weights, macs, total
+from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
 from ghostedge.openvino.weights import WEIGHTED, overflowing, pairs, to_rows
 
 #: Element types of the IR -> numpy's names.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ghostedge.inspection.summary import ModelSummary, Port, Weights, macs, total
+from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.float16 import allows_float16
 from ghostedge.tflite.model import ints, operator_name, spatial_transposes, tensor_type, text, unpack

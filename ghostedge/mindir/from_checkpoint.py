@@ -12,9 +12,8 @@ import numpy as np
 from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, RecipeError, first_line
 from ghostedge.files import atomic_path
-from ghostedge.ghostnet.cell import build_cell
+from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
 from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
-from ghostedge.ghostnet.mindspore_session import LOCK, mindspore_on
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.model import Format, Model, Stage, StageOutput
 

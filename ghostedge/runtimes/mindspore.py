@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, first_line
-from ghostedge.ghostnet.cell import build_cell
+from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
 from ghostedge.ghostnet.checkpoint import load_checkpoint
-from ghostedge.ghostnet.mindspore_session import LOCK, mindspore_on
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.mindir.info import describe_mindir
 from ghostedge.model import Model

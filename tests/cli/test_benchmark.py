@@ -13,6 +13,7 @@ import pytest
 from ghostedge.cli import benchmark
 from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.files import sha256_file
+from ghostedge.latency.api import RunSettings
 from tests.latency.devices.conftest import TINY, Server, server  # noqa: F401  (a fixture)
 
 
@@ -20,7 +21,8 @@ from tests.latency.devices.conftest import TINY, Server, server  # noqa: F401  (
 def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A benchmark lock of its own for each test, and a script that is through in no time."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(benchmark, "_options", lambda args, real=benchmark._options: [*real(args), *BRIEF])
+    real = RunSettings.options
+    monkeypatch.setattr(RunSettings, "options", lambda self, **further: (*real(self, **further), *BRIEF))
 
 
 BRIEF = ("--min-samples", "5", "--min-seconds", "0", "--warmup-limit", "0")

@@ -161,5 +161,5 @@ def test_mindspore_on_a_python_without_it(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(errors.sys, "version_info", Later((3, 13)))
     message = str(errors.MissingExtraError("mindspore", "export"))
     assert message.endswith(
-        "there is none for this Python, 3.13: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"
+        "it does not exist for Python 3.13: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"
     )

@@ -116,16 +116,6 @@ def test_mistakes(folder: Path, linear_models: dict[str, Path]) -> None:
         run(image, "--artifact", linear_models["onnx"])
 
 
-def test_probabilities_of_a_model_with_a_softmax_are_not_flattened(tmp_path: Path) -> None:
-    sharp = np.array([0.97, 0.02, 0.0, 0.0], np.float32)  # sums to 0.99, as 8-bit probabilities do
-    assert np.array_equal(predict._probabilities(sharp, tmp_path), sharp.astype(np.float64))
-    large = np.array([1000, 999, -1000], np.float32)
-    np.testing.assert_allclose(predict._probabilities(large, tmp_path), [0.7310586, 0.2689414, 0], atol=1e-7)
-    for bad in (np.nan, np.inf):
-        with pytest.raises(ArtifactError, match="NaN or infinity"):
-            predict._probabilities(np.array([bad, 1], np.float32), tmp_path)
-
-
 def test_no_heavy_import_for_tflite(folder: Path, linear_models: dict[str, Path]) -> None:
     code = (
         "import argparse, sys; from ghostedge.cli import predict\n"

@@ -323,6 +323,12 @@ class FullDisk:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
 
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
     def write(self, data: bytes) -> None:
         self.file.write(data[: 100_000 - self.file.tell()])
         if self.file.tell() == 100_000:
@@ -330,15 +336,9 @@ class FullDisk:
 
 
 def test_a_full_disk_keeps_what_came(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = ghostedge.ghostnet.fetch._locked
-
-    @contextlib.contextmanager
-    def on_full_disk(path: Path) -> Iterator[FullDisk]:
-        with opened(path) as part:
-            yield FullDisk(part)
-
     with monkeypatch.context() as patch:
-        patch.setattr(ghostedge.ghostnet.fetch, "_locked", on_full_disk)
+        full = lambda path, mode: FullDisk(open(path, mode))  # noqa: E731, SIM115  (closed by the class)
+        patch.setattr(ghostedge.ghostnet.fetch, "open", full, raising=False)
         assert "the disk is full" in failure(site, tmp_path, OutputError)
     assert get(site, tmp_path).received_bytes == len(site.data) - 100_000
 
@@ -356,16 +356,24 @@ def test_two_downloads_of_one_file_do_not_mix(site: Site, tmp_path: Path) -> Non
     assert messages == [f"{tmp_path / 'model.ckpt.part'} is being downloaded by another process; wait for it"]
 
 
-def test_a_part_that_another_process_has_just_named_is_not_touched(
+def test_what_another_process_has_just_finished_is_not_fetched_again(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = tmp_path / "model.ckpt.part"
-    part.write_bytes(b"whole")
-    # The other process gives the file its name between our open and our lock.
-    monkeypatch.setattr("fcntl.flock", lambda *args: part.exists() and part.rename(tmp_path / "model.ckpt"))
-    with pytest.raises(FetchError, match="finished by another process"):
-        get(site, tmp_path)
-    assert (tmp_path / "model.ckpt").read_bytes() == b"whole"
+    real = ghostedge.ghostnet.fetch.locked
+
+    @contextlib.contextmanager
+    def late(path: Path, busy: FetchError) -> Iterator[None]:
+        """The other process gives the file its name between our first look and our lock."""
+        with monkeypatch.context() as patch:
+            patch.setattr(ghostedge.ghostnet.fetch, "locked", real)
+            get(site, tmp_path)
+        with real(path, busy):
+            yield
+
+    monkeypatch.setattr(ghostedge.ghostnet.fetch, "locked", late)
+    assert get(site, tmp_path).received_bytes == 0
+    assert (len(site.requests), names(tmp_path)) == (1, ["model.ckpt", "model.ckpt.json"])
+    assert (tmp_path / "model.ckpt").read_bytes() == site.data
 
 
 def test_the_suffix_is_the_addresses(site: Site, tmp_path: Path) -> None:
