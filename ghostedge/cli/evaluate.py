@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.data.layouts import open_dataset
+    from ghostedge.data.datasets import open_dataset
     from ghostedge.errors import UsageError
     from ghostedge.evaluation.run import Options, evaluate, subjects_of
     from ghostedge.formats import load_input_spec, open_model

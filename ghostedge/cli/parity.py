@@ -195,7 +195,7 @@ def _write(args: argparse.Namespace, report: ParityReport, beside: Beside | None
 
     pictures = {}
     if args.data is not None:
-        from ghostedge.data.layouts import NO_LABELS, open_dataset
+        from ghostedge.data.datasets import NO_LABELS, open_dataset
         from ghostedge.reports.parity_html import MOST_FLIPS
         from ghostedge.reports.thumbnails import thumbnails
 

@@ -77,7 +77,7 @@ def demo_checkpoint() -> Path:
 
 
 def demo_images(split: Literal["validation", "calibration"]) -> Path:
-    """The class folders of a split, for `data.layouts.open_dataset`. Raises: DatasetError where they are missing."""
+    """The class folders of a split, for `data.datasets.open_dataset`. Raises: DatasetError where they are missing."""
     return _file(split)
 
 

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import name_column
+from ghostedge.data.datasets import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
 from ghostedge.files import atomic_path, atomic_write
 from ghostedge.lazy import require

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Dataset
+from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ArtifactError, DatasetError, ImageError
 from ghostedge.formats import read_description
 from ghostedge.model import Model

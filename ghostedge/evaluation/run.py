@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Dataset, labels_for, name_column, spread
+from ghostedge.data.datasets import Dataset, labels_for, name_column, spread
 from ghostedge.errors import DatasetError, LedgerError, ManifestError, OutputError, UsageError
 from ghostedge.evaluation.engines.local import LocalEngine
 from ghostedge.evaluation.ledger import (
@@ -229,7 +229,7 @@ def evaluate(
 
     Args:
         subjects: at least one, with different ledgers.
-        dataset: see `ghostedge.data.layouts.open_dataset`.
+        dataset: see `ghostedge.data.datasets.open_dataset`.
         options: see `Options`.
         on_progress: called after each task.
 

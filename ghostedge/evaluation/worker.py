@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Source
+from ghostedge.data.datasets import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.ledger import Rows, rows_of_logits

@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Iterable
 
-from ghostedge.data.layouts import Dataset
+from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ImageError
 from ghostedge.lazy import require
 
