@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ghostedge.accuracy.parity import check_comparable, logit_differences, paired_drop_of
+from ghostedge.accuracy.fit import check_comparable
+from ghostedge.accuracy.logits import logit_differences
+from ghostedge.accuracy.parity import paired_drop_of
 from ghostedge.accuracy.statistics import PairedDrop, holm, loss_p_value
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata

@@ -7,12 +7,13 @@ The first line says where the numbers come from, every further line is one image
      "label_logit": 9.1, "log_sum_exp": 9.2, "error": null}             with "logits": [...] where they were kept
 
 Numbers that are not known are null: padding, and everything of an image that has an error. There is no `content_crc32`,
-so that such a ledger pairs with another one by name. It becomes the same `Ledger`
-as a Parquet file, and is checked as strictly.
+so that such a ledger pairs with another one by name. It becomes the same `Ledger` as a Parquet file, and is checked as
+strictly.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ghostedge.errors import GhostedgeError, LedgerError
-from ghostedge.evaluation.ledger import TOP, Ledger, LedgerMetadata, Rows, ids_sha256
+from ghostedge.evaluation.columns import TOP, Columns, Rows
+from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
 
 __all__ = ["read_json_lines"]
 
@@ -58,8 +60,7 @@ def _ledger(text: str) -> Ledger:
     images = metadata.dataset.get("images")
     if images != len(lines) - 1:
         raise LedgerError(f"it has {len(lines) - 1} images, its first line says {images}; copy it from the phone again")
-    rows = [_Row(number, line, metadata.classes, has_logits) for number, line in enumerate(lines[1:], 2)]
-    ledger = Ledger(metadata=metadata, **vars(_columns(rows, metadata.classes, has_logits)))
+    ledger = Ledger(_columns(lines[1:], metadata.classes, has_logits).table, metadata)
     if metadata.dataset.get("ids_sha256") != ids_sha256(ledger.image_ids):
         raise LedgerError("its images are not those of its first line; it was changed after it was made")
     return ledger
@@ -69,12 +70,9 @@ def _header(line: str) -> tuple[LedgerMetadata, bool]:
     data = _object(1, line)
     if data.get("kind") != "ledger" or set(data) != _HEADER:
         raise LedgerError("its first line is not that of a ledger; make one with the Android demo")
-    metadata = LedgerMetadata.from_json(json.dumps(data["metadata"]))
-    if type(metadata.classes) is not int or metadata.classes < 1 or type(data["has_logits"]) is not bool:
+    metadata = LedgerMetadata.from_dict(data["metadata"])
+    if metadata.classes < 1 or type(data["has_logits"]) is not bool:
         raise LedgerError("damaged metadata (classes or has_logits); make the ledger again")
-    for name in ("model", "runtime", "host", "dataset"):
-        if not isinstance(getattr(metadata, name), dict):
-            raise LedgerError(f"damaged metadata ({name}); make the ledger again")
     return metadata, data["has_logits"]
 
 
@@ -100,7 +98,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Row:
-    """One line, checked: `columns` holds its values with NaN for null."""
+    """One line, checked; NaN stands for null."""
 
     def __init__(self, number: int, line: str, classes: int, has_logits: bool) -> None:
         self._number = number
@@ -166,20 +164,17 @@ class _Row:
         raise self._fault(f"{name} holds {value!r}")
 
 
-def _columns(rows: list[_Row], classes: int, has_logits: bool) -> Rows:
-    count = len(rows)
-    logits = None
-    if has_logits:
-        with np.errstate(over="ignore"):
-            logits = np.array([row.logits for row in rows], np.float32).reshape(count, classes).astype(np.float16)
-    return Rows(
-        image_ids=np.array([row.image_id for row in rows], dtype=np.str_) if rows else np.empty(0, dtype="<U1"),
-        labels=np.array([row.label for row in rows], np.int32),
-        content_crc32=np.full(count, -1, np.int64),
-        top5_class=np.array([row.top5_class for row in rows], np.int32).reshape(count, TOP),
-        top5_logit=np.array([row.top5_logit for row in rows], np.float32).reshape(count, TOP),
-        label_logit=np.array([row.label_logit for row in rows], np.float32),
-        log_sum_exp=np.array([row.log_sum_exp for row in rows], np.float32),
-        logits=logits,
-        errors=tuple(row.error for row in rows),
-    )
+def _columns(lines: list[str], classes: int, has_logits: bool) -> Columns:
+    """The lines of the images as columns."""
+    count = len(lines)
+    ids, errors = [""] * count, [None] * count
+    rows = Rows.blank(ids, np.empty(count, np.int32), errors, classes if has_logits else None)
+    for place, line in enumerate(lines):
+        row = _Row(place + 2, line, classes, has_logits)
+        ids[place], errors[place], rows.labels[place] = row.image_id, row.error, row.label
+        rows.top5_class[place], rows.top5_logit[place] = row.top5_class, row.top5_logit
+        rows.label_logit[place], rows.log_sum_exp[place] = row.label_logit, row.log_sum_exp
+        if rows.logits is not None and row.logits is not None:
+            with np.errstate(over="ignore"):
+                rows.logits[place] = np.array(row.logits, np.float32)
+    return dataclasses.replace(rows, image_ids=np.array(ids, np.str_), errors=errors).columns()

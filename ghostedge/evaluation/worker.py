@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ghostedge.data.datasets import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
-from ghostedge.evaluation.ledger import Rows, rows_of_logits
+from ghostedge.evaluation.columns import Rows, rows_of_logits
 from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
 from ghostedge.model import InputSpec, Model, Runtime

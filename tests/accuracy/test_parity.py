@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.accuracy.parity import check_comparable, compare_ledgers, worst_verdict
+from ghostedge.accuracy.fit import check_comparable
+from ghostedge.accuracy.parity import compare_ledgers, worst_verdict
 from ghostedge.compare import compare
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.ledger import Ledger

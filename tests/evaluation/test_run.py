@@ -25,7 +25,8 @@ from ghostedge.data.datasets import NO_LABELS, Dataset, open_dataset
 from ghostedge.errors import DatasetError, GhostedgeError, LedgerError, OutputError, UsageError
 from ghostedge.evaluation import worker
 from ghostedge.evaluation.ledger import read_ledger
-from ghostedge.evaluation.run import PART_ROWS, Evaluation, Options, Progress, evaluate, subjects_of
+from ghostedge.evaluation.parts import PART_ROWS
+from ghostedge.evaluation.run import Evaluation, Options, Progress, evaluate, subjects_of
 from ghostedge.evaluation.worker import Job, Result, Task, Worker
 from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.fake import FakeRuntime
