@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from ghostedge.accuracy.fit import check_comparable, warnings_of
 from ghostedge.accuracy.logits import LogitDifference, logit_differences
+from ghostedge.accuracy.reliability import Calibration, CalibrationBin, reliability
 from ghostedge.accuracy.statistics import (
-    Calibration,
     PairedDrop,
     Proportion,
     Verdict,
-    calibration,
     decide,
     holm,
     loss_p_value,
@@ -34,6 +33,8 @@ from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import Ledger
 
 __all__ = [
+    "Calibration",
+    "CalibrationBin",
     "ClassChange",
     "ConfidenceBin",
     "Failure",
@@ -63,7 +64,7 @@ class ModelAccuracy:
         top1: share of labelled images whose best class is the label.
         top5: share of labelled images with the label among the best five.
         failures: images without an answer; they count as wrong.
-        calibration: of the answered, labelled images.
+        calibration: how reliable its probabilities are, over the answered, labelled images.
     """
 
     top1: Proportion
@@ -286,7 +287,7 @@ def accuracy_of(ledger: Ledger) -> ModelAccuracy:
         top1=proportion(int(ledger.correct().sum()), int(labelled.sum())),
         top5=proportion(int(ledger.correct(5).sum()), int(labelled.sum())),
         failures=int(ledger.failed.sum()),
-        calibration=calibration(ledger.confidence[answered], ledger.correct()[answered]),
+        calibration=reliability(ledger.confidence[answered], ledger.correct()[answered]),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ghostedge.accuracy.attribution import STEPS, Attribution
 from ghostedge.accuracy.parity import ParityResult
-from ghostedge.accuracy.statistics import Calibration
+from ghostedge.accuracy.reliability import Calibration
 from ghostedge.reports.artifact_table import Beside, artifacts_section, latency_sections
 from ghostedge.reports.format import (
     class_name,
