@@ -16,8 +16,8 @@ A row is what one model answered for one image::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ TOP = 5
 CONTENT = "content_crc32"
 
 
+@cache
 def schema(has_logits: bool, *, has_content: bool = True) -> Any:
     """The ``pyarrow.Schema`` of a ledger's columns."""
     pa = require("pyarrow", "evaluate")
@@ -80,9 +81,11 @@ class Columns:
         numbers: NDArray[Any] = self._array(name).to_numpy(zero_copy_only=False)
         return numbers
 
-    def _lists(self, name: str, width: int) -> NDArray[Any]:
-        numbers: NDArray[Any] = self._array(name).flatten().to_numpy(zero_copy_only=False)
-        return numbers.reshape(len(self), width)
+    def _best(self, name: str) -> NDArray[Any]:
+        """A column of lists of `TOP` numbers. (`flatten` would do, but loads 8 MB of functions.)"""
+        lists = self._array(name)
+        numbers: NDArray[Any] = lists.values.slice(TOP * lists.offset, TOP * len(lists)).to_numpy(zero_copy_only=False)
+        return numbers.reshape(-1, TOP)
 
     @cached_property
     def image_ids(self) -> NDArray[np.str_]:
@@ -102,12 +105,12 @@ class Columns:
     @cached_property
     def top5_class(self) -> NDArray[np.int32]:
         """int32 (n, 5), best first."""
-        return self._lists("top5_class", TOP)
+        return self._best("top5_class")
 
     @cached_property
     def top5_logit(self) -> NDArray[np.float32]:
         """float32 (n, 5)."""
-        return self._lists("top5_logit", TOP)
+        return self._best("top5_logit")
 
     @cached_property
     def label_logit(self) -> NDArray[np.float32]:
@@ -122,7 +125,13 @@ class Columns:
     @cached_property
     def logits(self) -> NDArray[np.float16] | None:
         """float16 (n, classes), or None where they were not kept."""
-        return self._lists("logits", -1) if "logits" in self.table.column_names else None
+        if "logits" not in self.table.column_names:
+            return None
+        lists = self._array("logits")
+        ends = lists.offsets
+        start, stop = (ends[0].as_py(), ends[-1].as_py())
+        numbers: NDArray[np.float16] = lists.values.slice(start, stop - start).to_numpy(zero_copy_only=False)
+        return numbers.reshape(len(self), -1)
 
     @cached_property
     def errors(self) -> tuple[str | None, ...]:
@@ -149,9 +158,7 @@ class Columns:
 
     def correct(self, top: int = 1) -> NDArray[np.bool_]:
         """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
-        hits = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
-        right: NDArray[np.bool_] = hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
-        return right
+        return _correct(self.labels, self.top5_class[:, :top], self.log_sum_exp)
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,24 @@ class Rows:
             errors=errors,
         )
 
+    @classmethod
+    def joined(cls, rows: Sequence[Rows]) -> Rows:
+        """All of `rows` (at least one), one after the other; logits where all have them."""
+        columns = {field.name: [getattr(each, field.name) for each in rows] for field in fields(cls)}
+        errors, logits = columns.pop("errors"), columns.pop("logits")
+        return cls(
+            **{name: np.concatenate(parts) for name, parts in columns.items()},
+            logits=None if any(part is None for part in logits) else np.concatenate(logits),
+            errors=[error for part in errors for error in part],
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def correct(self) -> NDArray[np.bool_]:
+        """bool (n,): see `Columns.correct`."""
+        return _correct(self.labels, self.top5_class[:, :1], self.log_sum_exp)
+
     def fill(self, at: NDArray[np.intp], answers: Columns, rows: NDArray[np.intp]) -> None:
         """Put what `answers` has in `rows` into the rows `at`; ids, labels and errors stay."""
         for name in ("content_crc32", "top5_class", "top5_logit", "label_logit", "log_sum_exp"):
@@ -218,10 +243,15 @@ class Rows:
             pa.array(self.log_sum_exp),
         ]
         if self.logits is not None:
-            offsets = np.arange(len(self.labels) + 1, dtype=np.int32) * self.logits.shape[1]
+            offsets = np.arange(len(self) + 1, dtype=np.int32) * self.logits.shape[1]
             arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(self.logits.ravel())))
         arrays.append(pa.array(self.errors, pa.string()))
         return Columns(pa.Table.from_arrays(arrays, schema=schema(self.logits is not None)))
+
+
+def _correct(labels: NDArray[np.int32], best: NDArray[np.int32], log_sum_exp: NDArray[np.float32]) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = (best == labels[:, None]).any(axis=1) & (labels >= 0) & np.isfinite(log_sum_exp)
+    return right
 
 
 def rows_of_logits(

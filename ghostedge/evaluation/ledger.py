@@ -148,26 +148,21 @@ def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def write_part(path: Path, tables: Sequence[Any], key: str) -> Columns:
+def write_part(path: Path, rows: Columns, key: str) -> None:
     """Write one part of a ledger that is being made, whole or not at all.
 
     Args:
         path: the part.
-        tables: ``pyarrow.Table``s of its rows, in any order.
+        rows: in any order.
         key: names the run that the part belongs to; `read_part` gives it back.
-
-    Returns:
-        The rows as they are in the part.
 
     Raises:
         OutputError: the part cannot be written (a full disk).
     """
-    pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
-    columns = Columns(pa.concat_tables(tables).replace_schema_metadata({_KEY: key}))
+    table = rows.table.replace_schema_metadata({_KEY: key})
     buffer = io.BytesIO()  # so that a full disk is an OSError of our own write, with its errno
-    parquet.write_table(columns.table, buffer, **_ENCODING)
+    require("pyarrow.parquet", "evaluate").write_table(table, buffer, **_ENCODING)
     atomic_write(path, buffer.getvalue())
-    return columns
 
 
 def read_part(path: Path) -> tuple[Columns, str]:

@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +113,8 @@ class Parts:
         self._part_of = np.full(len(labels), -1, np.int32)
         self._row_of = np.zeros(len(labels), np.int32)
         self._parts: list[Path] = []
-        self._waiting: list[Any] = []  # tables
-        self._counts = Counts()
+        self._waiting: list[Rows] = []
+        self._answered = self._right = 0
         digest = hashlib.sha256(metadata.to_json().encode())
         digest.update(self.labels.tobytes())
         digest.update(bytes([keep_logits]) + b"content_crc32")
@@ -162,11 +161,11 @@ class Parts:
         elif counts.failed:
             # They are tried again: the images may have been repaired.
             for columns in read_pieces(self.ledger):
-                self._waiting = [columns.table.take(np.flatnonzero(~columns.failed))]
-                self.flush()
+                self._write(Columns(columns.table.take(np.flatnonzero(~columns.failed))))
         else:
             self._part_of[:] = 0
-            self.finished = self._counts = counts
+            self._answered, self._right = counts.rows, counts.top1
+            self.finished = counts
             self.unchanged = True
 
     def _count_ledger(self) -> Counts | None:
@@ -192,8 +191,12 @@ class Parts:
         """Take over a part's rows. Raises: LedgerError for a damaged one."""
         columns, key = read_part(part)
         if key == self._key:  # the folder's name holds only the key's beginning
-            self._counts.add(columns)
+            self._count(columns)
             self._place(part, columns)
+
+    def _count(self, rows: Rows | Columns) -> None:
+        self._answered += len(rows)
+        self._right += int(rows.correct().sum())
 
     def _place(self, part: Path, columns: Columns) -> None:
         ranks = self.images.ranks(columns.image_ids.tolist())
@@ -204,8 +207,8 @@ class Parts:
     @property
     def top1(self) -> float | None:
         """The fraction of right answers so far; None where a label is not known."""
-        known = self._counts.rows + len(self.failures)
-        return self._counts.top1 / known if known and self.labels.min() >= 0 else None
+        known = self._answered + len(self.failures)
+        return self._right / known if known and self.labels.min() >= 0 else None
 
     def done(self) -> NDArray[np.bool_]:
         """bool (n,): which of the images have their row, in the order in which they are run."""
@@ -217,20 +220,21 @@ class Parts:
         """Take the answers of one task. Raises: OutputError when a part cannot be written."""
         for failure in failures:
             self.failures[int(self.images.ranks([failure.image_id])[0])] = failure.reason
-        columns = rows.columns()
-        self._counts.add(columns)
-        self._waiting.append(columns.table)
+        self._count(rows)
+        self._waiting.append(rows)
         if sum(map(len, self._waiting)) >= PART_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write the waiting rows as a part."""
-        if not sum(map(len, self._waiting)):
-            return
+        if sum(map(len, self._waiting)):
+            self._write(Rows.joined(self._waiting).columns())
+            self._waiting = []
+
+    def _write(self, columns: Columns) -> None:
         number = 1 + max((int(part.stem.rpartition("-")[2]) for part in self._parts), default=-1)
         part = self._folder / f"part-{number:06d}.parquet"
-        columns = write_part(part, self._waiting, self._key)
-        self._waiting = []
+        write_part(part, columns, self._key)
         self._place(part, columns)
 
     def named_failures(self) -> dict[str, str]:
