@@ -21,7 +21,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ghostedge.lazy import require
 
@@ -165,16 +165,7 @@ class Columns:
 class Rows:
     """n rows as NumPy arrays, in any order: what a worker sends, which needs no Arrow.
 
-    Attributes:
-        image_ids: str (n,).
-        labels: int32 (n,), -1 unknown.
-        content_crc32: int64 (n,), -1 unknown.
-        top5_class: int32 (n, 5).
-        top5_logit: float32 (n, 5).
-        label_logit: float32 (n,).
-        log_sum_exp: float32 (n,).
-        logits: float16 (n, classes), or None where they were not kept.
-        errors: n entries: None, or why the image has no answer.
+    The arrays are those of `Columns`, of the same shapes.
     """
 
     image_ids: NDArray[np.str_]
@@ -189,7 +180,7 @@ class Rows:
 
     @classmethod
     def blank(
-        cls, image_ids: Sequence[str], labels: NDArray[np.int32], errors: Sequence[str | None], classes: int | None
+        cls, image_ids: ArrayLike, labels: NDArray[np.int32], errors: Sequence[str | None], classes: int | None
     ) -> Rows:
         """Rows without answers, to be filled; `classes` None leaves `logits` out."""
         count = len(labels)
@@ -273,28 +264,22 @@ def rows_of_logits(
         keep_logits: whether to keep the whole rows, as float16.
         content_crc32: int64 (n,), -1 unknown; None for all unknown.
     """
-    count, classes = logits.shape
-    failed = np.array([error is not None for error in errors], dtype=bool)
-    best = min(TOP, classes)
+    ran = np.array([error is None for error in errors], bool)
+    rows = Rows.blank(image_ids, labels, tuple(errors), logits.shape[1] if keep_logits else None)
+    if content_crc32 is not None:
+        rows.content_crc32[:] = content_crc32
+    if not ran.all():
+        logits, labels = logits[ran], labels[ran]
     # A stable sort of the negated row puts the lower class first among equal logits.
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :best].astype(np.int32)
-    top_class = np.full((count, TOP), -1, np.int32)
-    top_logit = np.full((count, TOP), np.nan, np.float32)
-    top_class[:, :best] = order
-    top_logit[:, :best] = np.take_along_axis(logits, order, axis=1)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :TOP].astype(np.int32)
+    rows.top5_class[ran, : order.shape[1]] = order
+    rows.top5_logit[ran, : order.shape[1]] = np.take_along_axis(logits, order, axis=1)
     exact = logits.astype(np.float64)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         peak = exact.max(axis=1)
-        log_sum_exp = (peak + np.log(np.exp(exact - peak[:, None]).sum(axis=1))).astype(np.float32)
+        rows.log_sum_exp[ran] = peak + np.log(np.exp(exact - peak[:, None]).sum(axis=1))
+        if rows.logits is not None:
+            rows.logits[ran] = logits
     known = labels >= 0
-    label_logit = np.where(known, logits[np.arange(count), np.where(known, labels, 0)], np.float32(np.nan))
-    top_class[failed] = -1
-    for numbers in (top_logit, log_sum_exp, label_logit):
-        numbers[failed] = np.nan
-    kept = None
-    if keep_logits:
-        with np.errstate(over="ignore"):
-            kept = logits.astype(np.float16)
-        kept[failed] = np.nan
-    content = np.full(count, -1, np.int64) if content_crc32 is None else content_crc32
-    return Rows(image_ids, labels, content, top_class, top_logit, label_logit, log_sum_exp, kept, tuple(errors))
+    rows.label_logit[ran] = np.where(known, logits[np.arange(len(labels)), np.where(known, labels, 0)], np.nan)
+    return rows
