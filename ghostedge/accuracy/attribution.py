@@ -134,7 +134,7 @@ def _pictures(metadata: LedgerMetadata) -> tuple[Any, ...]:
 
 
 def _check_step(step: str, previous: Ledger, ledger: Ledger) -> None:
-    """Check that from `previous` to `ledger` the one thing changed that `step` names."""
+    """Check that `ledger` differs from `previous` in what `step` names, and in nothing else."""
     check_comparable(previous, ledger, same_preprocessing=step != "preprocessing")
     before, after = previous.metadata, ledger.metadata
     # A checkpoint and the MindIR exported from it are one model in two files, both run by MindSpore.

@@ -22,7 +22,7 @@ _SMALLEST_REST = 1e-6
 #: Rows of whole logits that are compared at a time: 256 x 1,000 float32 values are 1 MB, which stays in the cache.
 _CHUNK = 256
 
-#: In the place of minus infinity, which JSON does not have: the ratio where the reference's logits are all zero.
+#: The ratio where all logits of the reference are zero; it stands for minus infinity, which JSON does not have.
 _NO_SIGNAL_DB = -999.0
 
 
@@ -49,7 +49,7 @@ class LogitDifference:
 
 
 def logit_differences(reference: Ledger, candidate: Ledger) -> tuple[LogitDifference, ...]:
-    """The differences of the logits of two ledgers of the same images: on the best five, and on all where stored."""
+    """How far the logits of two ledgers of the same images differ: on the best five, and on all where stored."""
     answered = reference.answered & candidate.answered
     if not answered.any():
         return ()

@@ -208,7 +208,7 @@ class ParityResult:
 def compare_ledgers(
     reference: Ledger, candidate: Ledger, max_drop: float = 0.5, *, most_listed: int = 1000
 ) -> ParityResult:
-    """Everything that two ledgers of the same images say about each other.
+    """Compare two ledgers of the same images in every respect.
 
     Args:
         reference: what the candidate is held to.

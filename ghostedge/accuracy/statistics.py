@@ -64,10 +64,10 @@ __all__ = [
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
-#: Of every bound and interval unless another one is asked for.
+#: The level of every bound and interval, unless another one is asked for.
 CONFIDENCE = 0.95
 
-#: The chance of a decision that "images needed" stands for.
+#: "Images needed" are so many that a decision has this chance.
 POWER = 0.8
 
 _STANDARD_NORMAL = NormalDist()

@@ -89,7 +89,7 @@ class Columns:
 
     @cached_property
     def image_ids(self) -> NDArray[np.str_]:
-        """Str (n,)."""
+        """The ids, str (n,)."""
         return np.array(self._array("image_id").to_pylist(), np.str_)
 
     @cached_property

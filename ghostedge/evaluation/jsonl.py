@@ -159,7 +159,8 @@ def _row(number: int, line: str, classes: int, has_logits: bool) -> _Row:
 def _columns(lines: Sequence[str], classes: int, has_logits: bool) -> Columns:
     """The lines of the images as columns."""
     count = len(lines)
-    ids, errors = [""] * count, [None] * count
+    ids: list[str] = [""] * count
+    errors: list[str | None] = [None] * count
     rows = Rows.blank(ids, np.empty(count, np.int32), errors, classes if has_logits else None)
     for place, line in enumerate(lines):
         row = _row(place + 2, line, classes, has_logits)

@@ -51,8 +51,8 @@ SCHEMA_VERSION = 1
 
 _KEY = b"ghostedge"
 
-#: How Parquet files are written. Columns whose values repeat get a dictionary; for logits, which fill it at once, one
-#: only makes the file larger and reading it five times as long.
+#: How Parquet files are written. Columns whose values repeat get a dictionary. Logits do not repeat: a dictionary would
+#: make the file larger, and reading it five times as slow.
 _ENCODING: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["label", "top5_class.list.element", "error"]}
 
 #: Rows of one Parquet row group. Fixed, because it is part of the file's bytes.

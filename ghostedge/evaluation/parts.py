@@ -28,12 +28,12 @@ from ghostedge.files import PARTIAL_PREFIX, locked, output_error
 
 __all__ = ["PART_ROWS", "Counts", "Images", "Parts"]
 
-#: Rows of one part: what a kill can cost, beside the images that the workers have in hand.
+#: Rows of one part. A kill costs at most so many, and the images that the workers have in hand.
 PART_ROWS = 256
 
-#: Bytes of rows that are held while the ledger is put together, and what a row takes without whole logits: mostly its
-#: image_id, as text and on the way to Parquet. A part that holds rows from all over the ledger is read again for every
-#: piece of the ledger, so that there are at most so many pieces.
+#: The ledger is put together in pieces of so many bytes. Without whole logits a row takes `_ROW_BYTES`, mostly for its
+#: image_id, as text and on the way to Parquet. Every piece reads those parts again that have rows in it, so the number
+#: of pieces is bounded.
 _ASSEMBLY_BYTES = 2**20
 _ROW_BYTES = 600
 _MOST_PIECES = 32

@@ -19,7 +19,7 @@ from ghostedge.errors import DatasetError
 
 __all__ = ["CHUNK", "EXPECTED", "Dataset", "Source", "base_names", "image_ids", "name_column", "repeated"]
 
-#: What can be a data set, for messages.
+#: What messages say can be a data set.
 EXPECTED = (
     "class folders (D/<class>/<image>), a flat folder or a tar of images with val.txt or labels.csv, "
     "or Parquet shards with the columns image and label"
@@ -27,7 +27,7 @@ EXPECTED = (
 
 _HUGGING_FACE_NAME = re.compile(r"(ILSVRC2012_val_\d{8}|n\d{8}_\d+)_n\d{8}(\.\w+)")
 
-#: Names that are made into a column at a time.
+#: So many names are made into a column at a time.
 CHUNK = 4096
 
 

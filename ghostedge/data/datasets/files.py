@@ -70,7 +70,7 @@ class Folder:
 
 
 def _images_below(root: Path) -> tuple[tuple[str, ...], NDArray[np.int32], NDArray[np.bytes_]]:
-    """The images in `root` or in its folders: the folders (none: directly in `root`), of each its folder and name."""
+    """Find the images in `root` or its folders: the folders (none: right in `root`), each image's folder and name."""
     folders = tuple(sorted(entry.name for entry in _scan(root) if entry.is_dir()))
     flat = np.sort(name_column(entry.name for entry in _scan(root) if _is_image(entry.name) and entry.is_file()))
     inside = [
@@ -147,7 +147,7 @@ class Tar:
 
 
 def _tar_index(path: Path) -> tuple[NDArray[np.bytes_], NDArray[np.int64], NDArray[np.int64]]:
-    """Names, offsets and sizes of the images in a tar, sorted by name; of two of one name the later, as tar unpacks.
+    """Names, offsets and sizes of the images in a tar, sorted by name; the later of two of one name, as tar unpacks.
 
     Raises: DatasetError, also when the tar was cut short.
     """

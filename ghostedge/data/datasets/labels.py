@@ -30,7 +30,7 @@ from ghostedge.lazy import require
 
 __all__ = ["NO_LABELS", "empty_folders", "labels_for", "labels_of_file"]
 
-#: In the place of a label file: the images have no labels.
+#: Given in place of a label file, this says that the images have no labels.
 NO_LABELS = Path("none")
 
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -119,7 +119,10 @@ class _LabelTable:
 def labels_of_file(
     data: Path, names: NDArray[np.bytes_], label_file: Path | None, beside: Iterable[Path]
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """Labels of the images `names` (paths below the data set) and notes, from a label file. Raises: DatasetError."""
+    """Read from a label file the labels of the images `names` (paths below the data set), and notes on them.
+
+    Raises: DatasetError.
+    """
     if label_file == NO_LABELS:
         return np.full(len(names), -1, np.int32), ("the images have no labels: no accuracy is known",)
     if label_file is None:
@@ -145,7 +148,7 @@ def labels_of_file(
 
 
 def _read_labels(path: Path) -> _LabelTable:
-    """The labels from any of the label files of this module's docstring. Raises: DatasetError."""
+    """Read any of the label files of this module's docstring. Raises: DatasetError."""
     if not path.exists():
         raise DatasetError(f"the label file {path} does not exist")
     if path.is_dir() or path.name.endswith((".tar.gz", ".tgz")):
@@ -183,7 +186,7 @@ def _read_labels(path: Path) -> _LabelTable:
 
 
 def _text_rows(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Line number, name and value of each line; empty lines at the end are none."""
+    """Line number, name and value of each line; empty lines at the end do not count."""
     empty = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
