@@ -220,6 +220,13 @@ def test_identical_logits_have_no_noise(make_ledger: Any, paired_logits: Any) ->
     assert result.agreement.percent == 100
 
 
+def test_a_reference_of_zeros_has_a_ratio_that_json_can_hold(make_ledger: Any, paired_logits: Any) -> None:
+    labels, reference, candidate = paired_logits(images=50)
+    result = compare_ledgers(make_ledger(0 * reference, labels, file="m.ckpt"), make_ledger(candidate, labels))
+    assert [entry.snr_db for entry in result.logits] == [-999.0]
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
 # -- Classes ------------------------------------------------------------------------------------------------
 
 

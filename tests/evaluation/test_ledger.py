@@ -244,3 +244,21 @@ def test_rows_out_of_order(tmp_path: Path) -> None:
     parquet.write_table(parquet.read_table(tmp_path / "a.parquet").take([1, 0, 2, 3, 4]), tmp_path / "a.parquet")
     with pytest.raises(LedgerError, match=r"'00000\.JPEG' comes after '00001\.JPEG'"):
         read_ledger(tmp_path / "a.parquet")
+
+
+# -- in memory ------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_read_where_arrow_has_them() -> None:
+    whole = ledger(0, 9, keep_logits=True)
+    address = whole.table.column("logits").chunk(0).values.buffers()[1].address
+    assert whole.logits is not None
+    assert whole.logits.__array_interface__["data"][0] == address
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_a_slice_of_a_ledger_shows_its_own_rows(start: int) -> None:
+    whole = ledger(0, 9, keep_logits=True)
+    part = Columns(whole.table.slice(start, 3))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + 3], err_msg=name)
