@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ghostedge.data.datasets import NO_LABELS, open_dataset
 from ghostedge.data.images import list_images
-from ghostedge.data.layouts import NO_LABELS, open_dataset
 from ghostedge.data.preprocess import decode, preprocess, resize_and_crop
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.formats import load_input_spec, open_model

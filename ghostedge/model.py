@@ -156,7 +156,7 @@ class CalibrationImage:
     """One image on which activation ranges are measured.
 
     Attributes:
-        image_id: its id in the data set, as `ghostedge.data.layouts` gives it.
+        image_id: its id in the data set, as `ghostedge.data.datasets` gives it.
         sha256: of its encoded bytes, hexadecimal.
         encoded: its bytes as they are in the data set (JPEG or PNG).
     """

@@ -66,7 +66,7 @@ VENDORS = {
     "safetensors": {"ghostnet"},
     "asyncssh": {"latency.devices.ssh"},
     "adbutils": {"latency.devices.phone", "latency.devices.adb"},
-    "pyarrow": {"evaluation", "accuracy", "data.layouts"},
+    "pyarrow": {"evaluation", "accuracy", "data.datasets"},
     "ray": {"evaluation.engines.ray"},
     "msgspec": {"stored"},
     "filelock": {"files"},

@@ -18,7 +18,7 @@ from timm import create_model
 from timm.models.ghostnet import GhostModuleV2
 from torch import Tensor, nn
 
-from ghostedge.data.layouts import labels_for, open_dataset
+from ghostedge.data.datasets import labels_for, open_dataset
 from ghostedge.data.preprocess import decode, normalise, resize_and_crop
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.ghostnet.import_weights import PYTORCH_NAMES

@@ -68,7 +68,7 @@ def outputs_of(python: Path | str, model: Path, inputs: Path) -> Logits:
 
 def inputs_of(model: Path, folder: Path | None, limit: int) -> NDArray[Any]:
     """What the model is run on: (n, height, width, channels); noise, n = 1, without photos."""
-    from ghostedge.data.layouts import NO_LABELS, open_dataset, spread
+    from ghostedge.data.datasets import NO_LABELS, open_dataset, spread
     from ghostedge.data.preprocess import preprocess_batch
     from ghostedge.errors import GhostedgeError
     from ghostedge.formats import open_model

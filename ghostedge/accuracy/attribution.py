@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ghostedge.accuracy.parity import check_comparable, logit_differences, paired_drop_of
+from ghostedge.accuracy.fit import check_comparable
+from ghostedge.accuracy.logits import logit_differences
+from ghostedge.accuracy.parity import paired_drop_of
 from ghostedge.accuracy.statistics import PairedDrop, holm, loss_p_value
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata
@@ -132,7 +134,7 @@ def _pictures(metadata: LedgerMetadata) -> tuple[Any, ...]:
 
 
 def _check_step(step: str, previous: Ledger, ledger: Ledger) -> None:
-    """Check that from `previous` to `ledger` the one thing changed that `step` names."""
+    """Check that `ledger` differs from `previous` in what `step` names, and in nothing else."""
     check_comparable(previous, ledger, same_preprocessing=step != "preprocessing")
     before, after = previous.metadata, ledger.metadata
     # A checkpoint and the MindIR exported from it are one model in two files, both run by MindSpore.

@@ -45,14 +45,11 @@ from ghostedge.errors import UsageError
 
 __all__ = [
     "CONFIDENCE",
-    "Calibration",
-    "CalibrationBin",
     "Decision",
     "PairedDrop",
     "Plan",
     "Proportion",
     "Verdict",
-    "calibration",
     "decide",
     "drop_bounds",
     "holm",
@@ -67,16 +64,15 @@ __all__ = [
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
-#: Of every bound and interval unless another one is asked for.
+#: The level of every bound and interval, unless another one is asked for.
 CONFIDENCE = 0.95
 
-#: The chance of a decision that "images needed" stands for.
+#: "Images needed" are so many that a decision has this chance.
 POWER = 0.8
 
-#: Equal-width bins of the calibration error (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
-_CALIBRATION_BINS = 15
-
 _STANDARD_NORMAL = NormalDist()
+
+_Numbers = NDArray[np.float64]
 
 
 # -- One proportion -----------------------------------------------------------------------------------------
@@ -169,7 +165,7 @@ def paired_drop(losses: int, gains: int, images: int) -> PairedDrop:
 
 def drop_bounds(
     losses: ArrayLike, gains: ArrayLike, images: ArrayLike, confidence: float = CONFIDENCE
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[_Numbers, _Numbers]:
     """One-sided lower and upper bounds of the true drop, each at `confidence`; see the module's docstring.
 
     Args:
@@ -186,9 +182,7 @@ def drop_bounds(
     return -_upper_bound(c, b, n, confidence), _upper_bound(b, c, n, confidence)
 
 
-def _upper_bound(
-    losses: NDArray[np.float64], gains: NDArray[np.float64], images: NDArray[np.float64], confidence: float
-) -> NDArray[np.float64]:
+def _upper_bound(losses: _Numbers, gains: _Numbers, images: _Numbers, confidence: float) -> _Numbers:
     z = _STANDARD_NORMAL.inv_cdf(confidence)
     low = (losses - gains) / images
     high = np.ones_like(low)
@@ -200,13 +194,7 @@ def _upper_bound(
     return np.where(losses + gains == 0, exact, high)
 
 
-def _score(
-    losses: NDArray[np.float64],
-    gains: NDArray[np.float64],
-    images: NDArray[np.float64],
-    drop: NDArray[np.float64],
-    z: float,
-) -> NDArray[np.float64]:
+def _score(losses: _Numbers, gains: _Numbers, images: _Numbers, drop: _Numbers, z: float) -> _Numbers:
     """Tango's score of the hypothesis that the true drop is `drop`, less its skewness at the quantile `z`.
 
     The score is (observed - drop) / sqrt(variance under the hypothesis). The Cornish-Fisher term skewness (z^2 - 1) / 6
@@ -214,13 +202,11 @@ def _score(
     """
     variance, skewness = _moments_under(losses, gains, images, drop)
     standard_error = np.sqrt(variance / np.maximum(images - 1, 1))
-    score: NDArray[np.float64] = ((losses - gains) / images - drop) / standard_error - skewness * (z * z - 1) / 6
+    score: _Numbers = ((losses - gains) / images - drop) / standard_error - skewness * (z * z - 1) / 6
     return score
 
 
-def _moments_under(
-    losses: NDArray[np.float64], gains: NDArray[np.float64], images: NDArray[np.float64], drop: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments_under(losses: _Numbers, gains: _Numbers, images: _Numbers, drop: _Numbers) -> tuple[_Numbers, _Numbers]:
     """Variance of one image's contribution (+1 loss, -1 gain, 0) and skewness of their mean, given that `drop` is true.
 
     The one free parameter, the rate of gains, is at its maximum of the likelihood: the larger root of
@@ -346,17 +332,13 @@ def plan(
 
 
 def plan_margin(
-    images: int,
-    discordance_percent: float,
-    expected_drop_points: float = 0.0,
-    power: float = POWER,
-    confidence: float = CONFIDENCE,
+    images: int, discordance_percent: float, expected_drop_points: float = 0.0, power: float = POWER
 ) -> float:
     """The smallest margin, in points, that `images` images can show with the chance `power`: the inverse of `plan`."""
     low, high = max(expected_drop_points, 0.0) / 100, 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        needed = _images_needed(middle, discordance_percent / 100, expected_drop_points / 100, power, confidence)
+        needed = _images_needed(middle, discordance_percent / 100, expected_drop_points / 100, power, CONFIDENCE)
         low, high = (low, middle) if needed is not None and needed <= images else (middle, high)
     return 100 * high
 
@@ -388,10 +370,10 @@ def _images_needed(margin: float, discordance: float, drop: float, power: float,
     return high
 
 
-# -- Many tests, and calibration ----------------------------------------------------------------------------
+# -- Many tests -------------------------------------------------------------------------------------------
 
 
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+def holm(p_values: ArrayLike) -> _Numbers:
     """Holm's adjusted p values (Scandinavian Journal of Statistics 6, 1979), in the order given.
 
     Calling every test below 0.05 significant then makes one or more false calls in at most 5% of all reports, however
@@ -403,51 +385,3 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-@dataclass(frozen=True)
-class CalibrationBin:
-    """The images whose best class has a probability in one range.
-
-    Attributes:
-        images: how many.
-        confidence_percent: mean probability of the best class; None where empty.
-        accuracy_percent: share of them that are right; None where empty.
-    """
-
-    images: int
-    confidence_percent: float | None
-    accuracy_percent: float | None
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How far a model's probabilities are from how often it is right.
-
-    Attributes:
-        error_percent: expected calibration error: mean over images of |accuracy - confidence| of the image's bin.
-        bins: of equal width over 0..1.
-    """
-
-    error_percent: float
-    bins: tuple[CalibrationBin, ...]
-
-
-def calibration(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Calibration:
-    """The expected calibration error in 15 bins of equal width.
-
-    Args:
-        confidence: (n,), the softmax probability of the best class, 0..1.
-        correct: (n,), whether it is the true class.
-    """
-    edges = np.clip(np.ceil(np.asarray(confidence, np.float64) * _CALIBRATION_BINS).astype(int) - 1, 0, None)
-    index = np.minimum(edges, _CALIBRATION_BINS - 1)
-    images = np.bincount(index, minlength=_CALIBRATION_BINS)
-    sum_confidence = np.bincount(index, weights=confidence, minlength=_CALIBRATION_BINS)
-    sum_correct = np.bincount(index, weights=correct, minlength=_CALIBRATION_BINS)
-    error = float(np.abs(sum_correct - sum_confidence).sum() / max(len(index), 1))
-    bins = tuple(
-        CalibrationBin(int(n), 100 * float(s / n), 100 * float(r / n)) if n else CalibrationBin(0, None, None)
-        for n, s, r in zip(images, sum_confidence, sum_correct, strict=True)
-    )
-    return Calibration(100 * error, bins)

@@ -125,7 +125,7 @@ def _repair(
     args: argparse.Namespace, request: ExportRequest, progress: Callable[[Event], None]
 ) -> tuple[tuple[Recipe, ...], int]:
     """Search the settings of every int8 recipe. Returns: the recipes with them, and the worst exit code."""
-    from ghostedge.data.layouts import open_dataset
+    from ghostedge.data.datasets import open_dataset
     from ghostedge.errors import UsageError
     from ghostedge.formats import open_model
     from ghostedge.pipeline.build import export

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.data.layouts import open_dataset, spread
+    from ghostedge.data.datasets import open_dataset, spread
     from ghostedge.errors import UsageError
     from ghostedge.evaluation.api import engine_of
     from ghostedge.evaluation.reference import modelzoo_protocol, reference

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import NO_LABELS, open_dataset
+from ghostedge.data.datasets import NO_LABELS, open_dataset
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import DatasetError, ImageError, first_line
 from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec
@@ -29,7 +29,7 @@ def choose_calibration(source: Path, count: int = DEFAULT_COUNT, seed: int = 0) 
     """Choose `count` images by a seeded draw, classes taking turns where they are known.
 
     Args:
-        source: any layout of `ghostedge.data.layouts`, labels or not; or a text file that lists images, one path a
+        source: any layout of `ghostedge.data.datasets`, labels or not; or a text file that lists images, one path a
             line, relative to the file.
         count: how many; all there are when there are fewer.
         seed: another seed draws other images.

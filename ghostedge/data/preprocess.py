@@ -46,15 +46,15 @@ __all__ = [
 #: Resized pixels: uint8, or float32 on the scale 0..255 by the rule that does not round.
 Pixels = NDArray[np.uint8 | np.float32]
 
-#: Larger images are refused before they are decoded: 3 bytes a pixel of a forged header could take all memory. The
-#: largest phone sensors give 200 million pixels.
+#: Larger images are refused before they are decoded, because a forged header could take all memory. The largest phone
+#: sensors give 200 million pixels.
 MAX_PIXELS = 200_000_000
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 
-#: Formats that people do have photos in, so that the error can name them: (offset, bytes, name).
+#: Other formats that people have photos in, for the error to name: (offset, bytes, name).
 _UNREADABLE = (
     (0, b"GIF8", "GIF"),
     (0, b"BM", "BMP"),
@@ -97,7 +97,7 @@ def decode(source: Path | str | bytes) -> NDArray[np.uint8]:
 
 
 def _read(path: Path) -> bytes:
-    """The file's bytes; only the first few of them if they cannot begin a JPEG or PNG."""
+    """Read the file; only its first few bytes if they cannot begin a JPEG or PNG."""
     try:
         with open(path, "rb") as file:
             head = file.read(16)
@@ -220,8 +220,8 @@ def resize_and_crop(image: NDArray[np.uint8], spec: InputSpec) -> Pixels:
     out += lines[place[spec.height :]] * weight_lower >> 16
     out += 2
     out >>= 2
-    pixels: NDArray[np.uint8] = out.astype(np.uint8)
-    return pixels.reshape(spec.height, spec.width, 3)
+    pixels: Pixels = out.astype(np.uint8).reshape(spec.height, spec.width, 3)
+    return pixels
 
 
 def _positions(source: int, target: int, start: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

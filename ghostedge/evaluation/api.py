@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.run import Engine, Evaluation, Options, Progress, subjects_of
 from ghostedge.evaluation.run import evaluate as run_subjects

@@ -7,27 +7,29 @@ The first line says where the numbers come from, every further line is one image
      "label_logit": 9.1, "log_sum_exp": 9.2, "error": null}             with "logits": [...] where they were kept
 
 Numbers that are not known are null: padding, and everything of an image that has an error. There is no `content_crc32`,
-so that such a ledger pairs with another one by name. It becomes the same `Ledger`
-as a Parquet file, and is checked as strictly.
+so that such a ledger pairs with another one by name. It becomes the same `Ledger` as a Parquet file, and is checked as
+strictly.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from ghostedge.errors import GhostedgeError, LedgerError
-from ghostedge.evaluation.ledger import TOP, Ledger, LedgerMetadata, Rows, ids_sha256
+from ghostedge.evaluation.columns import TOP, Columns, Rows
+from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
+from ghostedge.stored import as_type
 
 __all__ = ["read_json_lines"]
 
 _HEADER = {"kind", "has_logits", "metadata"}
-_COLUMNS = {"image_id", "label", "top5_class", "top5_logit", "label_logit", "log_sum_exp", "error"}
 
 
 def read_json_lines(path: Path) -> Ledger:
@@ -58,8 +60,7 @@ def _ledger(text: str) -> Ledger:
     images = metadata.dataset.get("images")
     if images != len(lines) - 1:
         raise LedgerError(f"it has {len(lines) - 1} images, its first line says {images}; copy it from the phone again")
-    rows = [_Row(number, line, metadata.classes, has_logits) for number, line in enumerate(lines[1:], 2)]
-    ledger = Ledger(metadata=metadata, **vars(_columns(rows, metadata.classes, has_logits)))
+    ledger = Ledger(_columns(lines[1:], metadata.classes, has_logits).table, metadata)
     if metadata.dataset.get("ids_sha256") != ids_sha256(ledger.image_ids):
         raise LedgerError("its images are not those of its first line; it was changed after it was made")
     return ledger
@@ -69,12 +70,9 @@ def _header(line: str) -> tuple[LedgerMetadata, bool]:
     data = _object(1, line)
     if data.get("kind") != "ledger" or set(data) != _HEADER:
         raise LedgerError("its first line is not that of a ledger; make one with the Android demo")
-    metadata = LedgerMetadata.from_json(json.dumps(data["metadata"]))
-    if type(metadata.classes) is not int or metadata.classes < 1 or type(data["has_logits"]) is not bool:
+    metadata = LedgerMetadata.from_dict(data["metadata"])
+    if metadata.classes < 1 or type(data["has_logits"]) is not bool:
         raise LedgerError("damaged metadata (classes or has_logits); make the ledger again")
-    for name in ("model", "runtime", "host", "dataset"):
-        if not isinstance(getattr(metadata, name), dict):
-            raise LedgerError(f"damaged metadata ({name}); make the ledger again")
     return metadata, data["has_logits"]
 
 
@@ -99,87 +97,83 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return data
 
 
+@dataclass(frozen=True)
 class _Row:
-    """One line, checked: `columns` holds its values with NaN for null."""
+    """One line of an image."""
 
-    def __init__(self, number: int, line: str, classes: int, has_logits: bool) -> None:
-        self._number = number
-        self._data = _object(number, line)
-        expected = _COLUMNS | ({"logits"} if has_logits else set())
-        if set(self._data) != expected:
-            wrong = ", ".join(sorted(set(self._data) ^ expected))
-            raise self._fault(f"columns missing or unknown: {wrong}")
-        self.image_id = self._typed("image_id", str)
-        self.error = self._data["error"] if self._data["error"] is None else self._typed("error", str)
-        self.label = self._typed("label", int)
+    image_id: str
+    label: int
+    top5_class: list[int]
+    top5_logit: list[float | None]
+    label_logit: float | None
+    log_sum_exp: float | None
+    error: str | None
+    logits: list[float | None] | None = None
+
+    def faults(self, classes: int, has_logits: bool) -> Iterator[str]:
+        """What is wrong with it in a ledger of `classes` classes."""
         answered = self.error is None
         known = answered and self.label >= 0
         top = min(TOP, classes) if answered else 0
-        self.top5_class = self._list("top5_class", TOP)
-        self.top5_logit = list(self._numbers("top5_logit", TOP, top))
-        self.label_logit = self._number_or_nan("label_logit", self._data["label_logit"], known)
-        self.log_sum_exp = self._number_or_nan("log_sum_exp", self._data["log_sum_exp"], answered)
-        self.logits: list[float] | None = None
-        if has_logits:
-            empty = [math.nan] * classes
-            self.logits = list(self._numbers("logits", classes, classes)) if answered else empty
-            if not answered and self._data["logits"] is not None:
-                raise self._fault("logits of an image with an error")
-        if not self.image_id:
-            raise self._fault("image_id is empty")
-        if not -1 <= self.label < classes:
-            raise self._fault(f"label {self.label} of {classes} classes")
         best, padding = self.top5_class[:top], self.top5_class[top:]
-        if any(type(c) is not int for c in self.top5_class) or set(padding) - {-1}:
-            raise self._fault("top5_class")
-        if len(set(best)) < top or not all(0 <= c < classes for c in best):
-            raise self._fault("top5_class")
-        if any(a < b for a, b in zip(self.top5_logit[: top - 1], self.top5_logit[1:top], strict=False)):
-            raise self._fault("top5_logit is not sorted, best first")
+        if not self.image_id:
+            yield "image_id is empty"
+        if not -1 <= self.label < classes:
+            yield f"label {self.label} of {classes} classes"
+        yield from _list_faults("top5_class", self.top5_class, TOP)
+        if set(padding) - {-1} or len(set(best)) < top or not all(0 <= c < classes for c in best):
+            yield "top5_class"
+        yield from _list_faults("top5_logit", self.top5_logit, TOP, top)
+        yield from _list_faults("label_logit", [self.label_logit], 1, int(known))
+        yield from _list_faults("log_sum_exp", [self.log_sum_exp], 1, int(answered))
+        if has_logits and answered:
+            yield from _list_faults("logits", self.logits or [], classes, classes)
+        elif self.logits is not None:
+            yield "logits of an image with an error"
+        if any(a < b for a, b in itertools.pairwise(cast(list[float], self.top5_logit[:top]))):
+            yield "top5_logit is not sorted, best first"
         if known and self.label in best and self.label_logit != self.top5_logit[best.index(self.label)]:
-            raise self._fault("label_logit is not that of top5_logit")
-
-    def _fault(self, what: str) -> LedgerError:
-        return LedgerError(f"line {self._number} is not a row of this ledger: {what}")
-
-    def _typed(self, name: str, kind: type) -> Any:
-        if type(self._data[name]) is not kind:
-            raise self._fault(f"{name} is {self._data[name]!r}")
-        return self._data[name]
-
-    def _list(self, name: str, length: int) -> list[Any]:
-        value = self._data[name]
-        if not isinstance(value, list) or len(value) != length:
-            raise self._fault(f"{name} does not hold {length} values")
-        return value
-
-    def _numbers(self, name: str, length: int, known: int) -> Iterator[float]:
-        """The values of a list of which the first `known` are numbers and the others null."""
-        for place, value in enumerate(self._list(name, length)):
-            yield self._number_or_nan(name, value, place < known)
-
-    def _number_or_nan(self, name: str, value: Any, known: bool) -> float:
-        if known and type(value) in (int, float) and abs(value) <= np.finfo(np.float32).max:
-            return float(value)
-        if not known and value is None:
-            return math.nan
-        raise self._fault(f"{name} holds {value!r}")
+            yield "label_logit is not that of top5_logit"
 
 
-def _columns(rows: list[_Row], classes: int, has_logits: bool) -> Rows:
-    count = len(rows)
-    logits = None
-    if has_logits:
-        with np.errstate(over="ignore"):
-            logits = np.array([row.logits for row in rows], np.float32).reshape(count, classes).astype(np.float16)
-    return Rows(
-        image_ids=np.array([row.image_id for row in rows], dtype=np.str_) if rows else np.empty(0, dtype="<U1"),
-        labels=np.array([row.label for row in rows], np.int32),
-        content_crc32=np.full(count, -1, np.int64),
-        top5_class=np.array([row.top5_class for row in rows], np.int32).reshape(count, TOP),
-        top5_logit=np.array([row.top5_logit for row in rows], np.float32).reshape(count, TOP),
-        label_logit=np.array([row.label_logit for row in rows], np.float32),
-        log_sum_exp=np.array([row.log_sum_exp for row in rows], np.float32),
-        logits=logits,
-        errors=tuple(row.error for row in rows),
-    )
+def _list_faults(name: str, values: Sequence[float | None], length: int, known: int | None = None) -> Iterator[str]:
+    """What is wrong with `length` values of which the first `known` are float32 numbers and the others null."""
+    if len(values) != length:
+        yield f"{name} does not hold {length} values"
+    for place, value in enumerate(values if known is not None else ()):
+        if (value is None) is (place < (known or 0)) or abs(value or 0) > np.finfo(np.float32).max:
+            yield f"{name} holds {value!r}"
+
+
+def _row(number: int, line: str, classes: int, has_logits: bool) -> _Row:
+    what = f"line {number} is not a row of this ledger"
+    data = _object(number, line)
+    if wrong := set(data) ^ {field.name for field in fields(_Row) if has_logits or field.name != "logits"}:
+        raise LedgerError(f"{what}: columns missing or unknown: {', '.join(sorted(wrong))}")
+    row = as_type(data, _Row, what, LedgerError)
+    if fault := next(row.faults(classes, has_logits), None):
+        raise LedgerError(f"{what}: {fault}")
+    return row
+
+
+def _columns(lines: Sequence[str], classes: int, has_logits: bool) -> Columns:
+    """The lines of the images as columns."""
+    count = len(lines)
+    ids: list[str] = [""] * count
+    errors: list[str | None] = [None] * count
+    rows = Rows.blank(ids, np.empty(count, np.int32), errors, classes if has_logits else None)
+    for place, line in enumerate(lines):
+        row = _row(place + 2, line, classes, has_logits)
+        ids[place], errors[place] = row.image_id, row.error
+        for column, value in (
+            (rows.labels, row.label),
+            (rows.top5_class, row.top5_class),
+            (rows.top5_logit, row.top5_logit),
+            (rows.label_logit, row.label_logit),
+            (rows.log_sum_exp, row.log_sum_exp),
+        ):
+            column[place] = value
+        if rows.logits is not None and row.logits is not None:
+            with np.errstate(over="ignore"):
+                rows.logits[place] = np.array(row.logits, np.float32)
+    return replace(rows, image_ids=np.array(ids, np.str_), errors=errors).columns()

@@ -2,21 +2,8 @@
 
 Rows are sorted by `image_id`, which does not depend on how the data set is stored, so that the ledgers of two models,
 made on two machines from two layouts, pair image by image. Nothing in the file depends on when or in how many sittings
-it was written: equal contents are equal bytes.
-
-Columns::
-
-    image_id    string                      the file name (with its class folder where file names repeat)
-    label       int32                       the true class, -1 unknown
-    content_crc32 int64                     CRC-32 of the encoded image, -1 unknown; older ledgers lack the column
-    top5_class  fixed_size_list<int32, 5>   best first, equal logits by the lower class; padded with -1
-    top5_logit  fixed_size_list<float, 5>   padded with NaN
-    label_logit float                       the true class's logit, NaN where the label is unknown
-    log_sum_exp float                       log of the sum of exp(logit) over all classes
-    logits      list<halffloat>             the whole row; the column is there only when it was asked for
-    error       string                      null, or why this image has no answer (classes -1, logits NaN)
-
-The file's key-value metadata holds the JSON of `LedgerMetadata` under ``ghostedge``.
+it was written: equal contents are equal bytes. `ghostedge.evaluation.columns` lists the columns; the file's key-value
+metadata holds the JSON of `LedgerMetadata` under ``ghostedge``.
 """
 
 from __future__ import annotations
@@ -34,11 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import name_column
+from ghostedge.data.datasets import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
+from ghostedge.evaluation.columns import CONTENT, TOP, Columns, Rows, rows_of_logits, schema
 from ghostedge.files import atomic_path, atomic_write
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec
+from ghostedge.stored import as_type, parse_json, plain
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -50,24 +39,20 @@ __all__ = [
     "merge_ledgers",
     "read_ledger",
     "read_metadata",
+    "read_part",
     "read_pieces",
-    "read_rows",
     "rows_of_logits",
     "write_ledger",
-    "write_ledger_stream",
-    "write_rows",
+    "write_part",
+    "write_pieces",
 ]
 
 SCHEMA_VERSION = 1
 
-#: How many of the best classes a row keeps.
-TOP = 5
-
 _KEY = b"ghostedge"
-_CONTENT = "content_crc32"
 
-#: How Parquet files are written. Columns whose values repeat get a dictionary; for logits, which fill it at once, one
-#: only makes the file larger and reading it five times as long.
+#: How Parquet files are written. Columns whose values repeat get a dictionary. Logits do not repeat: a dictionary would
+#: make the file larger, and reading it five times as slow.
 _ENCODING: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["label", "top5_class.list.element", "error"]}
 
 #: Rows of one Parquet row group. Fixed, because it is part of the file's bytes.
@@ -104,89 +89,27 @@ class LedgerMetadata:
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal metadata are equal bytes."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        document = {"schema_version": SCHEMA_VERSION, **fields, "input": self.input.to_dict()}
+        document = {"schema_version": SCHEMA_VERSION, **plain(self)}
         return json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> LedgerMetadata:
         """Read what `to_json` wrote. Raises: LedgerError for damaged JSON or another schema version."""
-        try:
-            data: dict[str, Any] = json.loads(text)
-            if (version := data.pop("schema_version")) != SCHEMA_VERSION:
-                raise LedgerError(
-                    f"schema version {version}, this ghostedge reads {SCHEMA_VERSION}; "
-                    "update ghostedge or make the ledger again"
-                )
-            return cls(**{**data, "input": InputSpec.from_dict(data["input"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
-            raise LedgerError(f"damaged metadata ({type(exc).__name__}: {exc}); make the ledger again") from exc
+        return cls.from_dict(parse_json(text, "the metadata", LedgerError))
+
+    @classmethod
+    def from_dict(cls, data: Any) -> LedgerMetadata:
+        """Read parsed JSON. Raises: LedgerError for a field of another type or another schema version."""
+        if isinstance(data, dict) and (version := data.get("schema_version")) != SCHEMA_VERSION:
+            raise LedgerError(
+                f"schema version {version}, this ghostedge reads {SCHEMA_VERSION}; "
+                "update ghostedge or make the ledger again"
+            )
+        return as_type(data, cls, "damaged metadata, make the ledger again", LedgerError)
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The columns of n rows, in any order.
-
-    Attributes:
-        image_ids: str (n,).
-        labels: int32 (n,), -1 unknown.
-        content_crc32: int64 (n,): CRC-32 of the encoded image (``zlib.crc32``), -1 unknown.
-        top5_class: int32 (n, 5), best first.
-        top5_logit: float32 (n, 5).
-        label_logit: float32 (n,).
-        log_sum_exp: float32 (n,): the softmax probability of class c is ``exp(logit_c - log_sum_exp)``.
-        logits: float16 (n, classes), or None where they were not kept.
-        errors: n entries: None, or why the image has no answer.
-    """
-
-    image_ids: NDArray[np.str_]
-    labels: NDArray[np.int32]
-    content_crc32: NDArray[np.int64]
-    top5_class: NDArray[np.int32]
-    top5_logit: NDArray[np.float32]
-    label_logit: NDArray[np.float32]
-    log_sum_exp: NDArray[np.float32]
-    logits: NDArray[np.float16] | None
-    errors: tuple[str | None, ...]
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def take(self, index: NDArray[np.intp]) -> Rows:
-        """The rows `index` names, in its order."""
-        return Rows(
-            **{name: getattr(self, name)[index] for name in _ARRAYS},
-            logits=None if self.logits is None else self.logits[index],
-            errors=tuple(self.errors[i] for i in index),
-        )
-
-    @property
-    def failed(self) -> NDArray[np.bool_]:
-        """bool (n,): the images without an answer."""
-        return np.array([error is not None for error in self.errors], dtype=bool)
-
-    def correct(self, top: int = 1) -> NDArray[np.bool_]:
-        """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
-        hits = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
-        right: NDArray[np.bool_] = hits & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
-        return right
-
-
-_ARRAYS = ("image_ids", "labels", "content_crc32", "top5_class", "top5_logit", "label_logit", "log_sum_exp")
-
-
-def concatenate(parts: Sequence[Rows]) -> Rows:
-    """All rows of `parts` (at least one), one after the other."""
-    logits = [part.logits for part in parts if part.logits is not None]
-    return Rows(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS},
-        logits=np.concatenate(logits) if len(logits) == len(parts) else None,
-        errors=tuple(error for part in parts for error in part.errors),
-    )
-
-
-@dataclass(frozen=True)
-class Ledger(Rows):
+class Ledger(Columns):
     """A whole ledger: rows sorted by `image_ids`, each id once, and where they come from.
 
     Attributes:
@@ -196,7 +119,7 @@ class Ledger(Rows):
     metadata: LedgerMetadata
 
     def __post_init__(self) -> None:
-        _check_columns(self)
+        super().__post_init__()
         wrong = np.flatnonzero(np.greater_equal(self.image_ids[:-1], self.image_ids[1:]))
         if len(wrong):
             first, second = self.image_ids[wrong[0] : wrong[0] + 2]
@@ -204,10 +127,10 @@ class Ledger(Rows):
             raise LedgerError(f"a ledger holds each image once, sorted by image_id: {what}")
 
     @classmethod
-    def of(cls, metadata: LedgerMetadata, rows: Rows) -> Ledger:
+    def of(cls, metadata: LedgerMetadata, rows: Rows | Columns) -> Ledger:
         """Sort `rows` into a ledger. Raises: LedgerError for an image that is there twice."""
-        ordered = rows.take(np.argsort(rows.image_ids, kind="stable"))
-        return cls(metadata=metadata, **vars(ordered))
+        columns = rows.columns() if isinstance(rows, Rows) else rows
+        return cls(columns.table.take(np.argsort(columns.image_ids, kind="stable")), metadata)
 
 
 def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
@@ -225,192 +148,60 @@ def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def rows_of_logits(
-    image_ids: NDArray[np.str_],
-    labels: NDArray[np.int32],
-    logits: NDArray[np.float32],
-    errors: Sequence[str | None],
-    *,
-    keep_logits: bool,
-    content_crc32: NDArray[np.int64] | None = None,
-) -> Rows:
-    """Reduce logits to the ledger's columns.
-
-    Args:
-        image_ids: str (n,).
-        labels: int32 (n,), -1 unknown, below `classes`.
-        logits: float32 (n, classes); the rows of images with an error are ignored.
-        errors: n entries, None for an image that was run.
-        keep_logits: whether to keep the whole rows, as float16.
-        content_crc32: int64 (n,), -1 unknown; None for all unknown.
-    """
-    count, classes = logits.shape
-    failed = np.array([error is not None for error in errors], dtype=bool)
-    best = min(TOP, classes)
-    # A stable sort of the negated row puts the lower class first among equal logits.
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :best].astype(np.int32)
-    top_class = np.full((count, TOP), -1, np.int32)
-    top_logit = np.full((count, TOP), np.nan, np.float32)
-    top_class[:, :best] = order
-    top_logit[:, :best] = np.take_along_axis(logits, order, axis=1)
-    exact = logits.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        peak = exact.max(axis=1)
-        log_sum_exp = (peak + np.log(np.exp(exact - peak[:, None]).sum(axis=1))).astype(np.float32)
-    known = labels >= 0
-    label_logit = np.where(known, logits[np.arange(count), np.where(known, labels, 0)], np.float32(np.nan))
-    top_class[failed] = -1
-    top_logit[failed] = np.nan
-    log_sum_exp[failed] = np.nan
-    label_logit[failed] = np.nan
-    kept = None
-    if keep_logits:
-        with np.errstate(over="ignore"):
-            kept = logits.astype(np.float16)
-        kept[failed] = np.nan
-    content = np.full(count, -1, np.int64) if content_crc32 is None else content_crc32
-    return Rows(image_ids, labels, content, top_class, top_logit, label_logit, log_sum_exp, kept, tuple(errors))
-
-
-def _check_columns(rows: Rows) -> None:
-    count = len(rows.image_ids)
-    expected = {
-        "labels": ((count,), np.int32),
-        "content_crc32": ((count,), np.int64),
-        "top5_class": ((count, TOP), np.int32),
-        "top5_logit": ((count, TOP), np.float32),
-        "label_logit": ((count,), np.float32),
-        "log_sum_exp": ((count,), np.float32),
-    }
-    for name, (shape, dtype) in expected.items():
-        column = getattr(rows, name)
-        if column.shape != shape or column.dtype != dtype:
-            raise LedgerError(f"column {name} is {column.dtype} {column.shape}, not {np.dtype(dtype)} {shape}")
-    if len(rows.errors) != count:
-        raise LedgerError(f"{len(rows.errors)} error entries for {count} images")
-    if rows.logits is not None and (rows.logits.dtype != np.float16 or len(rows.logits) != count):
-        raise LedgerError(f"column logits is {rows.logits.dtype} {rows.logits.shape}, not float16 ({count}, classes)")
-
-
-# -- Parquet ------------------------------------------------------------------------------------------------
-
-
-def _schema(has_logits: bool, *, has_content: bool = True) -> Any:
-    pa = require("pyarrow", "evaluate")
-    return pa.schema(
-        [
-            pa.field("image_id", pa.string(), nullable=False),
-            pa.field("label", pa.int32(), nullable=False),
-            *([pa.field(_CONTENT, pa.int64(), nullable=False)] if has_content else []),
-            pa.field("top5_class", pa.list_(pa.int32(), TOP)),
-            pa.field("top5_logit", pa.list_(pa.float32(), TOP)),
-            pa.field("label_logit", pa.float32()),
-            pa.field("log_sum_exp", pa.float32()),
-            *([pa.field("logits", pa.list_(pa.float16()))] if has_logits else []),
-            pa.field("error", pa.string()),
-        ]
-    )
-
-
-def _to_table(rows: Rows) -> Any:
-    pa = require("pyarrow", "evaluate")
-    columns = [
-        pa.array(rows.image_ids.tolist(), pa.string()),
-        pa.array(rows.labels),
-        pa.array(rows.content_crc32),
-        pa.FixedSizeListArray.from_arrays(pa.array(rows.top5_class.ravel()), TOP),
-        pa.FixedSizeListArray.from_arrays(pa.array(rows.top5_logit.ravel()), TOP),
-        pa.array(rows.label_logit),
-        pa.array(rows.log_sum_exp),
-    ]
-    if rows.logits is not None:
-        offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.logits.shape[1]
-        columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.logits.ravel())))
-    columns.append(pa.array(rows.errors, pa.string()))
-    return pa.Table.from_arrays(columns, schema=_schema(rows.logits is not None))
-
-
-def _from_table(table: Any) -> Rows:
-    table = table.combine_chunks()
-
-    def flat(name: str) -> Any:
-        return table.column(name).combine_chunks()
-
-    count = table.num_rows
-    logits = None
-    if "logits" in table.column_names:
-        logits = flat("logits").flatten().to_numpy(zero_copy_only=False).reshape(count, -1)
-    content = np.full(count, -1, np.int64)
-    if _CONTENT in table.column_names:
-        content = flat(_CONTENT).to_numpy(zero_copy_only=False)
-    ids = flat("image_id").to_pylist()
-    return Rows(
-        image_ids=np.array(ids, dtype=np.str_) if ids else np.empty(0, dtype="<U1"),
-        labels=flat("label").to_numpy(zero_copy_only=False),
-        content_crc32=content,
-        top5_class=flat("top5_class").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
-        top5_logit=flat("top5_logit").flatten().to_numpy(zero_copy_only=False).reshape(count, TOP),
-        label_logit=flat("label_logit").to_numpy(zero_copy_only=False),
-        log_sum_exp=flat("log_sum_exp").to_numpy(zero_copy_only=False),
-        logits=logits,
-        errors=tuple(flat("error").to_pylist()),
-    )
-
-
-def write_rows(path: Path, rows: Rows, key: str) -> None:
+def write_part(path: Path, rows: Columns, key: str) -> None:
     """Write one part of a ledger that is being made, whole or not at all.
 
     Args:
         path: the part.
         rows: in any order.
-        key: names the run that the part belongs to; `read_rows` gives it back.
+        key: names the run that the part belongs to; `read_part` gives it back.
 
     Raises:
         OutputError: the part cannot be written (a full disk).
     """
-    parquet = require("pyarrow.parquet", "evaluate")
-    table = _to_table(rows).replace_schema_metadata({_KEY: key})
+    table = rows.table.replace_schema_metadata({_KEY: key})
     buffer = io.BytesIO()  # so that a full disk is an OSError of our own write, with its errno
-    parquet.write_table(table, buffer, **_ENCODING)
+    require("pyarrow.parquet", "evaluate").write_table(table, buffer, **_ENCODING)
     atomic_write(path, buffer.getvalue())
 
 
-def read_rows(path: Path) -> tuple[Rows, str]:
+def read_part(path: Path) -> tuple[Columns, str]:
     """Read a part: its rows and its key. Raises: LedgerError for a file that is not one."""
     table = _read_table(path, use_threads=False)
-    return _from_table(table), (table.schema.metadata or {}).get(_KEY, b"").decode()
+    return Columns(table), (table.schema.metadata or {}).get(_KEY, b"").decode()
 
 
 def write_ledger(path: Path, ledger: Ledger) -> None:
     """Write a ledger, whole or not at all. Raises: OutputError."""
-    write_ledger_stream(path, ledger.metadata, [ledger], has_logits=ledger.logits is not None)
+    write_pieces(path, ledger.metadata, [ledger], has_logits=ledger.logits is not None)
 
 
-def write_ledger_stream(path: Path, metadata: LedgerMetadata, rows: Iterable[Rows], *, has_logits: bool) -> None:
+def write_pieces(path: Path, metadata: LedgerMetadata, pieces: Iterable[Columns], *, has_logits: bool) -> None:
     """Write a ledger whose rows come in pieces, sorted by image_id; the same bytes as `write_ledger` of the whole.
+
+    (With whole logits Parquet's pages end where pieces do, so equal bytes take equal pieces.)
 
     Args:
         path: the ledger.
         metadata: see `LedgerMetadata`.
-        rows: pieces of any size; only a few thousand rows are held beside the current one.
+        pieces: of any size; only a few thousand rows are held beside the current one.
         has_logits: whether the pieces carry whole logits.
 
     Raises:
         OutputError: the file cannot be written.
     """
     pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
-    schema = _schema(has_logits).with_metadata({_KEY: metadata.to_json().encode()})
+    described = schema(has_logits).with_metadata({_KEY: metadata.to_json().encode()})
     with (
         atomic_path(path) as partial,
         open(partial, "wb") as file,
-        parquet.ParquetWriter(file, schema, **_ENCODING) as writer,
+        parquet.ParquetWriter(file, described, **_ENCODING) as writer,
     ):
         waiting: list[Any] = []
         count = 0
-        for piece in rows:
-            table = _to_table(piece).replace_schema_metadata(schema.metadata)
-            waiting.append(table)
-            count += table.num_rows
+        for piece in pieces:
+            waiting.append(piece.table.replace_schema_metadata(described.metadata))
+            count += len(piece)
             while count >= _ROW_GROUP:
                 whole = pa.concat_tables(waiting)
                 writer.write_table(whole.slice(0, _ROW_GROUP), row_group_size=_ROW_GROUP)
@@ -427,10 +218,11 @@ def read_ledger(path: Path) -> Ledger:
     """
     table = _read_table(path)
     try:
-        ledger = Ledger(metadata=_metadata_of(table.schema), **vars(_from_table(table)))
-        if ledger.logits is not None and ledger.logits.shape[1] != ledger.metadata.classes:
-            raise LedgerError(f"{ledger.logits.shape[1]} logits a row, {ledger.metadata.classes} in the metadata")
-        dataset = ledger.metadata.dataset
+        metadata = _metadata_of(table.schema)
+        ledger = Ledger(table, metadata)
+        if ledger.logits is not None and ledger.logits.shape[1] != metadata.classes:
+            raise LedgerError(f"{ledger.logits.shape[1]} logits a row, {metadata.classes} in the metadata")
+        dataset = metadata.dataset
         if dataset.get("images") != len(ledger) or dataset.get("ids_sha256") != ids_sha256(ledger.image_ids):
             raise LedgerError("its images are not those of its metadata; it was changed after it was made")
     except GhostedgeError as exc:
@@ -443,16 +235,16 @@ def read_metadata(path: Path) -> tuple[LedgerMetadata, bool]:
     with _opened(path) as file:
         try:
             return _metadata_of(file.schema_arrow), "logits" in file.schema_arrow.names
-        except LedgerError as exc:
+        except GhostedgeError as exc:
             raise LedgerError(f"{path}: {exc}") from exc
 
 
-def read_pieces(path: Path) -> Iterator[Rows]:
+def read_pieces(path: Path) -> Iterator[Columns]:
     """The rows of a ledger in their order, a few thousand at a time; they are not checked. Raises: LedgerError."""
     pa = require("pyarrow", "evaluate")
     with _opened(path) as file:
         for batch in file.iter_batches(_ROW_GROUP, use_threads=False):
-            yield _from_table(pa.Table.from_batches([batch]))
+            yield Columns(pa.Table.from_batches([batch]))
 
 
 def _metadata_of(schema: Any) -> LedgerMetadata:
@@ -473,10 +265,10 @@ def _opened(path: Path) -> Iterator[Any]:
     pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
     try:
         with open(path, "rb") as stream, parquet.ParquetFile(stream) as file:
-            schema = file.schema_arrow
-            expected = _schema("logits" in schema.names, has_content=_CONTENT in schema.names)
-            if not schema.equals(expected, check_metadata=False):
-                have = ", ".join(f"{field.name} {field.type}" for field in schema)
+            found = file.schema_arrow
+            expected = schema("logits" in found.names, has_content=CONTENT in found.names)
+            if not found.equals(expected, check_metadata=False):
+                have = ", ".join(f"{field.name} {field.type}" for field in found)
                 raise LedgerError(f"{path} does not have a ledger's columns: it has {have}")
             yield file
     except (OSError, pa.ArrowException) as exc:
@@ -500,6 +292,6 @@ def merge_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
                 raise LedgerError(f"ledgers of different runs do not merge: {field.name} is {ours} and {theirs}")
         if (ledgers[0].logits is None) != (other.logits is None):
             raise LedgerError("ledgers with and without whole logits do not merge")
-    rows = concatenate(ledgers)
-    dataset = {"images": len(rows), "ids_sha256": ids_sha256(rows.image_ids)}
-    return Ledger.of(dataclasses.replace(first, dataset=dataset), rows)
+    columns = Columns(require("pyarrow", "evaluate").concat_tables([ledger.table for ledger in ledgers]))
+    dataset = {"images": len(columns), "ids_sha256": ids_sha256(columns.image_ids)}
+    return Ledger.of(dataclasses.replace(first, dataset=dataset), columns)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Dataset
+from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ArtifactError, DatasetError, ImageError
 from ghostedge.formats import read_description
 from ghostedge.model import Model
@@ -20,7 +20,7 @@ _ADVICE = "its accuracy there says too much; evaluate on other images, or give -
 
 
 def calibration_images(artifacts: Iterable[Model]) -> dict[str, tuple[str, str]]:
-    """SHA-256 -> (image id, artifact's file name) of all that the artifacts were calibrated on, as their files say."""
+    """The images that the artifacts' files name as calibration images: SHA-256 -> (image id, artifact's file name)."""
     found = {}
     for artifact in artifacts:
         description = None
@@ -32,7 +32,7 @@ def calibration_images(artifacts: Iterable[Model]) -> dict[str, tuple[str, str]]
 
 
 def refuse_known(dataset: Dataset, chosen: NDArray[np.intp], calibration: Mapping[str, tuple[str, str]]) -> None:
-    """Before any work: look at the images that have the id of a calibration image.
+    """Look, before any work, at the images that have the id of a calibration image.
 
     Raises:
         DatasetError: some of them are the same, byte for byte; the message names the first and counts them.
@@ -56,6 +56,6 @@ def refuse_known(dataset: Dataset, chosen: NDArray[np.intp], calibration: Mappin
 
 
 def refuse_same(image_id: str, encoded: bytes, calibration: Mapping[str, tuple[str, str]]) -> None:
-    """While images are read: one that is a calibration image under another name. Raises: DatasetError."""
+    """Refuse, while images are read, a calibration image under another name. Raises: DatasetError."""
     if calibration and (found := calibration.get(hashlib.sha256(encoded).hexdigest())):
         raise DatasetError(f"image '{image_id}' is '{found[0]}', on which {found[1]} was calibrated; {_ADVICE}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ghostedge.data.layouts import Dataset
+from ghostedge.data.datasets import Dataset
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.run import Evaluation, Options, Progress, Subject, evaluate
 from ghostedge.evaluation.worker import ModelSetup
@@ -43,7 +43,7 @@ def reference(
 
     Args:
         checkpoint: of format ``"checkpoint"``.
-        dataset: see `ghostedge.data.layouts.open_dataset`.
+        dataset: see `ghostedge.data.datasets.open_dataset`.
         ledger: the file to write.
         options: as for `evaluate`; one process runs the network, whatever `workers` says.
         device_target: ``"CPU"``, ``"GPU"`` or ``"Ascend"``.

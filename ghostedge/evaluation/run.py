@@ -1,68 +1,40 @@
 """Run artifacts over a labelled data set and write a ledger each: one decode pass, many processes, resumable.
 
-The rows of a run that is going on are kept in parts beside the ledger, in ``.parts-<ledger>-<key>/``. A part appears
-whole; the key is a hash of everything that decides a row (the model's bytes, the images, the preprocessing, the runtime
-and its version, the computer). A run that finds parts of its own key takes their rows and runs the other images only.
-When no image is left, the parts become the ledger, sorted by image_id, and are removed: how often the run was killed,
-how many workers it had and in which order they answered leaves no trace in the ledger's bytes.
+`ghostedge.evaluation.parts` says how a run that was killed goes on.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import fcntl
-import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Dataset, labels_for, name_column, spread
-from ghostedge.errors import DatasetError, LedgerError, ManifestError, OutputError, UsageError
+from ghostedge.data.datasets import Dataset, labels_for, spread
+from ghostedge.errors import DatasetError, ManifestError, UsageError
 from ghostedge.evaluation.engines.local import LocalEngine
-from ghostedge.evaluation.ledger import (
-    TOP,
-    LedgerMetadata,
-    Rows,
-    concatenate,
-    ids_sha256,
-    read_metadata,
-    read_pieces,
-    read_rows,
-    rows_of_logits,
-    write_ledger_stream,
-    write_rows,
-)
+from ghostedge.evaluation.ledger import LedgerMetadata, ids_sha256
 from ghostedge.evaluation.overlap import calibration_images, refuse_known
-from ghostedge.evaluation.worker import About, Failure, Job, ModelSetup, Result, Task
-from ghostedge.files import PARTIAL_PREFIX, output_error, sha256_file
+from ghostedge.evaluation.parts import Images, Parts
+from ghostedge.evaluation.worker import About, Job, ModelSetup, Result, Task
+from ghostedge.files import sha256_file
 from ghostedge.lazy import choose, require
 from ghostedge.manifest import Manifest
 from ghostedge.model import RESIZE_RULES, Model
 from ghostedge.runtimes import runtime_of
 
-__all__ = ["PART_ROWS", "Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
-
-#: Rows of one part: what a kill can cost, beside the images that the workers have in hand.
-PART_ROWS = 256
+__all__ = ["Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
 
 #: At least this many images a task, in whole batches. Small, so that the last tasks end together; large enough that
 #: passing them on costs nothing.
 _TASK_IMAGES = 16
-
-#: Bytes of rows that are held while the ledger is put together, and what a row takes without whole logits: mostly its
-#: image_id, as text and on the way to Parquet. A part that holds rows from all over the ledger is read again for every
-#: piece of the ledger, so that there are at most so many pieces.
-_ASSEMBLY_BYTES = 2**20
-_ROW_BYTES = 600
-_MOST_PIECES = 32
 
 
 class Engine(Protocol):
@@ -229,7 +201,7 @@ def evaluate(
 
     Args:
         subjects: at least one, with different ledgers.
-        dataset: see `ghostedge.data.layouts.open_dataset`.
+        dataset: see `ghostedge.data.datasets.open_dataset`.
         options: see `Options`.
         on_progress: called after each task.
 
@@ -247,7 +219,7 @@ def evaluate(
         raise UsageError(f"--workers {options.workers}: at least 1 is needed")
     require("pyarrow.parquet", "evaluate")  # a missing package shows now, not when the first part is written
     chosen = spread(dataset.image_ids, options.limit)
-    images = _Images.of(dataset, chosen)
+    images = Images.of(dataset, chosen)
     setups = tuple(subject.setup for subject in subjects)
     calibration = {} if options.allow_calibration_images else calibration_images(s.artifact for s in setups)
     refuse_known(dataset, chosen, calibration)
@@ -257,19 +229,44 @@ def evaluate(
     workers = min(options.workers, -(-len(chosen) // size))
     engine = options.engine(job) if options.engine else LocalEngine(job, workers)
     with contextlib.closing(engine), contextlib.ExitStack() as locks:
-        runs = []
+        ledgers: list[Parts] = []
         for number, subject in enumerate(subjects):
             metadata = _metadata(subject, engine.about, number, images.ids)
-            labels = labels_for(dataset, metadata.classes, subject.setup.artifact.labels)
-            run = _Run(subject, metadata, images, labels[chosen], options, dataset.notes)
-            locks.enter_context(run.locked())
-            runs.append(run)
-        if any((run.labels != runs[0].labels).any() for run in runs):
+            labels = labels_for(dataset, metadata.classes, subject.setup.artifact.labels)[chosen]
+            parts = Parts(subject.ledger, metadata, images, labels, keep_logits=options.keep_logits)
+            locks.enter_context(parts.locked())
+            ledgers.append(parts)
+        if any((parts.labels != ledgers[0].labels).any() for parts in ledgers):
             raise UsageError("the artifacts give the data set's classes different indices; evaluate them one by one")
-        labels = np.empty_like(runs[0].labels)
-        labels[images.order] = runs[0].labels
-        _run_all(runs, engine, lambda done: _tasks(dataset, chosen, labels, done, size), on_progress)
-        return tuple(run.finish() for run in runs)
+        _run_all(ledgers, engine, lambda done: _tasks(dataset, chosen, labels, done, size), on_progress)
+        return tuple(_finish(parts, options, dataset.notes) for parts in ledgers)
+
+
+def _finish(parts: Parts, options: Options, notes: tuple[str, ...]) -> Evaluation:
+    """Make the ledger. Raises: DatasetError for images without an answer if they are not to be skipped."""
+    images = len(parts.labels)
+    failures = parts.named_failures()
+    if failures and options.on_error == "fail":
+        first, reason = next(iter(failures.items()))
+        raise DatasetError(
+            f"{len(failures)} of {images} images have no answer by {parts.metadata.model['file']}, "
+            f"the first is {first}: {reason}; get them again, or take --on-error skip to count them as wrong "
+            "(the other rows are kept, the next run continues)"
+        )
+    counts = parts.finish()
+    labelled = parts.labels.min() >= 0
+    if parts.replaces:
+        notes += (f"{parts.ledger} held the answers of another run, which are replaced",)
+    return Evaluation(
+        ledger=parts.ledger,
+        metadata=parts.metadata,
+        images=images,
+        top1=counts.top1 / images if labelled else None,
+        top5=counts.top5 / images if labelled else None,
+        failures=failures,
+        unchanged=parts.unchanged,
+        notes=notes,
+    )
 
 
 def _metadata(subject: Subject, about: About, number: int, image_ids: NDArray[np.bytes_]) -> LedgerMetadata:
@@ -303,261 +300,20 @@ def _checkpoint_of(artifact: Model, sha256: str) -> str | None:
     return str(manifest.source["sha256"]) if sha256 in made else None
 
 
-@dataclass(frozen=True)
-class _Images:
-    """The images to evaluate; all subjects share it.
-
-    Attributes:
-        ids: bytes (n,), in the order in which they are run.
-        order: intp (n,): the order of the ledgers, as places in `ids`; it sorts them.
-    """
-
-    ids: NDArray[np.bytes_]
-    order: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, dataset: Dataset, chosen: NDArray[np.intp]) -> _Images:
-        ids = dataset.image_ids
-        ids = ids if len(chosen) == len(ids) else ids[chosen]  # all of them are not copied
-        return cls(ids, np.argsort(ids, kind="stable"))
-
-    def ranks(self, image_ids: Iterable[str]) -> NDArray[np.intp]:
-        """Places of images in the ledger, or of the next image where there is no such image."""
-        return np.searchsorted(self.ids, name_column(image_ids), sorter=self.order)
-
-    def names(self, ranks: NDArray[np.intp]) -> list[str]:
-        """The ids of the images at these places of the ledger."""
-        return [name.decode() for name in self.ids[self.order[ranks]]]
-
-
-class _Run:
-    """The state of one subject: which images are done, the parts, the rows that wait for the next part."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        metadata: LedgerMetadata,
-        images: _Images,
-        labels: NDArray[np.int32],
-        options: Options,
-        notes: tuple[str, ...],
-    ) -> None:
-        self.subject = subject
-        self.metadata = metadata
-        self.options = options
-        self.notes = notes
-        # Rows are addressed by their place in the ledger: the rank of the image_id.
-        self.images = images
-        self.labels = labels[images.order]
-        self.part_of = np.full(len(labels), -1, np.int32)
-        self.row_of = np.zeros(len(labels), np.int32)
-        self.parts: list[Path] = []
-        self.failures: dict[int, str] = {}  # rank -> reason
-        self.waiting: list[Rows] = []
-        self.answered = self.right = 0
-        digest = hashlib.sha256(metadata.to_json().encode())
-        digest.update(self.labels.tobytes())
-        digest.update(bytes([options.keep_logits]) + b"content_crc32")
-        self.key = digest.hexdigest()
-        self.folder = subject.ledger.with_name(f".parts-{subject.ledger.name}-{self.key[:12]}")
-        self.finished: Evaluation | None = None
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the parts for this process and take over what is there; the kernel's lock ends with the process."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder, os.O_RDONLY)
-        except OSError as exc:
-            raise output_error(self.subject.ledger, exc) from exc
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as exc:
-                raise OutputError(f"another process is making {self.subject.ledger}; wait for it") from exc
-            # A kill in mid-write leaves a partial ledger; the lock says that nobody writes it any more.
-            for partial in self.subject.ledger.parent.glob(f"{PARTIAL_PREFIX}*-{self.subject.ledger.name}"):
-                partial.unlink(missing_ok=True)
-            self._take_ledger()
-            for part in sorted(self.folder.glob("part-*.parquet")):
-                with contextlib.suppress(LedgerError):  # not whole, though atomic: its images are run again
-                    self._take(part)
-            yield
-        finally:
-            # Whatever ended the run, rows that are there are not lost.
-            with contextlib.suppress(OutputError):
-                self.flush()
-            if self.finished is not None or not any(self.folder.iterdir()):
-                shutil.rmtree(self.folder, ignore_errors=True)
-            os.close(lock)
-
-    def _take_ledger(self) -> None:
-        """Take over a ledger that is there already: as it is, or the rows that have an answer if some have none.
-
-        Raises: OutputError for a file that is no ledger; it is not ours to replace.
-        """
-        if not self.subject.ledger.exists():
-            return
-        counts: collections.Counter[str] = collections.Counter()
-        try:
-            metadata, has_logits = read_metadata(self.subject.ledger)
-            same = metadata == self.metadata and has_logits == self.options.keep_logits
-            for rows in read_pieces(self.subject.ledger) if same else ():
-                ranks = np.arange(counts["rows"], counts["rows"] + len(rows))
-                if ranks[-1] >= len(self.labels) or rows.image_ids.tolist() != self.images.names(ranks):
-                    raise LedgerError(
-                        f"{self.subject.ledger}: its images are not those of its metadata; it was changed after it was "
-                        "made"
-                    )
-                known = rows.content_crc32 >= 0  # older ledgers lack it
-                same = same and bool((rows.labels == self.labels[ranks]).all() and (known | rows.failed).all())
-                _tally(counts, rows)
-            if same and counts["rows"] != len(self.labels):
-                raise LedgerError(f"{self.subject.ledger}: it has {counts['rows']} of {len(self.labels)} images")
-        except LedgerError as exc:
-            raise OutputError(f"{exc}; move it away, or choose another --output") from exc
-        if not same:
-            self.notes += (f"{self.subject.ledger} held the answers of another run, which are replaced",)
-        elif counts["failed"]:
-            # They are tried again: the images may have been repaired.
-            for rows in read_pieces(self.subject.ledger):
-                self.waiting = [rows.take(np.flatnonzero(~rows.failed))]
-                self.flush()
-        else:
-            self.answered, self.right = counts["rows"], counts["top1"]
-            self.part_of[:] = 0
-            self.finished = Evaluation(**self._summary(counts), unchanged=True)
-
-    def _take(self, part: Path) -> None:
-        """Take over a part's rows. Raises: LedgerError for a damaged one."""
-        rows, key = read_rows(part)
-        if key != self.key:
-            return  # the folder's name holds only the key's beginning
-        self._place(part, rows)
-        self._count(rows)
-
-    def _place(self, part: Path, rows: Rows) -> None:
-        ranks = self.images.ranks(rows.image_ids.tolist())
-        self.part_of[ranks] = len(self.parts)
-        self.row_of[ranks] = np.arange(len(ranks))
-        self.parts.append(part)
-
-    def _count(self, rows: Rows) -> None:
-        self.answered += len(rows)
-        self.right += int(rows.correct().sum())
-
-    @property
-    def top1(self) -> float | None:
-        """The fraction of right answers so far."""
-        known = self.answered + len(self.failures)
-        return self.right / known if known and self.labels.min() >= 0 else None
-
-    def done(self) -> NDArray[np.bool_]:
-        """bool (n,): which of the images have their row, in the order in which they are run."""
-        result = np.empty(len(self.labels), bool)
-        result[self.images.order] = self.part_of >= 0
-        return result
-
-    def add(self, rows: Rows, failures: Iterable[Failure]) -> None:
-        """Take the answers of one task. Raises: OutputError when a part cannot be written."""
-        self._count(rows)
-        for failure in failures:
-            self.failures[int(self.images.ranks([failure.image_id])[0])] = failure.reason
-        self.waiting.append(rows)
-        if sum(map(len, self.waiting)) >= PART_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the waiting rows as a part."""
-        if not sum(map(len, self.waiting)):
-            return
-        rows = concatenate(self.waiting)
-        number = 1 + max((int(part.stem.rpartition("-")[2]) for part in self.parts), default=-1)
-        part = self.folder / f"part-{number:06d}.parquet"
-        write_rows(part, rows, self.key)
-        self.waiting = []
-        self._place(part, rows)
-
-    def finish(self) -> Evaluation:
-        """Make the ledger of the parts. Raises: DatasetError for failed images if they are not to be skipped."""
-        if self.finished is not None:
-            return self.finished
-        self.flush()
-        failed = np.array(sorted(self.failures), np.intp)
-        named = {name: self.failures[int(rank)] for name, rank in zip(self.images.names(failed), failed, strict=True)}
-        if named and self.options.on_error == "fail":
-            first, reason = next(iter(named.items()))
-            raise DatasetError(
-                f"{len(named)} of {len(self.labels)} images have no answer by {self.subject.setup.artifact.path.name}, "
-                f"the first is {first}: {reason}; get them again, or take --on-error skip to count them as wrong "
-                "(the other rows are kept, the next run continues)"
-            )
-        counts: collections.Counter[str] = collections.Counter()
-        pieces = self._pieces(counts)
-        write_ledger_stream(self.subject.ledger, self.metadata, pieces, has_logits=self.options.keep_logits)
-        self.finished = Evaluation(**self._summary(counts), failures=named)
-        return self.finished
-
-    def _pieces(self, counts: collections.Counter[str]) -> Iterator[Rows]:
-        """The ledger's rows in order, a bounded number at a time."""
-        width = _ROW_BYTES + (2 * self.metadata.classes if self.options.keep_logits else 0)
-        step = max(_ASSEMBLY_BYTES // width, -(-len(self.labels) // _MOST_PIECES))
-        for start in range(0, len(self.labels), step):
-            ranks = np.arange(start, min(start + step, len(self.labels)))
-            parts = self.part_of[ranks]
-            pieces, at = [], []
-            for part in np.unique(parts):
-                here = ranks[parts == part]
-                at.append(here)
-                pieces.append(
-                    self._failed_rows(here) if part < 0 else read_rows(self.parts[part])[0].take(self.row_of[here])
-                )
-            rows = concatenate(pieces).take(np.argsort(np.concatenate(at)))
-            _tally(counts, rows)
-            yield rows
-
-    def _failed_rows(self, ranks: NDArray[np.int64]) -> Rows:
-        nothing = np.zeros((len(ranks), self.metadata.classes), np.float32)
-        reasons = [self.failures[int(rank)] for rank in ranks]
-        labels = self.labels[ranks]
-        return rows_of_logits(
-            np.array(self.images.names(ranks)), labels, nothing, reasons, keep_logits=self.options.keep_logits
-        )
-
-    def _summary(self, counts: Mapping[str, int]) -> dict[str, Any]:
-        labelled = self.labels.min() >= 0
-        return {
-            "ledger": self.subject.ledger,
-            "metadata": self.metadata,
-            "images": len(self.labels),
-            "top1": counts["top1"] / len(self.labels) if labelled else None,
-            "top5": counts["top5"] / len(self.labels) if labelled else None,
-            "notes": self.notes,
-        }
-
-
-def _tally(counts: collections.Counter[str], rows: Rows) -> None:
-    """Add to ``rows``, ``failed``, ``top1`` and ``top5``."""
-    counts["rows"] += len(rows)
-    counts["failed"] += int(rows.failed.sum())
-    for top in (1, TOP):
-        counts[f"top{top}"] += int(rows.correct(top).sum())
-
-
 def _run_all(
-    runs: list[_Run],
+    ledgers: list[Parts],
     engine: Engine,
     tasks: Callable[[NDArray[np.bool_]], Iterator[Task]],
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Have the engine run every image that a run lacks, and hand each run its rows."""
-    done = np.array([run.done() for run in runs])
+    """Have the engine run every image that a ledger lacks, and give each ledger its rows."""
+    done = np.array([parts.done() for parts in ledgers])
     total = done.shape[1]
     resumed = finished = int(done.all(axis=0).sum())
     recent = collections.deque([(time.monotonic(), finished)])
     for result in engine.results(tasks(done)):
         for number, rows in zip(result.task.models, result.rows, strict=True):
-            runs[number].add(rows, [f for f in result.failures if f.model == number])
+            ledgers[number].add(rows, [f for f in result.failures if f.model == number])
         finished += len(result.task.image_ids)
         recent.append((time.monotonic(), finished))
         while len(recent) > 2 and recent[-1][0] - recent[0][0] > 30:
@@ -570,7 +326,7 @@ def _run_all(
                 resumed=resumed,
                 images_per_s=rate,
                 seconds_left=(total - finished) / rate,
-                top1=tuple(run.top1 for run in runs),
+                top1=tuple(parts.top1 for parts in ledgers),
                 failures=tuple((f.model, f.image_id, f.reason) for f in result.failures),
             )
         )

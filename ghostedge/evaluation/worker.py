@@ -19,10 +19,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.layouts import Source
+from ghostedge.data.datasets import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
-from ghostedge.evaluation.ledger import Rows, rows_of_logits
+from ghostedge.evaluation.columns import Rows, rows_of_logits
 from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
 from ghostedge.model import InputSpec, Model, Runtime
@@ -111,7 +111,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """The answers to a `Task`: per model of the task the rows of the images that could be run, and the others."""
+    """The answers to a `Task`: for each of its models the rows of the images that it ran, and what failed."""
 
     task: Task
     rows: tuple[Rows, ...]
@@ -141,7 +141,7 @@ class Worker:
             runtime = resolve(model.runtime)(model.artifact, model.threads, **model.options)
             self._runtimes.append(self._close.enter_context(runtime))
         self._pool = self._close.enter_context(ThreadPoolExecutor(job.decode_threads))
-        #: One crop an image and geometry, however many models share it.
+        #: Each image is cropped once a geometry, however many models share it.
         self._geometries = {_geometry(model.input): model.input for model in job.models}
         blank = [
             runtime.run(np.zeros(model.input.shape(model.batch), model.input.dtype))
@@ -231,7 +231,7 @@ _Prepared = dict[tuple[InputSpec, int, int], NDArray[Any]]
 
 
 def _geometry(spec: InputSpec) -> _Geometry:
-    """All of a spec that decides which pixels a model sees."""
+    """The fields of a spec that decide which pixels a model sees."""
     return (spec.height, spec.width, spec.resize, spec.resize_rule)
 
 
@@ -246,7 +246,7 @@ def host() -> dict[str, str]:
 
 
 def _cpu() -> str:
-    """The processor's name: Linux has it in cpuinfo on x86, boards with a device tree have the board's name there."""
+    """The processor's name from cpuinfo (Linux on x86), or the board's name from its device tree."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

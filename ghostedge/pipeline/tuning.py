@@ -15,7 +15,7 @@ from ghostedge.accuracy.parity import paired_drop_of
 from ghostedge.accuracy.statistics import Decision, PairedDrop, decide
 from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch
-from ghostedge.data.layouts import Dataset
+from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.run import Options, evaluate, subjects_of

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ghostedge.accuracy.attribution import attribute
 from ghostedge.accuracy.parity import compare_ledgers
+from ghostedge.data.datasets import NO_LABELS, open_dataset
 from ghostedge.data.imagenet import imagenet_labels, load_labels
-from ghostedge.data.layouts import NO_LABELS, open_dataset
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import Ledger, read_ledger

@@ -11,8 +11,8 @@ from typing import Any
 
 from ghostedge.accuracy.attribution import STEPS
 from ghostedge.accuracy.parity import ParityResult
-from ghostedge.accuracy.statistics import Calibration
-from ghostedge.data.layouts import Dataset
+from ghostedge.accuracy.reliability import Calibration
+from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ImageError
 from ghostedge.files import atomic_write
 from ghostedge.lazy import require

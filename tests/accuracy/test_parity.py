@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.accuracy.parity import check_comparable, compare_ledgers, worst_verdict
+from ghostedge.accuracy.fit import check_comparable
+from ghostedge.accuracy.parity import compare_ledgers, worst_verdict
 from ghostedge.compare import compare
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.ledger import Ledger
@@ -217,6 +218,13 @@ def test_identical_logits_have_no_noise(make_ledger: Any, paired_logits: Any) ->
     result = compare_ledgers(make_ledger(reference, labels, file="m.ckpt"), make_ledger(reference, labels))
     assert [(entry.snr_db, entry.max_abs, entry.kl_nats) for entry in result.logits] == [(None, 0.0, 0.0)]
     assert result.agreement.percent == 100
+
+
+def test_a_reference_of_zeros_has_a_ratio_that_json_can_hold(make_ledger: Any, paired_logits: Any) -> None:
+    labels, reference, candidate = paired_logits(images=50)
+    result = compare_ledgers(make_ledger(0 * reference, labels, file="m.ckpt"), make_ledger(candidate, labels))
+    assert [entry.snr_db for entry in result.logits] == [-999.0]
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 # -- Classes ------------------------------------------------------------------------------------------------

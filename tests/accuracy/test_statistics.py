@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
+from ghostedge.accuracy.reliability import reliability
 from ghostedge.accuracy.statistics import (
-    calibration,
     decide,
     drop_bounds,
     holm,
@@ -222,7 +222,7 @@ def test_holm_gives_the_values_of_statsmodels() -> None:
 
 
 def test_calibration_error_of_a_model_that_is_80_percent_sure_and_60_percent_right() -> None:
-    result = calibration(np.full(50, 0.8), np.arange(50) < 30)
+    result = reliability(np.full(50, 0.8), np.arange(50) < 30)
     assert result.error_percent == pytest.approx(20.0)
     [only] = [entry for entry in result.bins if entry.images]
     assert (only.confidence_percent, only.accuracy_percent) == (pytest.approx(80.0), pytest.approx(60.0))
@@ -231,13 +231,13 @@ def test_calibration_error_of_a_model_that_is_80_percent_sure_and_60_percent_rig
 def test_a_calibrated_model_has_no_calibration_error() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(size=200_000)
-    result = calibration(confidence, rng.uniform(size=200_000) < confidence)
+    result = reliability(confidence, rng.uniform(size=200_000) < confidence)
     assert result.error_percent < 0.5
     assert sum(entry.images for entry in result.bins) == 200_000
 
 
 def test_the_ends_of_the_confidence_scale_have_a_bin() -> None:
-    result = calibration(np.array([0.0, 1.0]), np.array([False, True]))
+    result = reliability(np.array([0.0, 1.0]), np.array([False, True]))
     assert result.error_percent == 0.0
     assert (result.bins[0].images, result.bins[-1].images) == (1, 1)
 

@@ -22,7 +22,7 @@ from ghostedge.cli import export as export_command
 from ghostedge.cli import main as cli
 from ghostedge.cli.demo import command_text
 from ghostedge.compare import Difference
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 from ghostedge.description import KEY, Description
 from ghostedge.errors import ParityError
 from ghostedge.evaluation.run import Options, evaluate, subjects_of

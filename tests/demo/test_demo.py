@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ghostedge import demo
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 from ghostedge.demo import (
     FILES,
     demo_checkpoint,

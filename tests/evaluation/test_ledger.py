@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import LedgerError
+from ghostedge.evaluation.columns import Columns
 from ghostedge.evaluation.ledger import (
     Ledger,
     LedgerMetadata,
@@ -19,7 +20,7 @@ from ghostedge.evaluation.ledger import (
     read_ledger,
     rows_of_logits,
     write_ledger,
-    write_ledger_stream,
+    write_pieces,
 )
 from ghostedge.model import InputSpec
 
@@ -50,9 +51,12 @@ def ledger(start: int, stop: int, *, classes: int = 10, keep_logits: bool = Fals
     return Ledger.of(metadata(ids, classes), rows)
 
 
-def assert_equal(one: Rows, other: Rows) -> None:
-    for name, value in vars(one).items():
-        np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)
+COLUMNS = [field.name for field in dataclasses.fields(Rows)]
+
+
+def assert_equal(one: Ledger, other: Ledger) -> None:
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 # -- from logits to a row -----------------------------------------------------------------------------------------
@@ -136,8 +140,8 @@ def test_pieces_of_any_size_give_the_same_bytes(tmp_path: Path) -> None:
     """More rows than one row group holds."""
     whole = ledger(0, 5000, classes=3)
     write_ledger(tmp_path / "whole.parquet", whole)
-    pieces = (whole.take(np.arange(at, min(at + 700, 5000))) for at in range(0, 5000, 700))
-    write_ledger_stream(tmp_path / "pieces.parquet", whole.metadata, pieces, has_logits=False)
+    pieces = (Columns(whole.table.slice(at, 700)) for at in range(0, 5000, 700))
+    write_pieces(tmp_path / "pieces.parquet", whole.metadata, pieces, has_logits=False)
     assert (tmp_path / "whole.parquet").read_bytes() == (tmp_path / "pieces.parquet").read_bytes()
 
 
@@ -218,7 +222,7 @@ def rewritten(path: Path, change: str, to: str) -> Path:
     [
         ('"schema_version": 1', '"schema_version": 2', "schema version 2, this ghostedge reads 1; update ghostedge"),
         ('"classes": 10, ', "", "damaged metadata"),
-        ('"layout": "NCHW"', '"layout": "CHWN"', "InputSpec.layout is 'CHWN'"),
+        ('"layout": "NCHW"', '"layout": "CHWN"', r"damaged metadata, .*'CHWN' - at `\$\.input\.layout`"),
         ('"images": 5', '"images": 6', "its images are not those of its metadata"),
     ],
 )
@@ -240,3 +244,21 @@ def test_rows_out_of_order(tmp_path: Path) -> None:
     parquet.write_table(parquet.read_table(tmp_path / "a.parquet").take([1, 0, 2, 3, 4]), tmp_path / "a.parquet")
     with pytest.raises(LedgerError, match=r"'00000\.JPEG' comes after '00001\.JPEG'"):
         read_ledger(tmp_path / "a.parquet")
+
+
+# -- in memory ------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_read_where_arrow_has_them() -> None:
+    whole = ledger(0, 9, keep_logits=True)
+    address = whole.table.column("logits").chunk(0).values.buffers()[1].address
+    assert whole.logits is not None
+    assert whole.logits.__array_interface__["data"][0] == address
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_a_slice_of_a_ledger_shows_its_own_rows(start: int) -> None:
+    whole = ledger(0, 9, keep_logits=True)
+    part = Columns(whole.table.slice(start, 3))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + 3], err_msg=name)

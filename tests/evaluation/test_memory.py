@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.evaluation.ledger import rows_of_logits
 from ghostedge.evaluation.worker import About, Result

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ghostedge.data.layouts import NO_LABELS, open_dataset
+from ghostedge.data.datasets import NO_LABELS, open_dataset
 from ghostedge.errors import DatasetError
 from ghostedge.evaluation.overlap import refuse_known, refuse_same
 

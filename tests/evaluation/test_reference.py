@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import GhostedgeError, UsageError
 from ghostedge.evaluation.ledger import read_ledger

@@ -21,11 +21,12 @@ import pytest
 from PIL import Image
 
 from ghostedge.accuracy.parity import compare_ledgers
-from ghostedge.data.layouts import NO_LABELS, Dataset, open_dataset
+from ghostedge.data.datasets import NO_LABELS, Dataset, open_dataset
 from ghostedge.errors import DatasetError, GhostedgeError, LedgerError, OutputError, UsageError
 from ghostedge.evaluation import worker
 from ghostedge.evaluation.ledger import read_ledger
-from ghostedge.evaluation.run import PART_ROWS, Evaluation, Options, Progress, evaluate, subjects_of
+from ghostedge.evaluation.parts import PART_ROWS
+from ghostedge.evaluation.run import Evaluation, Options, Progress, evaluate, subjects_of
 from ghostedge.evaluation.worker import Job, Result, Task, Worker
 from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.fake import FakeRuntime
@@ -227,7 +228,7 @@ def test_images_without_labels_have_answers_but_no_accuracy(tmp_path: Path) -> N
 SCRIPT = """
 import sys
 from pathlib import Path
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.model import Model, InputSpec
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ghostedge.data.layouts import Dataset, open_dataset
+from ghostedge.data.datasets import Dataset, open_dataset
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import UsageError
 from ghostedge.model import CalibrationImage, CalibrationSet, Model
@@ -131,7 +131,7 @@ def test_a_model_within_the_bound_is_left_whole(
 def test_images_without_labels_cannot_tune(
     tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
-    from ghostedge.data.layouts import NO_LABELS
+    from ghostedge.data.datasets import NO_LABELS
 
     (tmp_path / "a.png").write_bytes(picture(np.random.default_rng(0)))
     with pytest.raises(UsageError, match="images without labels"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ghostedge.data.layouts import NO_LABELS, open_dataset
+from ghostedge.data.datasets import NO_LABELS, open_dataset
 from ghostedge.reports.parity_page import thumbnails
 
 

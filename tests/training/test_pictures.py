@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 
 pytest.importorskip("cv2", reason="left out: the training recipe needs cv2")
 

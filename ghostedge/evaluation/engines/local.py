@@ -11,8 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import ghostedge
 from ghostedge.errors import GhostedgeError
@@ -122,14 +121,3 @@ class LocalEngine:
                 process.kill()
             process.wait()
         self._processes = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -26,20 +26,20 @@ __all__ = ["RayEngine"]
 #: Tasks in flight for each that can run at a time: one runs, one waits.
 _IN_HAND = 2
 
-#: How often Ray runs a task again whose process or node was lost. Not without end: a model may crash its process.
+#: How often Ray repeats a task whose process or node was lost. It ends, because a model may crash its process.
 _RETRIES = 5
 
-#: After so many seconds the number of tasks in flight follows a cluster that grew or shrank.
+#: The number of tasks in flight is adapted this often to a cluster that grew or shrank.
 _RESIZE_S = 5.0
 
-#: How long the head of a cluster may take to say that it is there. Half of it is Ray's own start.
+#: The head of a cluster must answer within this time, half of which is Ray's own start.
 _ANSWER_S = 30.0
 
 _workers: dict[str, Worker] = {}
 
 
 def _work(key: str, job: list[Any], task: Task | None) -> Result | About | Stopped:
-    """Run in a process of a node: open the job's models once, then run tasks on them; None asks what they are."""
+    """Open the job's models once in a process of a node, then run tasks on them; None asks what they are."""
     try:
         if key not in _workers:
             for old in _workers.values():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ghostedge.data.layouts import open_dataset
+from ghostedge.data.datasets import open_dataset
 from ghostedge.errors import GhostedgeError, UsageError
 from ghostedge.evaluation.engines.ray import RayEngine
 from ghostedge.evaluation.run import Options, Progress, evaluate, subjects_of

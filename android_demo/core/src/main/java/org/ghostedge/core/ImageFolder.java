@@ -20,7 +20,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The labelled images of a folder, with the ids that ghostedge.data.layouts gives them, so that ledgers pair.
+ * The labelled images of a folder, with the ids that ghostedge.data.datasets gives them, so that ledgers pair.
  *
  * <p>Class folders, or a flat folder; val.txt or labels.csv in it or one folder above. Labels are logits' indices; -1
  * where there is no label file and no class folder.

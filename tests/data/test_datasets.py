@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from ghostedge.data.datasets import NO_LABELS, Dataset, labels_for, open_dataset, spread
 from ghostedge.data.imagenet import imagenet_labels, imagenet_synsets
-from ghostedge.data.layouts import NO_LABELS, Dataset, labels_for, open_dataset, spread
 from ghostedge.errors import DatasetError, ImageError
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.model import InputSpec, Model
