@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ghostedge.description import Description
     from ghostedge.explain.explain import Explanation, LayerError
     from ghostedge.inspection import ModelSummary, Port
+    from ghostedge.model import Model
 
 HELP = "show what model files hold (operators, parameters, inputs, quantisation), or what quantisation cost each layer"
 
@@ -217,7 +217,7 @@ def _on_cpus(summary: ModelSummary, of_cpus: Mapping[str, Any]) -> Iterator[tupl
         yield "at export" if place == 0 else "", f"{kind}: {Difference.from_dict(found)}"
 
 
-def _description(description: Description | None) -> Iterator[tuple[str, str]]:
+def _description(description: Model | None) -> Iterator[tuple[str, str]]:
     if description is None:
         yield "input spec", "none embedded"
         return

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ghostedge.description import Description
-from ghostedge.model import Format
+from ghostedge.model import Format, Model
 from ghostedge.tflite.coverage import Coverage
 
 __all__ = ["ModelSummary", "Port", "Weights", "macs"]
@@ -98,7 +97,7 @@ class ModelSummary:
     macs: int | None
     quantised_per_tensor: int = 0
     quantised_per_channel: int = 0
-    description: Description | None = None
+    description: Model | None = None
     xnnpack: Coverage | None = None
     spatial_transposes: tuple[str, ...] = field(default=())
     allows_float16: bool = False
