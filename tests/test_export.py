@@ -23,6 +23,8 @@ from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import ParityError
 from ghostedge.formats import open_model
+from ghostedge.ghostnet import checkpoint
+from ghostedge.ghostnet.ckpt_format import CkptContent, parse_ckpt
 from ghostedge.ghostnet.import_weights import PYTORCH_NAMES, import_weights
 from ghostedge.ghostnet.variants import get_variant, parameter_shapes
 from ghostedge.manifest import Manifest
@@ -55,6 +57,10 @@ FILES = {
 }
 
 
+#: The checkpoints that `exported` parsed.
+PARSED: list[str] = []
+
+
 @pytest.fixture(scope="module")
 def images() -> Path:
     """The ImageNet photos beside the project, or where they are absent the sample photographs of the package."""
@@ -66,12 +72,23 @@ def exported(oracle_checkpoint: Path, images: Path, tmp_path_factory: pytest.Tem
     """The folder that `ghostedge export --target all` fills from the oracle's weights."""
     output = tmp_path_factory.mktemp("export") / "build"
     arguments = ["--checkpoint", str(oracle_checkpoint), "--target", "all", "--images", str(images)]
-    assert main(["export", *arguments, "--output", str(output), "--quiet"]) == 0
+
+    def counted(data: bytes, name: str) -> CkptContent:
+        PARSED.append(name)
+        return parse_ckpt(data, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "parse_ckpt", counted)
+        assert main(["export", *arguments, "--output", str(output), "--quiet"]) == 0
     return output
 
 
 def test_every_artifact_is_there_and_nothing_else(exported: Path) -> None:
     assert {path.name for path in exported.iterdir()} == FILES
+
+
+def test_the_checkpoint_is_parsed_once(exported: Path, oracle_checkpoint: Path) -> None:
+    assert [str(oracle_checkpoint)] == PARSED
 
 
 def test_every_artifact_agrees_with_mindspore(exported: Path, images: Path) -> None:

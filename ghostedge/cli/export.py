@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
             seconds = time.monotonic() - started
             print(f"[{seconds:5.1f} s] {event.recipe or event.kind:14}  {event.message}", file=sys.stderr, flush=True)
 
-    calibration, count = args.calibration, args.calibration_count or DEFAULT_COUNT
+    calibration = args.calibration
+    if calibration:
+        calibration = choose_calibration(calibration, args.calibration_count or DEFAULT_COUNT, args.calibration_seed)
     exported = export(
         checkpoint=args.checkpoint,
         mindir=args.mindir,
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name or "",
         labels=args.labels or (),
         input_size=args.input_size,
-        calibration=calibration and choose_calibration(calibration, count, args.calibration_seed),
+        calibration=calibration,
         images=args.images or (),
         max_drop=args.max_drop,
         tuning=args.tuning and open_dataset(args.tuning, args.ground_truth),

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
-import json
 import platform
 import resource
 import shutil
@@ -25,8 +22,8 @@ from ghostedge.files import locked, output_error, sha256_file
 from ghostedge.formats import open_model
 from ghostedge.lazy import require
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-from ghostedge.model import Model, Stage
-from ghostedge.pipeline.plan import ExportRequest, Step, plan
+from ghostedge.model import Model
+from ghostedge.pipeline.plan import ExportRequest, Step, digest, plan, versions_of
 from ghostedge.pipeline.recipe import Recipe
 from ghostedge.pipeline.verify import MIN_SENSITIVITY, Logits, Verified, Verifier, sensitivity
 from ghostedge.quantize.sanity import check_batch
@@ -272,7 +269,7 @@ class _Build:
             classes=verified.logits.shape[1],
             build_key=build_key,
             verify_key=verify_key,
-            packages=_versions(step.stage),
+            packages=versions_of(step.stage),
             build_seconds=round(seconds, 2),
             runtime=verified.runtime,
             difference=verified.difference,
@@ -287,29 +284,21 @@ class _Build:
 
     def _keys(self, step: Step, recipe: Recipe) -> tuple[str, str]:
         """The hashes of everything that decides an artifact's bytes, and of everything that decides its difference."""
-        calibration = self.request.calibration_of(step, recipe)
-        decides_bytes = {
-            "source": self.models[step.source].sha256,
-            "recipe": recipe.sha256,
-            "input": recipe.input_spec(self.request.source.input).to_dict(),
-            "labels": self.request.source.labels,
-            "packages": _versions(step.stage),
-            "calibration": None if calibration is None else calibration.to_dict(),
-        }
+        build_key = self.request.build_key(step, recipe, self.models[step.source].sha256)
         decides_difference = {
-            "build": (build_key := _digest(decides_bytes)),
+            "build": build_key,
             "images": [image["sha256"] for image in self.images],
             "bounds": plain(recipe.bounds),
             "reference": self.request.source.sha256,
         }
-        return build_key, _digest(decides_difference)
+        return build_key, digest(decides_difference)
 
     def _write_golden(self) -> None:
         """Write the verification photos with the source's logits beside the artifacts, unless they are there."""
         source = self.request.source
         path = self.request.output / f"{self.request.name}{SUFFIX}"
         chosen = spread(len(self.images))
-        key = _digest(
+        key = digest(
             {
                 "source": source.sha256,
                 "images": [self.images[index] for index in chosen],
@@ -398,21 +387,9 @@ def _first_and_rest(errors: list[GhostedgeError]) -> GhostedgeError:
     return kind("; ".join(dict.fromkeys(str(error) for error in errors)))
 
 
-def _versions(stage: Stage) -> dict[str, str]:
-    versions = {"ghostedge": ghostedge.__version__}
-    for package in stage.packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
-
-
 def _peak_memory_mib() -> dict[str, int]:
     """The most memory that this process, and the largest of its children, held at any time, in MiB."""
     return {
         "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "largest_child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     }
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import importlib.metadata
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ghostedge
 from ghostedge.errors import UsageError
 from ghostedge.model import CalibrationSet, Model, Stage, StageOutput
 from ghostedge.pipeline.recipe import Recipe, recipes
 from ghostedge.pipeline.stages import STAGES, make_stage, source_precision
 from ghostedge.stored import plain
 
-__all__ = ["ExportRequest", "Step", "needs_calibration", "plan"]
+__all__ = ["ExportRequest", "Step", "digest", "needs_calibration", "plan", "versions_of"]
 
 _SUFFIXES = {"mindir": ".mindir", "onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 
@@ -74,6 +79,34 @@ class ExportRequest:
             bounds=plain(recipe.bounds),
         )
         return StageOutput(model, recipe.options, self.calibration_of(step, recipe))
+
+    def build_key(self, step: Step, recipe: Recipe, source_sha256: str) -> str:
+        """The hash of everything that decides an artifact's bytes, of what it is made from too."""
+        calibration = self.calibration_of(step, recipe)
+        return digest(
+            {
+                "source": source_sha256,
+                "recipe": recipe.sha256,
+                "input": recipe.input_spec(self.source.input).to_dict(),
+                "labels": self.source.labels,
+                "packages": versions_of(step.stage),
+                "calibration": None if calibration is None else calibration.to_dict(),
+            }
+        )
+
+
+def versions_of(stage: Stage) -> dict[str, str]:
+    """Distribution -> version of what decides what a stage makes."""
+    versions = {"ghostedge": ghostedge.__version__}
+    for package in stage.packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def digest(value: Any) -> str:
+    """The hash of a value of plain JSON types."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
