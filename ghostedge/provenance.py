@@ -1,4 +1,4 @@
-"""What a manifest.json beside a model says of its bytes, for messages about a runtime that does not take it."""
+"""Tell from the manifest.json beside a model whether its bytes are as exported, for runtimes that refuse the file."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ghostedge.compare import Difference
     from ghostedge.manifest import ArtifactRecord, Manifest
     from ghostedge.pipeline.build import Event
 
@@ -147,14 +146,11 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _rows(record: ArtifactRecord) -> Iterator[tuple[str, ...]]:
-    size = f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}"
-    yield (record.files[0].name, record.precision, size, *_numbers(record.reference_difference))
-    if record.float16_difference is not None:
-        yield (f"{record.files[0].name} in float16", "", "", *_numbers(record.float16_difference))
-    for kind, found in record.cpu_differences.items():
-        yield (f"{record.files[0].name} {kind}", "", "", *_numbers(found))
-
-
-def _numbers(difference: Difference) -> tuple[str, str, str]:
-    snr = "identical" if math.isinf(difference.snr_db) else f"{difference.snr_db:.1f}"
-    return snr, f"{difference.max_abs:.1e}", f"{difference.top1_agreement:.1%}"
+    name, size = record.files[0].name, f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}"
+    of_cpus = {f"{name} {kind}": found for kind, found in record.cpu_differences.items()}
+    ways = {name: record.reference_difference, f"{name} in float16": record.float16_difference, **of_cpus}
+    for way, found in ways.items():
+        if found is not None:
+            what = (record.precision, size) if way == name else ("", "")
+            snr = "identical" if math.isinf(found.snr_db) else f"{found.snr_db:.1f}"
+            yield (way, *what, snr, f"{found.max_abs:.1e}", f"{found.top1_agreement:.1%}")

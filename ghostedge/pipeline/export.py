@@ -122,13 +122,12 @@ def export(
     """
     if (checkpoint is None) == (mindir is None):
         raise UsageError("give either a checkpoint or a MindIR to export")
+    named, precisions = tuple(recipes), _several(precision)
+    wanted = _choose_recipes(named, _several(target), precisions, "mindir" if checkpoint is None else "checkpoint")
+    if not named and not precisions and calibration is None:
+        wanted = _without_calibrated(wanted, on_event)
     if isinstance(calibration, Paths):
         calibration = choose_calibration(Path(calibration))
-    wanted = _choose_recipes(
-        tuple(recipes), _several(target), _several(precision), "mindir" if checkpoint is None else "checkpoint"
-    )
-    if not recipes and not precision and calibration is None:
-        wanted = _without_calibrated(wanted, on_event)
     # Held until the end, so that the stages and the runtime that load it do not parse it again.
     content = None if checkpoint is None else load_checkpoint(Path(checkpoint))
     source = open_model(Path(checkpoint or mindir or ""))
