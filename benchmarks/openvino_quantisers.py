@@ -123,7 +123,7 @@ def artifacts(source: Model, calibration: CalibrationSet, folder: Path) -> Itera
     for number, (name, options) in enumerate([*NNCF.items(), *OURS.items()]):
         path = folder / f"{number}.xml"
         given = {} if callable(options) else options
-        output = StageOutput(path, "int8", source.input, source.labels, given, calibration)
+        output = StageOutput(Model(path, "openvino", source.input, source.labels, "int8"), given, calibration)
         began = time.monotonic()
         if callable(options):
             model = nncf.quantize(ov.Core().read_model(source.path), images, subset_size=len(batch), **options(nncf))

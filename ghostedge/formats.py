@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ghostedge.data.imagenet import imagenet_labels
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.mindir.info import describe_mindir
-from ghostedge.model import Format, InputSpec, Model
+from ghostedge.model import KEY, Format, InputSpec, Model
+from ghostedge.stored import parse_json
 from ghostedge.wire import fields
 
 __all__ = ["FORMATS", "load_input_spec", "open_model", "read_description"]
@@ -53,27 +54,24 @@ def open_model(
             holds.
     """
     path = Path(path)
-    kind = _format(path)
-    described = read_description(path)
-    if described is None and kind in _ASSUMED:
-        described = _ASSUMED[kind](path)
-    if described is None:
+    model = read_description(path)
+    if model is None and (assume := _ASSUMED.get(_format(path))):
+        model = assume(path)
+    if model is None:
         if input_spec is None:
             raise ArtifactError(
                 f"{path} does not say what its input holds; say it in a JSON file and give that with --input-spec, "
                 f"for example {_EXAMPLE}"
             )
-        described = Description(input_spec)
-    return Model(
-        path=path,
-        format=kind,
-        input=described.input if input_spec is None else input_spec,
-        labels=described.labels if labels is None else labels,
-        precision=described.precision,
+        model = Model(path, _format(path), input_spec)
+    return dataclasses.replace(
+        model,
+        input=model.input if input_spec is None else input_spec,
+        labels=model.labels if labels is None else labels,
     )
 
 
-def read_description(path: Path) -> Description | None:
+def read_description(path: Path) -> Model | None:
     """What a model file says about itself; None where it says nothing.
 
     Raises:
@@ -88,18 +86,19 @@ def load_input_spec(path: Path) -> InputSpec:
     Raises:
         ArtifactError: the file is missing, not JSON, or not an `InputSpec`.
     """
+    what = f"the input spec {path}"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_bytes(), what, ArtifactError)
+        if not isinstance(data, dict):
+            raise ArtifactError(f"{what} is not a JSON object")
     except OSError as exc:
-        raise ArtifactError(f"cannot read the input spec {path}: {exc.strerror}") from exc
-    except ValueError as exc:
-        raise ArtifactError(f"the input spec {path} is not JSON ({exc}); an example: {_EXAMPLE}") from exc
-    if not isinstance(data, dict):
-        raise ArtifactError(f"the input spec {path} is not a JSON object; an example: {_EXAMPLE}")
+        raise ArtifactError(f"cannot read {what}: {exc.strerror}") from exc
+    except ArtifactError as exc:
+        raise ArtifactError(f"{exc}; an example: {_EXAMPLE}") from exc
     try:
         return InputSpec.from_dict(data)
     except ArtifactError as exc:
-        raise ArtifactError(f"the input spec {path}: {exc}") from exc
+        raise ArtifactError(f"{what}: {exc}") from exc
 
 
 def _format(path: Path) -> Format:
@@ -111,7 +110,7 @@ def _format(path: Path) -> Format:
     if suffix == ".bin" and path.with_suffix(".xml").is_file():
         raise ArtifactError(f"{path} holds an OpenVINO model's weights; name {path.with_suffix('.xml')} instead")
     if suffix not in FORMATS:
-        raise ArtifactError(f"{path} is no model by its extension; known are {', '.join(FORMATS)}")
+        raise ArtifactError(f"{path} is not a model file (known extensions: {', '.join(FORMATS)})")
     return FORMATS[suffix]
 
 
@@ -119,11 +118,11 @@ def _no_description(path: Path) -> None:
     """A checkpoint says nothing of its input."""
 
 
-def _mindir_description(path: Path) -> Description | None:
+def _mindir_description(path: Path) -> Model | None:
     return describe_mindir(path).description
 
 
-def _onnx_description(path: Path) -> Description | None:
+def _onnx_description(path: Path) -> Model | None:
     """Walk the outermost message alone: a device with onnxruntime need not have onnx, and no weight is parsed."""
     found = None
     try:
@@ -137,10 +136,10 @@ def _onnx_description(path: Path) -> Description | None:
         raise ArtifactError(f"{path} is not a whole ONNX model ({exc}); copy or export it again") from exc
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
-    return None if found is None else _parse(found, path)
+    return None if found is None else Model.from_json(found, path, "onnx")
 
 
-def _openvino_description(path: Path) -> Description | None:
+def _openvino_description(path: Path) -> Model | None:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ArtifactError(f"{path} has no weights beside it ({weights.name}); copy both files")
@@ -153,10 +152,10 @@ def _openvino_description(path: Path) -> Description | None:
     if root.tag != "net":
         raise ArtifactError(f"{path} is not an OpenVINO IR (its outermost element is <{root.tag}>)")
     entry = root.find(f"rt_info/{KEY}")
-    return None if entry is None else _parse(entry.get("value", ""), path)
+    return None if entry is None else Model.from_json(entry.get("value", ""), path, "openvino")
 
 
-def _tflite_description(path: Path) -> Description | None:
+def _tflite_description(path: Path) -> Model | None:
     try:
         with open(path, "rb") as file:
             if file.read(8)[4:] != b"TFL3":
@@ -166,38 +165,31 @@ def _tflite_description(path: Path) -> Description | None:
             with zipfile.ZipFile(file) as archive:
                 if f"{KEY}.json" not in archive.namelist():
                     return None
-                return _parse(archive.read(f"{KEY}.json").decode(), path)
+                return Model.from_json(archive.read(f"{KEY}.json").decode(), path, "tflite")
     except (zipfile.BadZipFile, UnicodeDecodeError) as exc:
         raise ArtifactError(f"{path}: the files at its end are damaged ({exc}); copy or export it again") from exc
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
 
 
-def _parse(text: str, path: Path) -> Description:
-    try:
-        return Description.from_json(text)
-    except ArtifactError as exc:
-        raise ArtifactError(f"{path}: {exc}") from exc
+def _assumed_of_checkpoint(path: Path) -> Model:
+    return Model(path, "checkpoint", InputSpec(), _model_zoo_labels(load_checkpoint(path).num_classes))
 
 
-def _assumed_of_checkpoint(path: Path) -> Description:
-    return _model_zoo(InputSpec(), load_checkpoint(path).num_classes)
-
-
-def _assumed_of_mindir(path: Path) -> Description:
+def _assumed_of_mindir(path: Path) -> Model:
     spec, found = InputSpec(), describe_mindir(path)
     if len(found.input_shape) == 4:
         height, width = found.input_shape[2:]
         share = spec.resize / spec.height  # the same share of the image is cropped away at every size
         spec = InputSpec(height=height, width=width, resize=round(max(height, width) * share))
-    return _model_zoo(spec, found.output_shape[-1] if found.output_shape else 0)
+    return Model(path, "mindir", spec, _model_zoo_labels(found.output_shape[-1] if found.output_shape else 0))
 
 
-def _model_zoo(spec: InputSpec, classes: int) -> Description:
-    return Description(spec, imagenet_labels() if classes == 1000 else ())
+def _model_zoo_labels(classes: int) -> tuple[str, ...]:
+    return imagenet_labels() if classes == 1000 else ()
 
 
-_READERS: dict[Format, Callable[[Path], Description | None]] = {
+_READERS: dict[Format, Callable[[Path], Model | None]] = {
     "checkpoint": _no_description,
     "mindir": _mindir_description,
     "onnx": _onnx_description,
@@ -205,7 +197,7 @@ _READERS: dict[Format, Callable[[Path], Description | None]] = {
     "tflite": _tflite_description,
 }
 
-_ASSUMED: dict[Format, Callable[[Path], Description]] = {
+_ASSUMED: dict[Format, Callable[[Path], Model]] = {
     "checkpoint": _assumed_of_checkpoint,
     "mindir": _assumed_of_mindir,
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ghostedge.compare import Difference
-from ghostedge.errors import ManifestError
+from ghostedge.errors import ArtifactError, ManifestError
 from ghostedge.files import atomic_write, sha256_file
 from ghostedge.model import InputSpec
+from ghostedge.stored import as_type, parse_json, plain
 
 __all__ = ["FILE_NAME", "ArtifactRecord", "FileRecord", "Manifest"]
 
@@ -38,18 +41,16 @@ class FileRecord:
         return path.is_file() and path.stat().st_size == self.size_bytes and sha256_file(path) == self.sha256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
-    """One artifact of an export.
+    """One artifact of an export; its fields are in the order of the file.
 
     Attributes:
         recipe: the recipe's name.
         recipe_sha256: the hash of what the recipe says.
         target: the format.
         precision: the precision.
-        files: what it consists of; the first is the one to open.
         source: the name of the file it was made from.
-        input: what its input tensor holds.
         classes: how many logits it gives.
         build_key: the hash of everything that decides its bytes; equal keys need no new build.
         verify_key: the hash of everything that decides its difference.
@@ -64,15 +65,15 @@ class ArtifactRecord:
             computes so.
         cpu_differences: of an int8 IR: kind of x86 CPU, for people -> like `reference_difference`, as that kind
             computes it; empty for other artifacts.
+        files: what it consists of; the first is the one to open.
+        input: what its input tensor holds.
     """
 
     recipe: str
     recipe_sha256: str
     target: str
     precision: str
-    files: tuple[FileRecord, ...]
     source: str
-    input: InputSpec
     classes: int
     build_key: str
     verify_key: str
@@ -85,41 +86,12 @@ class ArtifactRecord:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     float16_difference: Difference | None = None
     cpu_differences: Mapping[str, Difference] = field(default_factory=dict)
+    files: tuple[FileRecord, ...]
+    input: InputSpec
 
     def intact(self, folder: Path) -> bool:
         """Whether every file is in `folder` with the recorded bytes."""
         return all(file.matches(folder) for file in self.files)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            **{k: v for k, v in vars(self).items() if k not in ("files", "input")},
-            "files": [vars(file) for file in self.files],
-            "input": self.input.to_dict(),
-            "packages": dict(self.packages),
-            "runtime": dict(self.runtime),
-            "difference": self.difference.to_dict(),
-            "reference_difference": self.reference_difference.to_dict(),
-            "bounds": dict(self.bounds),
-            "calibration": dict(self.calibration),
-            "float16_difference": None if self.float16_difference is None else self.float16_difference.to_dict(),
-            "cpu_differences": {kind: found.to_dict() for kind, found in self.cpu_differences.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ArtifactRecord:
-        """Read what `to_dict` wrote."""
-        converted: dict[str, Any] = {
-            "files": tuple(FileRecord(**file) for file in data["files"]),
-            "input": InputSpec.from_dict(data["input"]),
-            "difference": Difference.from_dict(data["difference"]),
-            "reference_difference": Difference.from_dict(data["reference_difference"]),
-        }
-        if data.get("float16_difference") is not None:
-            converted["float16_difference"] = Difference.from_dict(data["float16_difference"])
-        of_cpus = data.get("cpu_differences", {})  # what ghostedge 1.1 and older wrote has none
-        converted["cpu_differences"] = {kind: Difference.from_dict(found) for kind, found in of_cpus.items()}
-        return cls(**{**data, **converted})
 
 
 @dataclass(frozen=True)
@@ -148,21 +120,21 @@ class Manifest:
 
     def with_artifact(self, record: ArtifactRecord) -> Manifest:
         """A manifest in which `record` takes the place of an older one of the same recipe."""
-        return replace(self, artifacts={**self.artifacts, record.recipe: record})
+        return dataclasses.replace(self, artifacts={**self.artifacts, record.recipe: record})
 
     def to_json(self) -> str:
         """Indented JSON, the form of ``manifest.json``."""
         document = {
             "schema_version": SCHEMA_VERSION,
-            "source": dict(self.source),
-            "images": [dict(image) for image in self.images],
-            "environment": dict(self.environment),
-            "warnings": list(self.warnings),
-            "peak_memory_mib": dict(self.peak_memory_mib),
-            "golden": None if self.golden is None else {**vars(self.golden), "key": self.golden_key},
-            "artifacts": {name: record.to_dict() for name, record in self.artifacts.items()},
+            "source": self.source,
+            "images": self.images,
+            "environment": self.environment,
+            "warnings": self.warnings,
+            "peak_memory_mib": self.peak_memory_mib,
+            "golden": None if self.golden is None else {**plain(self.golden), "key": self.golden_key},
+            "artifacts": _each_snr(plain(self.artifacts), _stored_snr),
         }
-        return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> Path:
         """Write ``manifest.json`` into `folder`, whole or not at all. Raises: OutputError."""
@@ -177,29 +149,33 @@ class Manifest:
             ManifestError: damaged, or of another schema version.
         """
         path = folder / FILE_NAME
-        advice = "move it away, or choose another --output"
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = parse_json(path.read_bytes(), str(path), ManifestError)
+            version = data.get("schema_version") if isinstance(data, dict) else None
+            if version != SCHEMA_VERSION:
+                raise ManifestError(f"{path} has schema version {version}, this ghostedge reads {SCHEMA_VERSION}")
+            golden = data.get("golden")
+            key = golden.get("key", "") if isinstance(golden, dict) else ""
+            whole = {"artifacts": None, **_each_snr(data, _read_snr), "golden_key": key}
+            return as_type(whole, cls, f"{path} is damaged", ManifestError)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as exc:
-            raise ManifestError(f"{path} cannot be read ({exc}); {advice}") from exc
-        try:
-            if (version := data["schema_version"]) != SCHEMA_VERSION:
-                raise ManifestError(
-                    f"{path} has schema version {version}, this ghostedge writes {SCHEMA_VERSION}; {advice}"
-                )
-            golden = dict(data.get("golden") or {})
-            golden_key = golden.pop("key", "")
-            return cls(
-                source=data["source"],
-                images=tuple(data["images"]),
-                artifacts={name: ArtifactRecord.from_dict(record) for name, record in data["artifacts"].items()},
-                environment=data["environment"],
-                warnings=tuple(data["warnings"]),
-                peak_memory_mib=data["peak_memory_mib"],
-                golden=FileRecord(**golden) if golden else None,
-                golden_key=golden_key,
-            )
-        except (KeyError, TypeError, AttributeError) as exc:
-            raise ManifestError(f"{path} is damaged ({type(exc).__name__}: {exc}); {advice}") from exc
+        except (ArtifactError, ManifestError, OSError) as exc:
+            said = f"{path} cannot be read ({exc})" if isinstance(exc, OSError) else str(exc)
+            raise ManifestError(f"{said}; move it away, or choose another --output") from exc
+
+
+def _stored_snr(snr_db: float) -> float | None:
+    """JSON has no infinity: the SNR of identical logits is null."""
+    return None if math.isinf(snr_db) else round(snr_db, 2)
+
+
+def _read_snr(snr_db: Any) -> Any:
+    return math.inf if snr_db is None else snr_db
+
+
+def _each_snr(value: Any, convert: Callable[[Any], Any]) -> Any:
+    """`value`, plain JSON, with every ``snr_db`` in it converted."""
+    if not isinstance(value, dict):
+        return value
+    return {key: convert(entry) if key == "snr_db" else _each_snr(entry, convert) for key, entry in value.items()}

@@ -1,8 +1,11 @@
-"""The plain data and the contracts that the rooms of ghostedge share."""
+"""The plain data and the contracts that the rooms of ghostedge share: models, images to calibrate on, stages."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
+from ghostedge.files import sha256_file
+from ghostedge.stored import as_type, parse_json
 
 __all__ = [
+    "KEY",
     "RESIZE_RULES",
     "CalibrationImage",
     "CalibrationSet",
@@ -76,6 +82,9 @@ class InputSpec:
     colour_order: Literal["RGB", "BGR"] = "RGB"
 
     def __post_init__(self) -> None:
+        for name in ("height", "width", "resize"):
+            if type(getattr(self, name)) is not int:
+                raise ArtifactError(f"InputSpec.{name} is {getattr(self, name)!r}; it must be a whole number of pixels")
         for name, choices in _FIELD_CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ArtifactError(
@@ -87,8 +96,8 @@ class InputSpec:
             raise ArtifactError(
                 f"InputSpec: cannot cut {self.height}x{self.width} out of a shorter side of {self.resize}"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ArtifactError("InputSpec: mean and std must hold three numbers each, std above zero")
+        if not (_three_numbers(self.mean) and _three_numbers(self.std) and min(self.std) > 0):
+            raise ArtifactError("InputSpec: mean and std must hold three finite numbers each, std above zero")
 
     def shape(self, batch: int = 1) -> tuple[int, int, int, int]:
         """The shape of a batch of `batch` images in this layout."""
@@ -125,9 +134,39 @@ class InputSpec:
             raise ArtifactError(f"InputSpec: {exc}") from exc
 
 
+def _three_numbers(values: Any) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == 3
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        and all(map(math.isfinite, values))
+    )
+
+
+#: Where a model file holds its description: ONNX ``metadata_props`` key, OpenVINO ``rt_info`` entry, MindIR
+#: ``user_info`` key; in a TFLite file the associated file ``KEY + ".json"``.
+KEY = "ghostedge"
+
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The JSON that `Model.to_json` writes; the class below explains its fields."""
+
+    input: InputSpec
+    labels: tuple[str, ...]
+    precision: str
+    calibration: Mapping[str, str] = field(default_factory=dict)
+    source_sha256: str = ""
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Model:
-    """A model file and what is needed to run it.
+    """A model file: what is needed to run it, what it was made from, and what it must keep to.
+
+    All but the first two fields is embedded in the file itself, so that the file alone is enough to run it correctly.
 
     Attributes:
         path: the file a user names: ``.ckpt``, ``.mindir``, ``.onnx``, ``.xml`` or ``.tflite``.
@@ -135,6 +174,12 @@ class Model:
         input: what its input tensor holds.
         labels: class names in the order of the logits; empty when unknown.
         precision: ``"fp32"``, ``"fp16"``, ...; the name that recipes use.
+        calibration: of a quantised model: id -> SHA-256 of the images it was calibrated on, so that they can be told
+            from those it is evaluated on.
+        source_sha256: of the checkpoint or MindIR that the export began with; empty when unknown. Golden vectors of the
+            same export carry the same.
+        bounds: ``min_snr_db`` and ``min_top1_agreement`` of its recipe, which its answers must keep to wherever it
+            runs; empty when unknown.
     """
 
     path: Path
@@ -142,13 +187,57 @@ class Model:
     input: InputSpec
     labels: tuple[str, ...] = ()
     precision: str = "fp32"
+    calibration: Mapping[str, str] = field(default_factory=dict, hash=False)
+    source_sha256: str = ""
+    bounds: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file the artifact consists of: OpenVINO IR keeps its weights in a ``.bin`` beside the ``.xml``."""
+        """Every file the model consists of: OpenVINO IR keeps its weights in a ``.bin`` beside the ``.xml``."""
         if self.format == "openvino":
             return (self.path, self.path.with_suffix(".bin"))
         return (self.path,)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The hash of the bytes of `path`, taken when it is first asked for."""
+        return sha256_file(self.path)
+
+    def to_json(self) -> str:
+        """The description to embed: one line of JSON with sorted keys, so that equal models have equal bytes."""
+        data: dict[str, Any] = {
+            "schema_version": _SCHEMA_VERSION,
+            "input": self.input.to_dict(),
+            "labels": list(self.labels),
+            "precision": self.precision,
+        }
+        if self.calibration:
+            data["calibration"] = dict(self.calibration)
+        if self.source_sha256:
+            data["source_sha256"] = self.source_sha256
+        if self.bounds:
+            data["bounds"] = dict(self.bounds)
+        return json.dumps(data, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path, model_format: Format) -> Self:
+        """The model at `path`, of whose description `to_json` wrote `text`.
+
+        Raises:
+            ArtifactError: the JSON is damaged or of another schema version.
+        """
+        try:
+            data = parse_json(text, "it", ArtifactError)
+            version = data.get("schema_version") if isinstance(data, dict) else None
+            if version != _SCHEMA_VERSION:
+                raise ArtifactError(f"it has schema version {version}, this ghostedge reads {_SCHEMA_VERSION}")
+            found = as_type(data, _Description, "it", ArtifactError)
+        except ArtifactError as exc:  # also of InputSpec
+            raise ArtifactError(
+                f"{path}: the embedded description is damaged or of another version ({exc}); update ghostedge or "
+                "export it again"
+            ) from exc
+        return cls(path, model_format, **{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
 
 
 @dataclass(frozen=True)
@@ -242,27 +331,43 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class StageOutput:
-    """One file a stage is asked to make.
+    """A model that a stage is asked to make.
 
     Attributes:
-        path: where it shall be; the stage writes it whole or not at all.
-        precision: ``"fp32"``, ``"fp16"``, ...
-        input: the input the artifact shall have; it is embedded in the file.
-        labels: class names to embed.
+        model: what it shall be. The stage writes its file whole or not at all, with ``model.to_json()`` inside. Its
+            `Model.calibration` names the images of `calibration`.
         options: the recipe's ``[options]`` table, for this stage alone.
         calibration: the images to measure activation ranges on; only for precisions in `Stage.calibrated`.
-        source_sha256: of the checkpoint or MindIR that the export began with, to embed.
-        bounds: what the artifact must keep to, by name, to embed.
     """
 
-    path: Path
-    precision: str
-    input: InputSpec
-    labels: tuple[str, ...] = ()
+    model: Model
     options: Mapping[str, Any] = field(default_factory=dict)
     calibration: CalibrationSet | None = None
-    source_sha256: str = ""
-    bounds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.calibration is not None:
+            known = {image.image_id: image.sha256 for image in self.calibration.images}
+            object.__setattr__(self, "model", dataclasses.replace(self.model, calibration=known))
+
+    @property
+    def path(self) -> Path:
+        """Where the model shall be."""
+        return self.model.path
+
+    @property
+    def precision(self) -> str:
+        """``"fp32"``, ``"fp16"``, ..."""
+        return self.model.precision
+
+    @property
+    def input(self) -> InputSpec:
+        """The input that the model shall have."""
+        return self.model.input
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its class names."""
+        return self.model.labels
 
 
 class Stage(Protocol):
@@ -281,6 +386,13 @@ class Stage(Protocol):
     precisions: tuple[str, ...]
     calibrated: tuple[str, ...] = ()
     packages: tuple[str, ...]
+
+    def check(self, output: StageOutput) -> None:
+        """Refuse, before anything is made, an output whose options or precision this stage does not know.
+
+        Raises:
+            GhostedgeError: with one line that names the option.
+        """
 
     def prepare(self) -> None:
         """Start in the background what `build` will need and what needs no source; calling it is optional."""

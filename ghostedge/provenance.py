@@ -1,14 +1,14 @@
-"""What a manifest.json beside a model says of its bytes, for messages about a runtime that does not take it."""
+"""Tell from the manifest.json beside a model whether its bytes are as exported, for runtimes that refuse the file."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from ghostedge.errors import first_line
+from ghostedge.errors import ManifestError, first_line
 from ghostedge.files import sha256_file
+from ghostedge.stored import parse_json
 
 __all__ = ["as_exported", "refusal"]
 
@@ -21,17 +21,17 @@ def as_exported(path: Path) -> Literal["same", "other", "unknown"]:
     ``"unknown"``: no manifest, one that cannot be read, or one that does not name the file.
     """
     try:
-        manifest = json.loads((path.parent / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse_json((path.parent / _MANIFEST).read_bytes(), _MANIFEST, ManifestError)
         recorded = {record["sha256"] for record in _files(manifest) if record.get("name") == path.name}
         if not recorded:
             return "unknown"
         return "same" if sha256_file(path) in recorded else "other"
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ManifestError):
         return "unknown"
 
 
 def _files(part: Any) -> Iterator[dict[str, Any]]:
-    """Everything in a JSON document that has a name and a SHA-256."""
+    """Everything in a JSON document that has a name and a SHA-256, whatever version of ghostedge wrote it."""
     if isinstance(part, dict):
         if "name" in part and "sha256" in part:
             yield part

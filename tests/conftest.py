@@ -127,7 +127,7 @@ def oracle_mindir(oracle_checkpoint: Path) -> Path:
     pytest.importorskip("mindspore")
     from ghostedge.mindir.from_checkpoint import MindIRStage
 
-    output = StageOutput(oracle_checkpoint.with_suffix(".mindir"), "fp32", InputSpec())
+    output = StageOutput(Model(oracle_checkpoint.with_suffix(".mindir"), "mindir", InputSpec()))
     (artifact,) = MindIRStage().build(Model(oracle_checkpoint, "checkpoint", InputSpec()), (output,))
     return artifact.path
 
@@ -270,7 +270,8 @@ def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     labels = tuple(f"class {index}" for index in range(5))
     outputs = tuple(
         StageOutput(
-            folder / f"tiny_{precision}.tflite", precision, replace(spec, layout="NHWC"), labels, {"rewrites": []}
+            Model(folder / f"tiny_{precision}.tflite", "tflite", replace(spec, layout="NHWC"), labels, precision),
+            {"rewrites": []},
         )
         for precision in ("fp32", "fp16")
     )

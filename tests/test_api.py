@@ -24,9 +24,8 @@ from PIL import Image
 import ghostedge
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.data.preprocess import resize_and_crop
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError, ImageError, UsageError
-from ghostedge.model import InputSpec
+from ghostedge.model import KEY, InputSpec, Model
 from ghostedge.prediction import _probabilities
 from tests.benchmarks.test_golden import SOURCE, tiny_logits
 
@@ -125,8 +124,9 @@ def folder(oracle_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("api")
     tiny = ROOT / "tests" / "data" / "tiny"
     shutil.copy(tiny / "tiny_fp32.tflite", folder / "model_fp32.tflite")
-    with zipfile.ZipFile(folder / "model_fp32.tflite", "a") as archive:  # where TFLite keeps metadata: at the end
-        archive.writestr(f"{KEY}.json", Description(SPEC, ANIMALS, "fp32", bounds={"min_snr_db": 60.0}).to_json())
+    described = Model(folder / "model_fp32.tflite", "tflite", SPEC, ANIMALS, bounds={"min_snr_db": 60.0})
+    with zipfile.ZipFile(described.path, "a") as archive:  # where TFLite keeps metadata: at the end
+        archive.writestr(f"{KEY}.json", described.to_json())
     rng = np.random.default_rng(7)
     crops = []
     for number in range(40):

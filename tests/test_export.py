@@ -21,15 +21,17 @@ from ghostedge.compare import compare
 from ghostedge.data.calibration import choose_calibration
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess
-from ghostedge.description import Description
 from ghostedge.errors import ParityError
 from ghostedge.formats import open_model
+from ghostedge.ghostnet import checkpoint
+from ghostedge.ghostnet.ckpt_format import CkptContent, parse_ckpt
 from ghostedge.ghostnet.import_weights import PYTORCH_NAMES, import_weights
 from ghostedge.ghostnet.variants import get_variant, parameter_shapes
 from ghostedge.manifest import Manifest
 from ghostedge.model import Model, StageOutput
-from ghostedge.pipeline import build as pipeline
-from ghostedge.pipeline.build import ExportRequest, export
+from ghostedge.pipeline import plan, verify
+from ghostedge.pipeline.build import build
+from ghostedge.pipeline.plan import ExportRequest
 from ghostedge.pipeline.recipe import recipes
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
@@ -55,6 +57,10 @@ FILES = {
 }
 
 
+#: The checkpoints that `exported` parsed.
+PARSED: list[str] = []
+
+
 @pytest.fixture(scope="module")
 def images() -> Path:
     """The ImageNet photos beside the project, or where they are absent the sample photographs of the package."""
@@ -66,12 +72,23 @@ def exported(oracle_checkpoint: Path, images: Path, tmp_path_factory: pytest.Tem
     """The folder that `ghostedge export --target all` fills from the oracle's weights."""
     output = tmp_path_factory.mktemp("export") / "build"
     arguments = ["--checkpoint", str(oracle_checkpoint), "--target", "all", "--images", str(images)]
-    assert main(["export", *arguments, "--output", str(output), "--quiet"]) == 0
+
+    def counted(data: bytes, name: str) -> CkptContent:
+        PARSED.append(name)
+        return parse_ckpt(data, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "parse_ckpt", counted)
+        assert main(["export", *arguments, "--output", str(output), "--quiet"]) == 0
     return output
 
 
 def test_every_artifact_is_there_and_nothing_else(exported: Path) -> None:
     assert {path.name for path in exported.iterdir()} == FILES
+
+
+def test_the_checkpoint_is_parsed_once(exported: Path, oracle_checkpoint: Path) -> None:
+    assert [str(oracle_checkpoint)] == PARSED
 
 
 def test_every_artifact_agrees_with_mindspore(exported: Path, images: Path) -> None:
@@ -110,14 +127,14 @@ def test_int8_tflite_keeps_the_logits_in_a_quarter_of_the_size_on_one_partition(
     source = made = open_model(exported / "oracle_1x.onnx")
     for name in ("onnx_equalised", "tflite_equalised", "tflite_int8"):
         source, recipe = made, recipes()[name]
-        output = StageOutput(
+        wanted = Model(
             path=tmp_path / f"{name}.{recipe.target}",
-            precision=recipe.precision,
+            format=recipe.target,  # type: ignore[arg-type]
             input=recipe.input_spec(source.input),
             labels=source.labels,
-            options=recipe.options,
-            calibration=calibration,
+            precision=recipe.precision,
         )
+        output = StageOutput(wanted, recipe.options, calibration)
         (made,) = make_stage(recipe.target, recipe.precision).build(source, (output,))
     known = {image.image_id for image in calibration.images}
     others = [preprocess(path, source.input) for path in list_images(images) if path.name not in known]
@@ -280,6 +297,8 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         class Stage:
             source, target, precisions, calibrated, packages = "mindir", "onnx", ("fp32",), (), ("onnx",)
 
+            def check(self, output: StageOutput) -> None: ...
+
             def prepare(self) -> None: ...
 
             def close(self) -> None: ...
@@ -289,17 +308,16 @@ def reexport(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
                 if fault:
                     fault(model.graph)
                 for entry in model.metadata_props:
-                    description = Description.from_json(entry.value)
-                    entry.value = dataclasses.replace(description, input=outputs[0].input).to_json()
+                    entry.value = outputs[0].model.to_json()
                 onnx.save(model, outputs[0].path)
                 return (open_model(outputs[0].path),)
 
-        monkeypatch.setattr(pipeline, "make_stage", lambda *_: Stage())
-        monkeypatch.setattr(pipeline, "open_runtime", runtime)
+        monkeypatch.setattr(plan, "make_stage", lambda *_: Stage())
+        monkeypatch.setattr(verify, "open_runtime", runtime)
         recipe = recipes()["onnx_fp32"]
         recipe = dataclasses.replace(recipe, input={**recipe.input, **fields})
         request = ExportRequest(source, (recipe,), tmp_path / "build", sample_images(), "oracle_1x")
-        return export(request)
+        return build(request)
 
     return run
 
@@ -344,7 +362,7 @@ def test_kill_9_leaves_whole_files_and_the_next_run_continues(exported: Path, im
             break
     first.send_signal(signal.SIGKILL)
     first.wait()
-    whole = {path.name for path in (tmp_path / "build").iterdir() if path.is_file()}
+    whole = {path.name for path in (tmp_path / "build").glob("[!.]*")}
     assert whole == {"oracle_1x.onnx", "manifest.json"}
     onnx_time = (tmp_path / "build" / "oracle_1x.onnx").stat().st_mtime_ns
     done = subprocess.run(command, capture_output=True, text=True)

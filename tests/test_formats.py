@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,24 +14,29 @@ from pathlib import Path
 import pytest
 
 from ghostedge.data.imagenet import imagenet_labels
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError, CheckpointError
+from ghostedge.files import sha256_file
 from ghostedge.formats import load_input_spec, open_model, read_description
 from ghostedge.lazy import require
-from ghostedge.model import InputSpec, Model
+from ghostedge.model import KEY, InputSpec, Model
 from ghostedge.wire import field
 
-DESCRIPTION = Description(
+DESCRIBED = Model(
+    Path("linear"),
+    "onnx",
     InputSpec(layout="NHWC", height=8, width=8, resize=9, mean=(0.5, 0.4, 0.3), std=(1.0, 1.0, 1.0)),
     ("cat", "dog, hound", "réd fox", '<&">'),
     "fp16",
+    {"tiger/1.jpg": "ab" * 32},
+    "cd" * 32,
+    {"min_snr_db": 50.0, "min_top1_agreement": 0.9},
 )
 
 
 def describe_onnx(source: Path, path: Path) -> Path:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(source)
-    onnx.helper.set_model_props(model, {KEY: DESCRIPTION.to_json(), "other": "x"})
+    onnx.helper.set_model_props(model, {KEY: DESCRIBED.to_json(), "other": "x"})
     onnx.save(model, path)
     return path
 
@@ -38,7 +44,7 @@ def describe_onnx(source: Path, path: Path) -> Path:
 def describe_openvino(source: Path, path: Path) -> Path:
     openvino = require("openvino", "openvino")
     model = openvino.Core().read_model(source)
-    model.set_rt_info(DESCRIPTION.to_json(), [KEY])
+    model.set_rt_info(DESCRIBED.to_json(), [KEY])
     openvino.save_model(model, path)
     return path
 
@@ -47,7 +53,7 @@ def describe_tflite(source: Path, path: Path) -> Path:
     shutil.copy(source, path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "cat\n")
-        archive.writestr(f"{KEY}.json", DESCRIPTION.to_json())
+        archive.writestr(f"{KEY}.json", DESCRIBED.to_json())
     return path
 
 
@@ -58,15 +64,15 @@ DESCRIBE: dict[str, Callable[[Path, Path], Path]] = {
 }
 
 
-def mindir(shape: tuple[int, ...], classes: int, description: Description | None = None) -> bytes:
+def mindir(shape: tuple[int, ...], classes: int, described: Model | None = None) -> bytes:
     """The parts of a MindIR that say what goes in and what comes out (field numbers of mind_ir.proto)."""
 
     def value(name: bytes, dims: tuple[int, ...]) -> bytes:
         return field(1, name) + field(2, b"".join(field(1, size) for size in dims))
 
     data = field(7, field(2, b"graph") + field(5, value(b"x", shape)) + field(6, value(b"y", (1, classes))))
-    if description is not None:
-        data += field(14, field(1, KEY.encode()) + field(2, description.to_json().encode()))
+    if described is not None:
+        data += field(14, field(1, KEY.encode()) + field(2, described.to_json().encode()))
     return data
 
 
@@ -74,7 +80,7 @@ def mindir(shape: tuple[int, ...], classes: int, description: Description | None
 def test_a_described_artifact_needs_nothing_else(kind: str, linear_models: dict[str, Path], tmp_path: Path) -> None:
     source = linear_models[kind]
     path = DESCRIBE[kind](source, tmp_path / source.name)
-    expected = Model(path, kind, DESCRIPTION.input, DESCRIPTION.labels, "fp16")  # type: ignore[arg-type]
+    expected = dataclasses.replace(DESCRIBED, path=path, format=kind)  # type: ignore[arg-type]
     assert open_model(path) == open_model(str(path)) == expected
 
 
@@ -84,8 +90,8 @@ def test_what_the_caller_says_wins(kind: str, linear_models: dict[str, Path], tm
     path = DESCRIBE[kind](source, tmp_path / source.name)
     artifact = open_model(path, input_spec=InputSpec(), labels=())
     assert (artifact.input, artifact.labels, artifact.precision) == (InputSpec(), (), "fp16")
-    assert open_model(path, labels=("a",)).input == DESCRIPTION.input
-    assert open_model(path, input_spec=InputSpec()).labels == DESCRIPTION.labels
+    assert open_model(path, labels=("a",)).input == DESCRIBED.input
+    assert open_model(path, input_spec=InputSpec()).labels == DESCRIBED.labels
 
 
 @pytest.mark.parametrize("kind", DESCRIBE)
@@ -104,12 +110,54 @@ def test_a_bare_artifact_asks_for_an_input_spec(kind: str, linear_models: dict[s
 def test_a_damaged_description(
     kind: str, linear_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Description, "to_json", lambda _: '{"schema_version": 1, "input": {"layout": "HCWN"}}')
+    monkeypatch.setattr(Model, "to_json", lambda _: '{"schema_version": 1, "input": {"layout": "HCWN"}}')
     path = DESCRIBE[kind](linear_models[kind], tmp_path / linear_models[kind].name)
     with pytest.raises(ArtifactError, match=r"linear|fp32") as error:
         open_model(path)
     assert str(path) in str(error.value)
     assert "HCWN" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "it is not JSON"),
+        ("[]", "schema version None"),
+        ('{"schema_version": 2}', r"schema version 2, this ghostedge reads 1\); update ghostedge or export it again"),
+        ('{"labels": "ab"}', r"it: Expected `array`, got `str` - at `\$\.labels`"),
+        ('{"input": {"height": 300}}', r"InputSpec: cannot cut"),
+        ('{"bounds": {"min_snr_db": "high"}}', r"Expected `float`, got `str`"),
+        ('{"precision": null}', r"at `\$\.precision`"),
+    ],
+)
+def test_a_damaged_description_says_where(text: str, reason: str) -> None:
+    whole = json.loads(DESCRIBED.to_json()) | json.loads(text) if text[1:2] == '"' else None
+    with pytest.raises(ArtifactError, match=rf"^net\.onnx: the embedded description .*{reason}"):
+        Model.from_json(text if whole is None else json.dumps(whole), Path("net.onnx"), "onnx")
+
+
+def test_the_description_is_stable_bytes() -> None:
+    """Of which every exported file is made: neither the order of its keys nor its spaces may change."""
+    assert dataclasses.replace(DESCRIBED, labels=("a",), input=InputSpec()).to_json() == (
+        '{"bounds": {"min_snr_db": 50.0, "min_top1_agreement": 0.9}, "calibration": {"tiger/1.jpg": "'
+        + "ab" * 32
+        + '"}, "input": {"colour_order": "RGB", "dtype": "float32", "height": 224, "layout": "NCHW", "mean": [0.485, '
+        '0.456, 0.406], "range": "normalised", "resize": 256, "resize_rule": "opencv_linear", "std": [0.229, 0.224, '
+        '0.225], "width": 224}, "labels": ["a"], "precision": "fp16", "schema_version": 1, "source_sha256": "'
+        + "cd" * 32
+        + '"}'
+    )
+    plain = Model(Path("x.onnx"), "onnx", InputSpec())
+    assert set(json.loads(plain.to_json())) == {"schema_version", "input", "labels", "precision"}
+
+
+def test_the_hash_is_of_the_file_and_taken_once(tmp_path: Path) -> None:
+    model = dataclasses.replace(DESCRIBED, path=tmp_path / "x.onnx")
+    model.path.write_bytes(b"abc")
+    assert model.sha256 == sha256_file(model.path)
+    model.path.unlink()
+    assert len(model.sha256) == 64
+    assert model == dataclasses.replace(model)  # what is known of the file's bytes is no part of what the model is
 
 
 def test_no_vendor_library_is_loaded(linear_models: dict[str, Path], tmp_path: Path) -> None:
@@ -132,9 +180,9 @@ def test_no_vendor_library_is_loaded(linear_models: dict[str, Path], tmp_path: P
 
 def test_a_described_mindir(tmp_path: Path) -> None:
     path = tmp_path / "model.mindir"
-    description = Description(InputSpec(height=192, width=192, resize=219), ("a", "b"))
-    path.write_bytes(mindir((1, 3, 192, 192), 2, description))
-    assert open_model(path) == Model(path, "mindir", description.input, ("a", "b"))
+    described = Model(path, "mindir", InputSpec(height=192, width=192, resize=219), ("a", "b"))
+    path.write_bytes(mindir((1, 3, 192, 192), 2, described))
+    assert open_model(path) == described
 
 
 def test_a_mindir_of_another_origin_is_taken_as_trained_by_the_model_zoo(tmp_path: Path) -> None:
@@ -194,7 +242,7 @@ def test_names_that_are_not_enough(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"name .*model\.xml instead"):
         open_model(tmp_path / "model.bin")
     (tmp_path / "model.pb").write_bytes(b"")
-    with pytest.raises(ArtifactError, match=r"known are \.ckpt, \.mindir, \.onnx, \.xml, \.tflite"):
+    with pytest.raises(ArtifactError, match=r"known extensions: \.ckpt, \.mindir, \.onnx, \.xml, \.tflite"):
         open_model(tmp_path / "model.pb")
     with pytest.raises(ArtifactError, match="does not exist"):
         open_model(tmp_path / "gone.onnx")
@@ -211,6 +259,9 @@ def test_names_that_are_not_enough(tmp_path: Path) -> None:
         ('{"meen": [0, 0, 0]}', "no field 'meen'"),
         ('{"std": [0, 1, 1]}', "std above zero"),
         ('{"height": 300}', "cannot cut"),
+        ('{"height": 224.5}', "InputSpec.height is 224.5; it must be a whole number"),
+        ('{"mean": ["a", 0, 0]}', "three finite numbers"),
+        ('{"std": [NaN, 1, 1]}', "NaN is not a finite number"),
     ],
 )
 def test_bad_input_specs(text: str, reason: str, tmp_path: Path) -> None:

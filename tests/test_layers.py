@@ -24,7 +24,6 @@ LAYERS = {
     "compare": 1,
     "console": 1,
     "model": 1,
-    "description": 2,
     "provenance": 2,
     "manifest": 2,
     "data": 3,

@@ -25,7 +25,7 @@ from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess_batch
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec
-from ghostedge.pipeline.build import needs_calibration
+from ghostedge.pipeline.plan import needs_calibration
 from ghostedge.pipeline.recipe import recipes
 
 HERE = Path(__file__).resolve().parent

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from ghostedge.compare import Difference
     from ghostedge.manifest import ArtifactRecord, Manifest
-    from ghostedge.model import CalibrationSet, Model
-    from ghostedge.pipeline.build import Event, ExportRequest
-    from ghostedge.pipeline.recipe import Recipe
-    from ghostedge.pipeline.tuning import Trial
+    from ghostedge.pipeline.build import Event
 
 HELP = "make MindIR, ONNX, OpenVINO IR and TFLite from a checkpoint, each verified against its source"
 
@@ -88,208 +84,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.pipeline.build import ExportRequest, export
-
-    wanted = tuple(
-        _with_input(r, args.input) for r in _choose_recipes(args, "checkpoint" if args.checkpoint else "mindir")
-    )
-    source, info = _open_source(args)
-    request = ExportRequest(
-        source=source,
-        recipes=wanted,
-        output=args.output,
-        images=_images(args.images),
-        name=args.name or source.path.stem,
-        source_info=info,
-        force=args.force,
-        calibration=_calibration(args),
-        **({"threads": args.threads} if args.threads else {}),
-    )
-    started = time.monotonic()
-    progress = _silent if args.quiet else _Progress()
-    code = 0
-    if args.max_drop is not None:
-        repaired, code = _repair(args, request, progress)
-        request = dataclasses.replace(request, recipes=repaired)
-    manifest = export(request, progress)
-    if args.json:
-        print(manifest.to_json(), end="")
-    else:
-        print(summary(manifest))
-        print(f"{args.output / 'manifest.json'} written in {time.monotonic() - started:.0f} s")
-    return code
-
-
-def _repair(
-    args: argparse.Namespace, request: ExportRequest, progress: Callable[[Event], None]
-) -> tuple[tuple[Recipe, ...], int]:
-    """Search the settings of every int8 recipe. Returns: the recipes with them, and the worst exit code."""
-    from ghostedge.data.datasets import open_dataset
-    from ghostedge.errors import UsageError
-    from ghostedge.formats import open_model
-    from ghostedge.pipeline.build import export
-    from ghostedge.pipeline.recipe import find_recipe
-    from ghostedge.pipeline.stages import source_precision
-    from ghostedge.pipeline.tuning import REMEDIES, Search
-
-    searched = [recipe for recipe in request.recipes if recipe.precision == "int8" and recipe.target in REMEDIES]
-    if not searched:
-        raise UsageError("--max-drop is for int8; there is none among the recipes asked for")
-    if args.tuning is None or request.calibration is None:
-        raise UsageError("--max-drop needs --tuning DIR and --calibration DIR, with different images")
-    tuning = open_dataset(args.tuning, args.ground_truth)
-    # The float artifacts first: they are verified, and what every trial is measured against.
-    sources = {r.name: f"{r.target}_{source_precision(r.target, r.precision)}" for r in searched}
-    floats = tuple(find_recipe(name) for name in dict.fromkeys(sources.values()))
-    manifest = export(dataclasses.replace(request, recipes=floats), progress)
-    worst, found = 0, {}
-    for recipe in searched:
-        base = {k: v for k, v in recipe.options.items() if k not in REMEDIES[recipe.target][0]}
-
-        def tell(trial: Trial, name: str = recipe.name) -> None:
-            if not args.quiet:
-                print(f"{name}: {_described(trial)}", file=sys.stderr, flush=True)
-
-        repair = Search(
-            source=open_model(args.output / manifest.artifacts[sources[recipe.name]].files[0].name),
-            precision=recipe.precision,
-            spec=recipe.input_spec(request.source.input),
-            calibration=request.calibration,
-            tuning=tuning,
-            folder=args.output / "repair" / recipe.name,
-            max_drop=args.max_drop,
-            limit=args.limit,
-            base=base,
-            on_trial=tell,
-        ).run()
-        found[recipe.name] = dataclasses.replace(recipe, options={**base, **repair.chosen.options})
-        verdict = repair.chosen.decision
-        worst = {"PASS": worst, "FAIL": 2, "INCONCLUSIVE": worst if worst == 2 else 3}[verdict.verdict]
-        if verdict.verdict != "PASS":
-            more = f"; about {verdict.images_to_decide} tuning images would decide" if verdict.images_to_decide else ""
-            print(
-                f"ghostedge export: {recipe.name} is not shown to lose at most {args.max_drop:g} points of top-1: the "
-                f"best of {len(repair.trials)} trials is {_described(repair.chosen)}{more}",
-                file=sys.stderr,
-            )
-    return tuple(found.get(recipe.name, recipe) for recipe in request.recipes), worst
-
-
-def _described(trial: Trial) -> str:
-    settings = ", ".join(f"{key} {value}" for key, value in trial.options.items() if key != "keep_float")
-    kept = len(trial.options.get("keep_float", ()))
-    floats = f", {kept} operators in float ({trial.float_macs_percent:.1f}% of the MACs)" if kept else ""
-    return (
-        f"{settings}{floats}: drop {trial.drop.drop_points:+.2f} points, at most {trial.drop.upper_points:.2f} "
-        f"({trial.drop.losses} lost, {trial.drop.gains} won of {trial.drop.images}): {trial.decision.verdict}"
-    )
-
-
-def _open_source(args: argparse.Namespace) -> tuple[Model, dict[str, Any]]:
-    """The checkpoint or MindIR to begin with, and what was recognised in it."""
-    from ghostedge.data.imagenet import imagenet_labels, load_labels
-    from ghostedge.errors import UsageError
-    from ghostedge.formats import open_model
-    from ghostedge.ghostnet.checkpoint import load_checkpoint
-
-    info: dict[str, Any] = {}
-    if args.checkpoint:
-        info = load_checkpoint(args.checkpoint).describe()
-    artifact = open_model(args.checkpoint or args.mindir)
-    labels = load_labels(args.labels) if args.labels else artifact.labels
-    if args.checkpoint:
-        if not labels and info["classes"] == len(imagenet_labels()):
-            labels = imagenet_labels()
-        if labels and len(labels) != info["classes"]:
-            raise UsageError(f"{args.labels} names {len(labels)} classes, but {args.checkpoint} has {info['classes']}")
-    spec = artifact.input
-    if args.input_size:
-        resize = round(args.input_size * spec.resize / spec.height)  # the same share is cropped away
-        spec = dataclasses.replace(spec, height=args.input_size, width=args.input_size, resize=resize)
-    return dataclasses.replace(artifact, input=spec, labels=labels), info
-
-
-def _images(folder: Path | None) -> tuple[Path, ...]:
-    from ghostedge.data.images import list_images, sample_images
-
-    return sample_images() if folder is None else list_images(folder)
-
-
-def _calibration(args: argparse.Namespace) -> CalibrationSet | None:
+    """Run the command. Returns: 0, or of a search 2 (bound missed) or 3 (not decided); failures are raised."""
     from ghostedge.data.calibration import DEFAULT_COUNT, choose_calibration
+    from ghostedge.data.datasets import open_dataset
+    from ghostedge.pipeline.export import export
 
-    if args.calibration is None:
-        return None
-    count = args.calibration_count or DEFAULT_COUNT
-    return choose_calibration(args.calibration, count, args.calibration_seed)
+    started = time.monotonic()
 
+    progress = ProgressWriter(quiet=args.quiet)
 
-def _with_input(recipe: Recipe, kind: str) -> Recipe:
-    """`recipe`, its name ending in ``_raw`` and its input raw uint8 where that is asked for and the format has it."""
-    if kind != "raw" or recipe.target not in ("openvino", "tflite") or recipe.precision == "equalised":
-        return recipe
-    raw = {**recipe.input, "layout": "NHWC", "dtype": "uint8", "range": "raw"}
-    return dataclasses.replace(recipe, name=f"{recipe.name}_raw", input=raw)
+    def show(event: Event) -> None:
+        if event.kind in ("skipped", "unmet"):
+            progress.warn(f"ghostedge export: {event.message}")
+        else:
+            progress.line(f"[{time.monotonic() - started:5.1f} s] {event.recipe or event.kind:14}  {event.message}")
 
-
-def _choose_recipes(args: argparse.Namespace, source_format: str) -> tuple[Recipe, ...]:
-    """The recipes that --recipe names, or all that fit --target and --precision."""
-    from ghostedge.errors import UsageError
-    from ghostedge.lazy import choose
-    from ghostedge.pipeline.build import needs_calibration
-    from ghostedge.pipeline.recipe import find_recipe, recipes
-    from ghostedge.pipeline.stages import STAGES
-
-    if args.recipe:
-        if args.target or args.precision:
-            raise UsageError("--recipe says target and precision itself; leave --target and --precision out")
-        return tuple(find_recipe(name) for name in args.recipe)
-    targets = {choose("target", target, [*STAGES, "all"]) for target in args.target or ["all"]}
-    known = [recipe for recipe in recipes().values() if recipe.target != source_format]
-    candidates = [recipe for recipe in known if "all" in targets or recipe.target in targets]
-    if not args.precision:
-        if not candidates:
-            raise UsageError(f"the source is {source_format} already; choose another --target")
-        if args.calibration is None and (skipped := [r.name for r in candidates if needs_calibration(r)]):
-            candidates = [recipe for recipe in candidates if recipe.name not in skipped]
-            print(f"ghostedge export: without --calibration not made: {', '.join(skipped)}", file=sys.stderr)
-        return tuple(candidates)
-    precisions = {choose("precision", p, {recipe.precision for recipe in recipes().values()}) for p in args.precision}
-    chosen = tuple(recipe for recipe in candidates if recipe.precision in precisions)
-    for target in targets - {"all"}:
-        have = {recipe.precision for recipe in candidates if recipe.target == target}
-        if have and (lacking := sorted(precisions - have)):
-            raise UsageError(
-                f"target {target} has no precision '{lacking[0]}'; it is supported by: "
-                + ", ".join(sorted({r.target for r in known if r.precision == lacking[0]}))
-                + f" ({target} has {', '.join(sorted(have))})"
-            )
-    return chosen
-
-
-def _silent(event: Event) -> None:
-    """Show nothing."""
-
-
-class _Progress:
-    """One line an event on stderr, with the seconds since the start."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-
-    def __call__(self, event: Event) -> None:
-        seconds = time.monotonic() - self.started
-        print(f"[{seconds:5.1f} s] {event.recipe or event.kind:14}  {event.message}", file=sys.stderr, flush=True)
+    calibration = args.calibration
+    if calibration:
+        calibration = choose_calibration(calibration, args.calibration_count or DEFAULT_COUNT, args.calibration_seed)
+    exported = export(
+        checkpoint=args.checkpoint,
+        mindir=args.mindir,
+        output=args.output,
+        target=args.target or "all",
+        precision=args.precision or (),
+        input=args.input,
+        recipes=args.recipe or (),
+        name=args.name or "",
+        labels=args.labels or (),
+        input_size=args.input_size,
+        calibration=calibration,
+        images=args.images or (),
+        max_drop=args.max_drop,
+        tuning=args.tuning and open_dataset(args.tuning, args.ground_truth),
+        limit=args.limit,
+        threads=args.threads,
+        force=args.force,
+        on_event=show,
+    )
+    if args.json:
+        print(exported.manifest.to_json(), end="")
+    else:
+        print(summary(exported.manifest))
+        print(f"{args.output / 'manifest.json'} written in {time.monotonic() - started:.0f} s")
+    return {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}[exported.verdict]
 
 
 def summary(manifest: Manifest) -> str:
     """The table of an export: one row an artifact, differences against MindSpore's own run."""
     header = ("Artifact", "Precision", "Size (MB)", "SNR (dB)", "Max abs", "Top-1 agreement")
-    rows = [header, *(row for record in manifest.artifacts.values() for row in _rows(record))]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned([header, *(row for record in manifest.artifacts.values() for row in _rows(record))])
     reference = manifest.source["file"]
     lines.append(f"SNR, max abs and agreement: against {reference} on {len(manifest.images)} photos")
     if manifest.golden is not None:
@@ -298,14 +142,13 @@ def summary(manifest: Manifest) -> str:
 
 
 def _rows(record: ArtifactRecord) -> Iterator[tuple[str, ...]]:
-    size = f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}"
-    yield (record.files[0].name, record.precision, size, *_numbers(record.reference_difference))
-    if record.float16_difference is not None:
-        yield (f"{record.files[0].name} in float16", "", "", *_numbers(record.float16_difference))
-    for kind, found in record.cpu_differences.items():
-        yield (f"{record.files[0].name} {kind}", "", "", *_numbers(found))
+    from ghostedge.reports.format import named
 
-
-def _numbers(difference: Difference) -> tuple[str, str, str]:
-    snr = "identical" if math.isinf(difference.snr_db) else f"{difference.snr_db:.1f}"
-    return snr, f"{difference.max_abs:.1e}", f"{difference.top1_agreement:.1%}"
+    name, size = record.files[0].name, f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}"
+    of_cpus = {f"{name} {kind}": found for kind, found in record.cpu_differences.items()}
+    ways = {name: record.reference_difference, named(name, "float16"): record.float16_difference, **of_cpus}
+    for way, found in ways.items():
+        if found is not None:
+            what = (record.precision, size) if way == name else ("", "")
+            snr = "identical" if math.isinf(found.snr_db) else f"{found.snr_db:.1f}"
+            yield (way, *what, snr, f"{found.max_abs:.1e}", f"{found.top1_agreement:.1%}")

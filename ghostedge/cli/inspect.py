@@ -13,9 +13,9 @@ from ghostedge.console import aligned
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ghostedge.description import Description
     from ghostedge.explain.explain import Explanation, LayerError
     from ghostedge.inspection import ModelSummary, Port
+    from ghostedge.model import Model
 
 HELP = "show what model files hold (operators, parameters, inputs, quantisation), or what quantisation cost each layer"
 
@@ -186,7 +186,7 @@ def _on_cpus(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "at export" if place == 0 else "", f"{kind}: {found}"
 
 
-def _description(description: Description | None) -> Iterator[tuple[str, str]]:
+def _description(description: Model | None) -> Iterator[tuple[str, str]]:
     if description is None:
         yield "input spec", "none embedded"
         return

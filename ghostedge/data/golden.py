@@ -10,21 +10,24 @@ The file is NumPy's ``.npz`` without pickles (a zip of ``.npy``):
 - ``logits``: float32 (n, classes), of the model that the export began with, run by MindSpore.
 - ``names``: str (n,), the photos' file names.
 - ``class_names``: str (classes,); (0,) where the model has none.
-- ``source_sha256``: str, of the checkpoint or MindIR. Artifacts of the same export carry it in their `Description`.
+- ``source_sha256``: str, of the checkpoint or MindIR. Artifacts of the same export carry it as `Model.source_sha256`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError
+from ghostedge.data.preprocess import decode, resize_and_crop
+from ghostedge.errors import ArtifactError, ConvertError
 from ghostedge.files import atomic_path
+from ghostedge.model import Model
 
-__all__ = ["MAX_IMAGES", "SUFFIX", "Golden", "golden_beside", "read_golden", "spread", "write_golden"]
+__all__ = ["MAX_IMAGES", "SUFFIX", "Golden", "golden_beside", "make_golden", "read_golden", "spread", "write_golden"]
 
 SCHEMA_VERSION = 1
 
@@ -84,6 +87,23 @@ def spread(count: int, most: int = MAX_IMAGES) -> list[int]:
     """At most `most` of the indices 0..count - 1, evenly spread, the first among them."""
     chosen = min(count, most)
     return [index * count // chosen for index in range(chosen)]
+
+
+def make_golden(source: Model, images: Sequence[Path], logits: NDArray[np.float32]) -> Golden:
+    """The golden vectors of an export.
+
+    Args:
+        source: the checkpoint or MindIR that it began with.
+        images: photos.
+        logits: float32 (n, classes), what MindSpore gives for them.
+
+    Raises:
+        ConvertError: a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise ConvertError(f"{source.path.name} gives logits that are NaN or infinite on real images")
+    crops = np.stack([resize_and_crop(decode(path), source.input) for path in images]).astype(np.uint8)
+    return Golden(crops, logits, tuple(path.name for path in images), source.labels, source.sha256)
 
 
 def golden_beside(artifact: Path) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,10 +94,15 @@ class Checkpoint:
         }
 
 
+#: File and SHA-256 of its bytes -> what was parsed, for as long as somebody holds it.
+_IN_USE: weakref.WeakValueDictionary[tuple[Path, str], Checkpoint] = weakref.WeakValueDictionary()
+
+
 def load_checkpoint(path: Path, num_classes: int | None = None) -> Checkpoint:
     """Load a MindSpore GhostNetV2 checkpoint: ``.ckpt``, or ``.safetensors`` with the official names.
 
-    Variant and number of classes are recognised from the weights. MindSpore is not needed.
+    Variant and number of classes are recognised from the weights. MindSpore is not needed. While a caller holds the
+    result, further calls give the same object, so that whoever holds it through an export has it parsed once.
 
     Args:
         path: the file.
@@ -108,18 +114,25 @@ def load_checkpoint(path: Path, num_classes: int | None = None) -> Checkpoint:
         MissingExtraError: the file is ``.safetensors`` and safetensors is not installed.
     """
     data = read_bytes(path)
+    key = path, hashlib.sha256(data).hexdigest()
+    if (checkpoint := _IN_USE.get(key)) is None:
+        checkpoint = _IN_USE[key] = _parse(data, *key)
+    if num_classes is not None and checkpoint.num_classes != num_classes:
+        raise CheckpointError(f"{path} has {checkpoint.num_classes} classes, but {num_classes} were asked for")
+    return checkpoint
+
+
+def _parse(data: bytes, path: Path, sha256: str) -> Checkpoint:
     if data.startswith(_ZIP):
         raise CheckpointError(_import_first(path))
     content = (parse_safetensors if path.suffix == ".safetensors" else parse_ckpt)(data, str(path))
     if any(name.endswith(".running_mean") for name in content.tensors):
         raise CheckpointError(_import_first(path))
     found = recognise({name: array.shape for name, array in content.tensors.items()}, str(path))
-    if num_classes is not None and found.num_classes != num_classes:
-        raise CheckpointError(f"{path} has {found.num_classes} classes, but {num_classes} were asked for")
     upsampling = _recorded_upsampling(content.texts, path)
     return Checkpoint(
         path=path,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         variant=found.variant if upsampling is None else get_variant(found.variant.name, upsampling),
         gate_upsampling_recorded=upsampling is not None,
         num_classes=found.num_classes,

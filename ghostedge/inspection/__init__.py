@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ghostedge.compare import Difference
-from ghostedge.description import Description
 from ghostedge.errors import ArtifactError, ManifestError
 from ghostedge.files import sha256_file
 from ghostedge.formats import FORMATS, read_description
 from ghostedge.lazy import resolve
 from ghostedge.manifest import Manifest
-from ghostedge.model import Format
+from ghostedge.model import Format, Model
 from ghostedge.tflite.coverage import Coverage
 
 __all__ = ["ModelSummary", "Port", "Weights", "inspect", "macs", "operator_macs", "total"]
@@ -119,7 +118,7 @@ class ModelSummary:
     macs: int | None
     quantised_per_tensor: int = 0
     quantised_per_channel: int = 0
-    description: Description | None = None
+    description: Model | None = None
     xnnpack: Coverage | None = None
     spatial_transposes: tuple[str, ...] = ()
     allows_float16: bool = False

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, RecipeError, first_line
 from ghostedge.files import atomic_path
 from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
 from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
 from ghostedge.ghostnet.variants import check_input_size
-from ghostedge.model import Format, Model, Stage, StageOutput
+from ghostedge.model import KEY, Format, Model, Stage, StageOutput
 
 __all__ = ["MindIRStage"]
 
@@ -37,6 +36,16 @@ class MindIRStage(Stage):
     precisions: tuple[str, ...] = ("fp32",)
     packages: tuple[str, ...] = ("mindspore",)
 
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        if output.precision not in self.precisions:
+            raise ConvertError(f"MindIR has no precision '{output.precision}'; available: {', '.join(self.precisions)}")
+        if output.options:
+            raise RecipeError(f"the MindIR stage has no option '{next(iter(output.options))}'; it knows none")
+        if output.input.layout != "NCHW" or output.input.dtype != "float32":
+            raise ConvertError(f"MindIR takes NCHW float32, not {output.input.layout} {output.input.dtype}")
+        check_input_size(output.input.height, output.input.width)
+
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """Export `source` once an output, load each file back and run it.
 
@@ -51,32 +60,20 @@ class MindIRStage(Stage):
         """
         checkpoint = load_checkpoint(source.path)
         for output in outputs:
-            _check(output, checkpoint)
+            self.check(output)
+            if output.labels and len(output.labels) != checkpoint.num_classes:
+                raise ConvertError(
+                    f"{checkpoint.path} has {checkpoint.num_classes} classes, but there are {len(output.labels)} labels"
+                )
         ms = mindspore_on("CPU")
         with LOCK:
             cell = build_cell(checkpoint.variant, checkpoint.weights)
             return tuple(_export(ms, cell, checkpoint, output) for output in outputs)
 
 
-def _check(output: StageOutput, checkpoint: Checkpoint) -> None:
-    if output.precision not in MindIRStage.precisions:
-        raise ConvertError(
-            f"MindIR has no precision '{output.precision}'; available: {', '.join(MindIRStage.precisions)}"
-        )
-    if output.options:
-        raise RecipeError(f"the MindIR stage has no option '{next(iter(output.options))}'; it knows none")
-    if output.input.layout != "NCHW" or output.input.dtype != "float32":
-        raise ConvertError(f"MindIR takes NCHW float32, not {output.input.layout} {output.input.dtype}")
-    if output.labels and len(output.labels) != checkpoint.num_classes:
-        raise ConvertError(
-            f"{checkpoint.path} has {checkpoint.num_classes} classes, but there are {len(output.labels)} labels"
-        )
-    check_input_size(output.input.height, output.input.width)
-
-
 def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> Model:
     image = ms.Tensor(np.random.default_rng(0).standard_normal(output.input.shape(1)).astype(np.float32))
-    description = Description.of(output).to_json()
+    description = output.model.to_json()
 
     def finish(model: Any) -> None:
         _rename(model)
@@ -105,7 +102,7 @@ def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> 
             ) from exc
         if logits.shape != (1, checkpoint.num_classes) or not np.isfinite(logits).all():
             raise ConvertError(f"the MindIR of {checkpoint.path} gives {logits.shape} logits that are not all finite")
-    return Model(output.path, "mindir", output.input, output.labels, output.precision)
+    return output.model
 
 
 def _rename(model: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError
+from ghostedge.model import KEY, Model
 from ghostedge.wire import fields
 
 __all__ = ["MindIRInfo", "describe_mindir"]
@@ -24,7 +24,7 @@ class MindIRInfo:
 
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    description: Description | None
+    description: Model | None
 
 
 def describe_mindir(path: Path) -> MindIRInfo:
@@ -48,7 +48,7 @@ def describe_mindir(path: Path) -> MindIRInfo:
             elif number == 14 and isinstance(value, memoryview):
                 entry = dict(fields(value))
                 if _text(entry.get(1)) == KEY:
-                    description = Description.from_json(_text(entry.get(2)))
+                    description = Model.from_json(_text(entry.get(2)), path, "mindir")
         shapes = {5: list[tuple[int, ...]](), 6: list[tuple[int, ...]]()}
         for number, value in fields(graph or memoryview(b"")):
             if number in shapes and isinstance(value, memoryview):

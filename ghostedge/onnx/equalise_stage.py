@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ghostedge.data.calibration import calibration_batch
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ArtifactError, ConvertError, UsageError, first_line
 from ghostedge.files import atomic_write
 from ghostedge.lazy import choose, require
-from ghostedge.model import Format, Model, Stage, StageOutput
+from ghostedge.model import KEY, Format, Model, Stage, StageOutput
 from ghostedge.onnx.equalise import channel_ranges, equalise
 
 __all__ = ["EqualiseStage"]
@@ -32,13 +31,17 @@ class EqualiseStage(Stage):
     calibrated: tuple[str, ...] = ("equalised",)
     packages: tuple[str, ...] = ("onnx", "onnxruntime", "numpy")
 
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        choose("precision", output.precision, self.precisions)
+        _options(output)
+
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         return tuple(self._equalise(source, output) for output in outputs)
 
     def _equalise(self, source: Model, output: StageOutput) -> Model:
-        choose("precision", output.precision, self.precisions)
-        options = _options(output)
+        self.check(output)
         if output.calibration is None:
             raise UsageError(f"{output.path.name} needs images to calibrate on")
         if output.input != source.input:
@@ -48,13 +51,12 @@ class EqualiseStage(Stage):
             ranges = channel_ranges(model, calibration_batch(output.calibration, source.input))
         except ConvertError as exc:
             raise ConvertError(f"cannot equalise {source.path}: {exc}") from exc
-        equalise(model, ranges, **options)
-        description = Description.of(output)
+        equalise(model, ranges, **_options(output))
         for entry in [entry for entry in model.metadata_props if entry.key == KEY]:
             model.metadata_props.remove(entry)
-        model.metadata_props.add(key=KEY, value=description.to_json())
+        model.metadata_props.add(key=KEY, value=output.model.to_json())
         atomic_write(output.path, model.SerializeToString(deterministic=True))
-        return Model(output.path, "onnx", output.input, output.labels, output.precision)
+        return output.model
 
 
 def _options(output: StageOutput) -> dict[str, float]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ghostedge import mindir
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, RecipeError
 from ghostedge.files import atomic_write
 from ghostedge.lazy import choose
-from ghostedge.model import Format, Model, Stage, StageOutput
+from ghostedge.model import KEY, Format, Model, Stage, StageOutput
 
 __all__ = ["OnnxStage"]
 
@@ -19,7 +18,7 @@ class OnnxStage(Stage):
 
     Needs: a MindIR of one image input, float32 (n, channels, height, width), and one output of logits.
 
-    Promises: input ``input`` and output ``logits`` of any number of images; the `Description` as metadata entry
+    Promises: input ``input`` and output ``logits`` of any number of images; `Model.to_json` as metadata entry
     ``ghostedge``; the same MindIR gives the same bytes.
 
     The recipe's ``[options]``: ``dynamic_batch = false`` keeps the batch size of the MindIR.
@@ -29,6 +28,11 @@ class OnnxStage(Stage):
     target: Format = "onnx"
     precisions: tuple[str, ...] = ("fp32",)
     packages: tuple[str, ...] = ("onnx", "protobuf")
+
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        choose("precision", output.precision, self.precisions)
+        _dynamic_batch(output)
 
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """Convert `source` once an output.
@@ -44,13 +48,12 @@ class OnnxStage(Stage):
         return tuple(self._convert(source, output) for output in outputs)
 
     def _convert(self, source: Model, output: StageOutput) -> Model:
-        choose("precision", output.precision, self.precisions)
+        self.check(output)
         dynamic_batch = _dynamic_batch(output)
-        description = Description.of(output)
-        model = mindir.convert(source.path, dynamic_batch=dynamic_batch, metadata={KEY: description.to_json()})
+        model = mindir.convert(source.path, dynamic_batch=dynamic_batch, metadata={KEY: output.model.to_json()})
         _check(model, source, output)
         atomic_write(output.path, model.SerializeToString(deterministic=True))
-        return Model(output.path, "onnx", output.input, output.labels, output.precision)
+        return output.model
 
 
 def _dynamic_batch(output: StageOutput) -> bool:

@@ -7,12 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ghostedge import description
-from ghostedge.description import Description
 from ghostedge.errors import ConvertError
 from ghostedge.files import atomic_path
 from ghostedge.lazy import choose, require
-from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
+from ghostedge.model import KEY, Format, InputSpec, Model, Stage, StageOutput
 
 __all__ = ["OpenVinoStage", "check_input", "finish", "last_line"]
 
@@ -25,7 +23,7 @@ class OpenVinoStage(Stage):
     Needs: an ONNX model with one input and one output.
 
     Promises: the same names and dynamic batch; the input as the ONNX takes it, or raw: uint8 pixels in NHWC layout,
-    normalised inside; the `Description` as ``rt_info`` entry ``ghostedge``; the same ONNX gives the same bytes. Both
+    normalised inside; `Model.to_json` as ``rt_info`` entry ``ghostedge``; the same ONNX gives the same bytes. Both
     files are read back before they take their places.
 
     Equalised is float32 made of an equalised ONNX. With fp16 OpenVINO widens the weights again when it loads them where
@@ -37,12 +35,16 @@ class OpenVinoStage(Stage):
     precisions: tuple[str, ...] = ("fp32", "fp16", "equalised")
     packages: tuple[str, ...] = ("openvino",)
 
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        choose("precision", output.precision, self.precisions)
+        for option in output.options:
+            raise ConvertError(f"cannot make {output.path.name}: target openvino has no option '{option}'")
+
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
-            choose("precision", output.precision, self.precisions)
-            for option in output.options:
-                raise ConvertError(f"cannot make {output.path.name}: target openvino has no option '{option}'")
+            self.check(output)
             check_input(output, source)
         ov = require("openvino", "export")
         try:
@@ -113,9 +115,9 @@ def _number_anonymous(model: Any) -> None:
 
 
 def _save(ov: Any, model: Any, output: StageOutput) -> Model:
-    embedded = Description.of(output).to_json()
-    model.set_rt_info(embedded, [description.KEY])
-    artifact = Model(output.path, "openvino", output.input, output.labels, output.precision)
+    artifact = output.model
+    embedded = artifact.to_json()
+    model.set_rt_info(embedded, [KEY])
     xml, weights = artifact.files
     with atomic_path(xml) as partial_xml, atomic_path(weights) as partial_bin:
         written = partial_xml.with_suffix(".bin")  # OpenVINO names the weights after the graph
@@ -136,7 +138,7 @@ def _read_back(ov: Any, model: Any, path: Path, embedded: str) -> None:
     """Raise ConvertError unless the files at `path` hold what was saved; a full disk does not stop OpenVINO."""
     try:
         copy = ov.Core().read_model(path)
-        found = copy.get_rt_info([description.KEY]).value
+        found = copy.get_rt_info([KEY]).value
     except RuntimeError as exc:
         raise ConvertError(f"what OpenVINO wrote to {path} is damaged (is the disk full?): {last_line(exc)}") from exc
     ports = [

@@ -66,12 +66,16 @@ class QuantizeOpenVINOStage(Stage):
     calibrated: tuple[str, ...] = ("int8",)
     packages: tuple[str, ...] = ("nncf", "openvino", "numpy")
 
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        choose("precision", output.precision, self.precisions)
+        _Settings.of(output)
+
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
-            choose("precision", output.precision, self.precisions)
+            self.check(output)
             check_input(output, source)
-            _Settings.of(output)
         ov = require("openvino", "export")
         nncf = require("nncf", "export")
         model = _read(ov, source.path)

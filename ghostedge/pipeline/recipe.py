@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from ghostedge.errors import ArtifactError, RecipeError
 from ghostedge.lazy import choose
 from ghostedge.model import InputSpec
 from ghostedge.pipeline.stages import STAGES
+from ghostedge.stored import as_type, parse_toml, plain
 
 __all__ = ["Bounds", "Recipe", "find_recipe", "load_recipe", "recipes"]
-
-_TABLES = {"target", "precision", "description", "input", "bounds", "options"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,10 @@ class Bounds:
     min_snr_db: float
     min_top1_agreement: float
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_top1_agreement <= 1:
+            raise ValueError(f"min_top1_agreement is {self.min_top1_agreement:g}; it must lie within 0 and 1")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -43,24 +46,31 @@ class Recipe:
         target: the format to make, a key of `ghostedge.pipeline.stages.STAGES`.
         precision: ``"fp32"``, ``"fp16"``, ...
         description: one line for people.
-        input: the fields of `InputSpec` that this artifact sets; the others come from the export.
         bounds: what the artifact must keep to.
+        input: the fields of `InputSpec` that this artifact sets; the others come from the export.
         options: for the stage alone.
+        file: where it was read, for messages.
     """
 
     name: str
     target: str
     precision: str
     description: str
-    input: Mapping[str, Any]
     bounds: Bounds
+    input: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    file: str = field(default="", compare=False)
 
     @property
     def sha256(self) -> str:
         """The hash of what the recipe says, comments and the order of its lines left out."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        said = {key: value for key, value in plain(self).items() if key != "file"}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def origin(self) -> str:
+        """Its file, or its name where it was not read from one."""
+        return self.file or self.name
 
     def input_spec(self, base: InputSpec) -> InputSpec:
         """`base` with the fields that this recipe sets."""
@@ -86,47 +96,42 @@ def find_recipe(name_or_path: str) -> Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read one recipe.
+    """Read one recipe, and check everything in it but the options, which are its stage's (`Stage.check`).
 
     Raises:
-        RecipeError: unreadable, not TOML, a table or field missing, unknown or of the wrong type.
+        RecipeError: unreadable, not TOML, or with a table or field that is missing, unknown, of another type or out of
+            range; the message names file and field.
     """
-
-    def wrong(what: str) -> RecipeError:
-        return RecipeError(f"recipe {path}: {what}; export/README.md describes the format")
-
+    what = f"recipe {path}"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = parse_toml(path.read_bytes(), what, RecipeError)
+        if problem := next(_problems(data), None):
+            raise RecipeError(f"{what}: {problem}")
+        recipe = as_type({**data, "name": path.stem, "file": str(path)}, Recipe, what, RecipeError)
+        recipe.input_spec(InputSpec())
     except OSError as exc:
-        raise RecipeError(f"cannot read recipe {path}: {exc.strerror or exc}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise wrong(f"not valid TOML ({exc})") from exc
-    if unknown := sorted(set(data) - _TABLES):
-        raise wrong(f"unknown entry {', '.join(map(repr, unknown))}")
-    if missing := sorted({"target", "precision", "description", "bounds"} - set(data)):
-        raise wrong(f"{', '.join(map(repr, missing))} is missing")
-    for key, kind in (("target", str), ("precision", str), ("description", str), ("bounds", dict)):
-        if not isinstance(data[key], kind):
-            raise wrong(f"'{key}' must be a {'table' if kind is dict else 'string'}")
-    if data["target"] not in STAGES:
-        raise wrong(f"target '{data['target']}' is not one of {', '.join(sorted(STAGES))}")
-    if path.stem != f"{data['target']}_{data['precision']}" and path.parent == _folder():
-        raise wrong(f"its name must be {data['target']}_{data['precision']}.toml")
-    try:
-        bounds = Bounds(**{key: float(value) for key, value in data["bounds"].items()})
-    except (TypeError, ValueError) as exc:
-        raise wrong("[bounds] must hold the numbers min_snr_db and min_top1_agreement, nothing else") from exc
-    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in data.get("input", {}).items()}
-    try:
-        InputSpec.from_dict(InputSpec().to_dict() | fields)
+        raise RecipeError(f"cannot read {what}: {exc.strerror or exc}") from exc
     except ArtifactError as exc:
-        raise wrong(f"[input]: {exc}") from exc
-    return Recipe(
-        name=path.stem,
-        target=data["target"],
-        precision=data["precision"],
-        description=data["description"],
-        input=fields,
-        bounds=bounds,
-        options=data.get("options", {}),
-    )
+        raise RecipeError(f"{what}: [input]: {exc}; export/README.md describes the format") from exc
+    except RecipeError as exc:
+        raise RecipeError(f"{exc}; export/README.md describes the format") from exc
+    if recipe.target not in STAGES:
+        raise RecipeError(f"{what}: target '{recipe.target}' is not one of {', '.join(sorted(STAGES))}")
+    if path.stem != f"{recipe.target}_{recipe.precision}" and path.parent == _folder():
+        raise RecipeError(f"{what}: its name must be {recipe.target}_{recipe.precision}.toml")
+    return recipe
+
+
+def _problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the types do not refuse: unknown fields, and numbers that are not finite."""
+    known = {entry.name for entry in dataclasses.fields(Recipe)} - {"name", "file"}
+    for key in sorted(set(data) - known):
+        yield f"'{key}' is unknown; known: {', '.join(sorted(known))}"
+    tables = {name: data[name] for name in ("bounds", "input", "options") if isinstance(data.get(name), dict)}
+    for key in sorted(set(tables.get("bounds", ())) - {entry.name for entry in dataclasses.fields(Bounds)}):
+        yield f"'{key}' is unknown in [bounds], which holds min_snr_db and min_top1_agreement"
+    for name, table in tables.items():
+        for key, value in table.items():
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    yield f"'{key}' of [{name}] holds {number}; every number must be finite"

@@ -20,11 +20,12 @@ from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.explain.explain import explain
-from ghostedge.files import atomic_write, sha256_file
+from ghostedge.files import atomic_write
 from ghostedge.inspection import operator_macs
 from ghostedge.model import CalibrationSet, InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
+from ghostedge.stored import plain
 
 __all__ = ["REMEDIES", "Group", "Repair", "Search", "Trial"]
 
@@ -81,12 +82,21 @@ class Trial:
     size_bytes: int
     artifact: Path
 
+    def __str__(self) -> str:
+        settings = ", ".join(f"{key} {value}" for key, value in self.options.items() if key != "keep_float")
+        kept = len(self.options.get("keep_float", ()))
+        floats = f", {kept} operators in float ({self.float_macs_percent:.1f}% of the MACs)" if kept else ""
+        return (
+            f"{settings}{floats}: drop {self.drop.drop_points:+.2f} points, at most {self.drop.upper_points:.2f} "
+            f"({self.drop.losses} lost, {self.drop.gains} won of {self.drop.images}): {self.decision.verdict}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
             "options": dict(self.options),
-            "drop": vars(self.drop),
-            "decision": vars(self.decision),
+            "drop": plain(self.drop),
+            "decision": plain(self.decision),
             "float_macs_percent": round(self.float_macs_percent, 3),
             "size_bytes": self.size_bytes,
             "artifact": self.artifact.name,
@@ -166,7 +176,7 @@ class Search:
         self.macs = operator_macs(source.path)
         self.stage = make_stage(source.format, precision)
         self.trials: list[Trial] = []
-        self.key = sha256_file(source.path) + json.dumps(calibration.to_dict())
+        self.key = source.sha256 + json.dumps(calibration.to_dict())
 
     def run(self) -> Repair:
         """Search. Raises: GhostedgeError of a quantisation or an evaluation."""
@@ -238,10 +248,10 @@ class Search:
         digest = hashlib.sha256((self.key + described).encode()).hexdigest()[:12]
         suffix = self.source.path.suffix
         path = self.folder / f"{self.precision}-{digest}{suffix}"
-        artifact = Model(path, self.source.format, self.spec, self.source.labels, self.precision)
-        if all(file.is_file() for file in artifact.files):  # whole: stages write beside, then rename
-            return artifact
-        output = StageOutput(path, self.precision, self.spec, self.source.labels, everything, self.calibration)
+        wanted = Model(path, self.source.format, self.spec, self.source.labels, self.precision)
+        output = StageOutput(wanted, everything, self.calibration)
+        if all(file.is_file() for file in wanted.files):  # whole: stages write beside, then rename
+            return output.model
         (built,) = self.stage.build(self.source, (output,))
         return built
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ghostedge.description import Description
 from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, UsageError
 from ghostedge.files import atomic_path, output_error
 from ghostedge.lazy import choose
@@ -101,10 +100,20 @@ class TFLiteStage:
         if worker is not None:
             worker.stop()
 
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        choose("precision", output.precision, self.precisions)
+        for option in output.options:
+            choose("option of target tflite", option, _OPTIONS)
+        choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), _XNNPACK)
+        check_precision(output)
+        _rewrites(output)
+
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
-            _check(self, source, output)
+            self.check(output)
+            check_input(output, source)
         try:
             worker = self._worker = self._worker or _Worker()
             raw = {output.precision: worker.directory / f"{output.precision}.tflite" for output in outputs}
@@ -121,17 +130,6 @@ class TFLiteStage:
         if output.input.range == "raw":
             take_raw(model, output.input, float16=wants_float16(output))
         return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
-
-
-def _check(stage: TFLiteStage, source: Model, output: StageOutput) -> None:
-    """Raise ConvertError or UsageError for an output that this stage cannot make."""
-    choose("precision", output.precision, stage.precisions)
-    for option in output.options:
-        choose("option of target tflite", option, _OPTIONS)
-    choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), _XNNPACK)
-    check_precision(output)
-    _rewrites(output)
-    check_input(output, source)
 
 
 def _rewrites(output: StageOutput) -> tuple[str, ...]:
@@ -191,7 +189,7 @@ def finish(
         group_pixels(model)
     data = embed(
         model,
-        Description.of(output),
+        output.model,
         name=output.path.stem,
         input_name=names[0],
         output_name=names[1],
@@ -214,7 +212,7 @@ def finish(
                 f"{output.path.name} would be slow: {'; '.join(problems)}; "
                 'set xnnpack = "report" in the [options] of its recipe to accept it'
             )
-    return Model(output.path, "tflite", output.input, output.labels, output.precision)
+    return output.model
 
 
 class _Worker:

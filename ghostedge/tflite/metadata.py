@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
+from ghostedge.model import KEY, Model
 from ghostedge.tflite.model import ints, pack
 
 __all__ = ["DESCRIPTION_FILE", "LABEL_FILE", "embed", "metadata"]
 
 #: One class name a line, in the order of the logits.
 LABEL_FILE = "labels.txt"
-#: `Description.to_json`.
+#: `Model.to_json`.
 DESCRIPTION_FILE = f"{KEY}.json"
 
 _ENTRY = "TFLITE_METADATA"
@@ -38,7 +38,7 @@ _COLOUR_UNKNOWN, _COLOUR_RGB = 0, 1  # enum ColorSpaceType
 _OPTIONS_NORMALISATION = 1  # union ProcessUnitOptions
 
 
-def embed(model: Any, description: Description, name: str, input_name: str, output_name: str) -> bytes:
+def embed(model: Any, description: Model, name: str, input_name: str, output_name: str) -> bytes:
     """Name the tensors of a model with one input and one output, and put the metadata in.
 
     Args:
@@ -72,7 +72,7 @@ def embed(model: Any, description: Description, name: str, input_name: str, outp
     return _with_files(pack(model), files)
 
 
-def _check(description: Description, name: str, image: Any, logits: Any) -> None:
+def _check(description: Model, name: str, image: Any, logits: Any) -> None:
     shape, wanted = ints(image.shape), description.input.shape(1)
     if shape != wanted:
         raise ConvertError(f"{name}: the converted model's input is {shape}, not {wanted}")
@@ -111,7 +111,7 @@ def _with_files(model: bytes, files: dict[str, str]) -> bytes:
     return whole.getvalue()
 
 
-def metadata(description: Description, name: str, input_name: str, output_name: str) -> bytes:
+def metadata(description: Model, name: str, input_name: str, output_name: str) -> bytes:
     """The ``ModelMetadata`` flatbuffer of an image classifier.
 
     Mean and standard deviation are in grey levels, 0..255, in the channel order of the tensor: the schema's

@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 
 from ghostedge.data.golden import SUFFIX, Golden, golden_beside, write_golden
 from ghostedge.data.preprocess import resize_and_crop, to_spec
-from ghostedge.description import Description
 from ghostedge.evaluation.ledger import rows_of_logits
-from ghostedge.model import InputSpec
+from ghostedge.model import InputSpec, Model
 
 ROOT = Path(__file__).resolve().parents[2]
 RESOURCES = ROOT / "android_demo" / "core" / "src" / "test" / "resources"
@@ -398,9 +397,9 @@ def described_linear() -> bytes:
     from ghostedge.tflite.metadata import embed
     from ghostedge.tflite.model import unpack
 
-    model = unpack((ROOT / "tests" / "data" / "linear" / "fp32.tflite").read_bytes(), "fp32.tflite")
-    description = Description(LINEAR_SPEC, LINEAR_LABELS, "fp32", source_sha256=LINEAR_SOURCE, bounds=LINEAR_BOUNDS)
-    return embed(model, description, "linear", "image", "logits")
+    path = ROOT / "tests" / "data" / "linear" / "fp32.tflite"
+    described = Model(path, "tflite", LINEAR_SPEC, LINEAR_LABELS, source_sha256=LINEAR_SOURCE, bounds=LINEAR_BOUNDS)
+    return embed(unpack(path.read_bytes(), path.name), described, "linear", "image", "logits")
 
 
 def main() -> None:

@@ -23,13 +23,12 @@ from ghostedge.cli import main as cli
 from ghostedge.cli.demo import command_text
 from ghostedge.compare import Difference
 from ghostedge.data.datasets import open_dataset
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ParityError
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.files import sha256_file
 from ghostedge.formats import open_model
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-from ghostedge.model import InputSpec
+from ghostedge.model import KEY, InputSpec, Model
 
 CLASSES = ("bear", "cat", "dog", "tiger")
 SPEC = InputSpec(height=8, width=8, resize=9)
@@ -45,8 +44,9 @@ def models(linear_models: dict[str, Path], tmp_path_factory: pytest.TempPathFact
         if bias is not None:
             (initial,) = (i for i in model.graph.initializer if i.name == "bias")
             initial.CopyFrom(onnx.numpy_helper.from_array(np.array(bias, np.float32), "bias"))
-        onnx.helper.set_model_props(model, {KEY: Description(SPEC, CLASSES, name[-4:]).to_json()})
-        onnx.save(model, folder / f"{name}.onnx")
+        described = Model(folder / f"{name}.onnx", "onnx", SPEC, CLASSES, name[-4:])
+        onnx.helper.set_model_props(model, {KEY: described.to_json()})
+        onnx.save(model, described.path)
     return sorted(folder.glob("*.onnx"))
 
 

@@ -15,10 +15,9 @@ from ghostedge.cli.export import summary
 from ghostedge.cli.inspect import table
 from ghostedge.cli.main import main
 from ghostedge.compare import Difference
-from ghostedge.description import Description
 from ghostedge.inspection import ModelSummary, Port, Weights
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-from ghostedge.model import InputSpec
+from ghostedge.model import InputSpec, Model
 from ghostedge.tflite.coverage import Coverage
 
 
@@ -91,7 +90,7 @@ def test_what_is_slow_stands_in_the_table() -> None:
         macs=None,
         quantised_per_tensor=3,
         quantised_per_channel=2,
-        description=Description(spec, ("cat", "dog"), "int8"),
+        description=Model(Path("model.tflite"), "tflite", spec, ("cat", "dog"), "int8"),
         xnnpack=Coverage(nodes=3, delegated=2, partitions=2, outside=("CUSTOM",)),
         spatial_transposes=("features",),
         allows_float16=True,

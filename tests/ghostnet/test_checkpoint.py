@@ -87,6 +87,24 @@ def test_training_state_is_left_out_and_named(save: Callable[..., Path], oracle_
     assert checkpoint.weights.keys() == oracle_weights.keys()
 
 
+def test_what_somebody_holds_is_not_parsed_again(oracle_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def counted(data: bytes, name: str) -> CkptContent:
+        parsed.append(name)
+        return parse_ckpt(data, name)
+
+    monkeypatch.setattr("ghostedge.ghostnet.checkpoint.parse_ckpt", counted)
+    held = load_checkpoint(oracle_checkpoint)
+    assert load_checkpoint(oracle_checkpoint, 1000) is held
+    with pytest.raises(CheckpointError, match="1000 classes, but 10 were asked for"):
+        load_checkpoint(oracle_checkpoint, 10)
+    assert len(parsed) == 1
+    del held
+    load_checkpoint(oracle_checkpoint)  # nobody kept it in memory
+    assert len(parsed) == 2
+
+
 def test_half_precision_weights_become_float32(
     oracle_weights: Weights, oracle_checkpoint: Path, monkeypatch: Any
 ) -> None:

@@ -29,7 +29,7 @@ PARAMETERS = (8 * 27 + 8) + (8 * 5 + 8) + (16 * 5 + 5)
 @pytest.fixture(scope="session")
 def tiny_ir(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("tiny_ir")
-    outputs = tuple(StageOutput(folder / f"tiny_{p}.xml", p, SPEC, LABELS) for p in ("fp32", "fp16"))
+    outputs = tuple(StageOutput(Model(folder / f"tiny_{p}.xml", "openvino", SPEC, LABELS, p)) for p in ("fp32", "fp16"))
     return {a.precision: a.path for a in OpenVinoStage().build(Model(tiny_onnx, "onnx", SPEC), outputs)}
 
 

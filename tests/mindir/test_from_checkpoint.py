@@ -31,7 +31,7 @@ def test_two_processes_export_the_same_bytes(oracle_checkpoint: Path, tmp_path: 
         "import sys; from pathlib import Path; from ghostedge.pipeline.stages import make_stage; "
         "from ghostedge.model import Model, InputSpec, StageOutput; "
         "source = Model(Path(sys.argv[1]), 'checkpoint', InputSpec()); "
-        "make_stage('mindir').build(source, (StageOutput(Path(sys.argv[2]), 'fp32', InputSpec()),))"
+        "make_stage('mindir').build(source, (StageOutput(Model(Path(sys.argv[2]), 'mindir', InputSpec())),))"
     )
     paths = [tmp_path / f"{seed}.mindir" for seed in (1, 2)]
     running = [
@@ -52,7 +52,7 @@ def test_an_export_leaves_nothing_else(
     # MindSpore's own export refuses spaces and letters like this one.
     path = tmp_path / "été 1" / "the model.mindir"
     source = Model(oracle_checkpoint, "checkpoint", InputSpec())
-    (artifact,) = make_stage("mindir").build(source, (StageOutput(path, "fp32", InputSpec()),))
+    (artifact,) = make_stage("mindir").build(source, (StageOutput(Model(path, "mindir", InputSpec())),))
     assert artifact == Model(path, "mindir", InputSpec())
     assert list(tmp_path.rglob("*")) == [tmp_path / "here", path.parent, path]
     assert path.stat().st_mode & 0o200, "MindSpore makes its files read-only; ours are the user's"
@@ -66,7 +66,9 @@ def test_another_size_rule_and_number_of_classes(
     save_checkpoint(tmp_path / "model.ckpt", weights, variant)
     spec, labels = InputSpec(height=97, width=65, resize=110), ("ant", "bee", "ça")
     source = Model(tmp_path / "model.ckpt", "checkpoint", spec, labels)
-    (artifact,) = make_stage("mindir").build(source, (StageOutput(tmp_path / "m.mindir", "fp32", spec, labels),))
+    (artifact,) = make_stage("mindir").build(
+        source, (StageOutput(Model(tmp_path / "m.mindir", "mindir", spec, labels)),)
+    )
     info = describe_mindir(artifact.path)
     assert (info.input_shape, info.output_shape) == ((1, 3, 97, 65), (1, 3))
     assert info.description is not None
@@ -82,20 +84,21 @@ def test_another_size_rule_and_number_of_classes(
 @pytest.mark.parametrize(
     ("changes", "error", "reason"),
     [
-        ({"precision": "fp16"}, ConvertError, "no precision 'fp16'; available: fp32"),
+        ({"model": {"precision": "fp16"}}, ConvertError, "no precision 'fp16'; available: fp32"),
         ({"options": {"opset": 17}}, RecipeError, "no option 'opset'"),
-        ({"input": InputSpec(layout="NHWC")}, ConvertError, "NCHW float32, not NHWC float32"),
-        ({"input": InputSpec(height=32, width=32)}, UsageError, "at least 33"),
-        ({"labels": ("cat", "dog")}, ConvertError, "1000 classes, but there are 2 labels"),
+        ({"model": {"input": InputSpec(layout="NHWC")}}, ConvertError, "NCHW float32, not NHWC float32"),
+        ({"model": {"input": InputSpec(height=32, width=32)}}, UsageError, "at least 33"),
+        ({"model": {"labels": ("cat", "dog")}}, ConvertError, "1000 classes, but there are 2 labels"),
     ],
     ids=["precision", "option", "layout", "size", "labels"],
 )
 def test_what_mindir_cannot_be_is_said_before_anything_is_made(
     changes: dict[str, Any], error: type[GhostedgeError], reason: str, oracle_checkpoint: Path, tmp_path: Path
 ) -> None:
-    wanted = {"path": tmp_path / "m.mindir", "precision": "fp32", "input": InputSpec()} | changes
+    options = changes.get("options", {})
+    model = Model(tmp_path / "m.mindir", "mindir", **{"input": InputSpec(), **changes.get("model", {})})
     with pytest.raises(error, match=reason):
-        make_stage("mindir").build(Model(oracle_checkpoint, "checkpoint", InputSpec()), (StageOutput(**wanted),))
+        make_stage("mindir").build(Model(oracle_checkpoint, "checkpoint", InputSpec()), (StageOutput(model, options),))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,7 +107,7 @@ def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is empty"):
         make_stage("mindir").build(
             Model(tmp_path / "model.ckpt", "checkpoint", InputSpec()),
-            (StageOutput(tmp_path / "m.mindir", "fp32", InputSpec()),),
+            (StageOutput(Model(tmp_path / "m.mindir", "mindir", InputSpec())),),
         )
 
 
@@ -118,7 +121,7 @@ def test_an_export_that_mindspore_cannot_load_is_not_kept(
     with pytest.raises(ConvertError, match="MindSpore cannot run the MindIR that it made") as caught:
         make_stage("mindir").build(
             Model(oracle_checkpoint, "checkpoint", InputSpec()),
-            (StageOutput(tmp_path / "m.mindir", "fp32", InputSpec()),),
+            (StageOutput(Model(tmp_path / "m.mindir", "mindir", InputSpec())),),
         )
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ghostedge.description import KEY
 from ghostedge.errors import ArtifactError
 from ghostedge.mindir.info import describe_mindir
-from ghostedge.model import InputSpec
+from ghostedge.model import KEY, InputSpec
 from ghostedge.wire import field
 
 

@@ -68,10 +68,11 @@ Equalise = Callable[..., Model]
 
 @pytest.fixture
 def equalise(uneven: Path, calibration: CalibrationSet, tmp_path: Path) -> Equalise:
-    def equalise(source: Path = uneven, **fields: Any) -> Model:
+    def equalise(source: Path = uneven, options: Any = None, images: Any = calibration, **fields: Any) -> Model:
         artifact = Model(source, "onnx", SPEC, tuple("abcde"))
-        output = StageOutput(tmp_path / "equalised.onnx", "equalised", SPEC, artifact.labels, {}, calibration)
-        (made,) = make_stage("onnx", "equalised").build(artifact, (dataclasses.replace(output, **fields),))
+        wanted = Model(tmp_path / "equalised.onnx", "onnx", SPEC, artifact.labels, "equalised")
+        output = StageOutput(dataclasses.replace(wanted, **fields), options or {}, images)
+        (made,) = make_stage("onnx", "equalised").build(artifact, (output,))
         return made
 
     return equalise
@@ -98,7 +99,7 @@ def test_equal_inputs_give_equal_bytes(equalise: Equalise, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"calibration": None}, UsageError, "needs images to calibrate on"),
+        ({"images": None}, UsageError, "needs images to calibrate on"),
         ({"precision": "int8"}, UsageError, "int8"),
         ({"options": {"strenght": 1}}, UsageError, "strength"),
         ({"options": {"strength": "much"}}, UsageError, "must be a number"),

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, OutputError, RecipeError, UsageError
 from ghostedge.lazy import require
-from ghostedge.model import InputSpec, Model, StageOutput
+from ghostedge.model import KEY, InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 
 SPEC = InputSpec(height=16, width=16, resize=18)
@@ -48,8 +47,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model(path, "mindir", SPEC)
 
 
-def output(path: Path, **changes: Any) -> StageOutput:
-    return dataclasses.replace(StageOutput(path / "small.onnx", "fp32", SPEC, LABELS), **changes)
+def output(path: Path, options: Any = None, **changes: Any) -> StageOutput:
+    model = Model(path / "small.onnx", "onnx", SPEC, LABELS)
+    return StageOutput(dataclasses.replace(model, **changes), options or {})
 
 
 def test_the_file_runs_and_describes_itself(source: Model, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_file_runs_and_describes_itself(source: Model, tmp_path: Path) -> No
     session = require("onnxruntime", "onnx").InferenceSession(artifact.path)
     assert session.run(None, {"input": np.zeros(SPEC.shape(3), np.float32)})[0].shape == (3, 5)
     embedded = session.get_modelmeta().custom_metadata_map[KEY]
-    assert Description.from_json(embedded) == Description(SPEC, LABELS, "fp32")
+    assert Model.from_json(embedded, artifact.path, "onnx") == artifact
 
 
 def test_the_same_mindir_gives_the_same_bytes(source: Model, tmp_path: Path) -> None:

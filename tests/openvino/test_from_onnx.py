@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from ghostedge.compare import compare
 from ghostedge.data.preprocess import to_spec
-from ghostedge.description import KEY, Description
 from ghostedge.errors import ConvertError, UsageError
 from ghostedge.lazy import require
-from ghostedge.model import InputSpec, Model, StageOutput
+from ghostedge.model import KEY, InputSpec, Model, StageOutput
 from ghostedge.openvino import from_onnx as openvino_stage
 from ghostedge.openvino.from_onnx import OpenVinoStage
 from ghostedge.runtimes.openvino import OpenVinoRuntime
@@ -39,7 +38,10 @@ def build(tiny_onnx: Path, tmp_path: Path) -> Build:
 
     def run(*precisions: str, **fields: Any) -> tuple[Model, ...]:
         outputs = tuple(
-            StageOutput(tmp_path / f"tiny_{p}.xml", p, fields.get("input", SPEC), LABELS, fields.get("options", {}))
+            StageOutput(
+                Model(tmp_path / f"tiny_{p}.xml", "openvino", fields.get("input", SPEC), LABELS, p),
+                fields.get("options", {}),
+            )
             for p in precisions
         )
         return OpenVinoStage().build(Model(tiny_onnx, "onnx", SPEC, LABELS), outputs)
@@ -90,7 +92,7 @@ def test_raw_input_gives_the_logits_of_the_normalised_one(build: Build) -> None:
 def test_raw_input_keeps_the_colour_order(tiny_onnx: Path, tmp_path: Path, order: str) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     specs = [replace(spec, colour_order=order) for spec in (SPEC, RAW)]
-    outputs = tuple(StageOutput(tmp_path / f"{spec.range}.xml", "fp32", spec, LABELS) for spec in specs)
+    outputs = tuple(StageOutput(Model(tmp_path / f"{spec.range}.xml", "openvino", spec, LABELS)) for spec in specs)
     logits = []
     for artifact in OpenVinoStage().build(Model(tiny_onnx, "onnx", specs[0], LABELS), outputs):
         with OpenVinoRuntime(artifact) as runtime:
@@ -124,7 +126,7 @@ def test_both_precisions_describe_themselves_and_fp16_is_half_the_size(build: Bu
     openvino = require("openvino", "openvino")
     for artifact in (fp32, fp16):
         embedded = openvino.Core().read_model(artifact.path).get_rt_info([KEY]).value
-        assert Description.from_json(embedded) == Description(SPEC, LABELS, artifact.precision)
+        assert Model.from_json(embedded, artifact.path, "openvino") == artifact
     sizes = [artifact.files[1].stat().st_size for artifact in (fp32, fp16)]
     assert 0.45 < sizes[1] / sizes[0] < 0.6
 
@@ -163,7 +165,7 @@ def test_a_failed_write_leaves_the_older_artifact(
 def test_not_an_onnx_is_one_line(tmp_path: Path) -> None:
     source = tmp_path / "broken.onnx"
     source.write_bytes(b"\x08\x08garbage")
-    output = StageOutput(tmp_path / "broken.xml", "fp32", SPEC)
+    output = StageOutput(Model(tmp_path / "broken.xml", "openvino", SPEC))
     with pytest.raises(ConvertError, match=r"OpenVINO cannot convert .*broken\.onnx: [^\n]+$"):
         OpenVinoStage().build(Model(source, "onnx", SPEC), (output,))
 

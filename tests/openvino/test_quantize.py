@@ -64,7 +64,7 @@ def calibration() -> CalibrationSet:
 
 @pytest.fixture(scope="module")
 def float_ir(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    output = StageOutput(tmp_path_factory.mktemp("float") / "tiny_fp32.xml", "fp32", SPEC, LABELS)
+    output = StageOutput(Model(tmp_path_factory.mktemp("float") / "tiny_fp32.xml", "openvino", SPEC, LABELS))
     return OpenVinoStage().build(Model(tiny_onnx, "onnx", SPEC, LABELS), (output,))[0]
 
 
@@ -73,7 +73,9 @@ def int8(float_ir: Model, calibration: CalibrationSet, tmp_path_factory: pytest.
     """Range of the input (``"normalised"``, ``"raw"``) -> the tiny network's int8 IR, by the recipe's options."""
     folder, options = tmp_path_factory.mktemp("int8"), recipes()["openvino_int8"].options
     outputs = tuple(
-        StageOutput(folder / f"tiny_int8_{spec.range}.xml", "int8", spec, LABELS, options, calibration)
+        StageOutput(
+            Model(folder / f"tiny_int8_{spec.range}.xml", "openvino", spec, LABELS, "int8"), options, calibration
+        )
         for spec in (SPEC, RAW)
     )
     built = QuantizeOpenVINOStage().build(float_ir, outputs)
@@ -87,7 +89,11 @@ def quantise(float_ir: Model, calibration: CalibrationSet, tmp_path: Path) -> Qu
     def run(**arguments: Any) -> Model:
         source, spec = arguments.pop("source", float_ir), arguments.pop("input", SPEC)
         images = arguments.pop("calibration", calibration)
-        output = StageOutput(tmp_path / "q.xml", "int8", spec, LABELS, {"bias_correction": "fast", **arguments}, images)
+        output = StageOutput(
+            Model(tmp_path / "q.xml", "openvino", spec, LABELS, "int8"),
+            {"bias_correction": "fast", **arguments},
+            images,
+        )
         return QuantizeOpenVINOStage().build(source, (output,))[0]
 
     return run
@@ -312,13 +318,17 @@ def test_ghostnet_keeps_its_logits_in_a_quarter_of_the_size(
 ) -> None:
     spec, recipe = InputSpec(), recipes()["openvino_int8"]
     onnx_model = OnnxStage().build(
-        Model(oracle_mindir, "mindir", spec), (StageOutput(tmp_path / "net.onnx", "fp32", spec),)
+        Model(oracle_mindir, "mindir", spec), (StageOutput(Model(tmp_path / "net.onnx", "onnx", spec)),)
     )[0]
     calibration = choose_calibration(photos[0].parent, 40)
-    equal = StageOutput(tmp_path / "equalised.onnx", "equalised", spec, calibration=calibration)
+    equal = StageOutput(
+        Model(tmp_path / "equalised.onnx", "onnx", spec, precision="equalised"), calibration=calibration
+    )
     (onnx_equalised,) = EqualiseStage().build(onnx_model, (equal,))
-    exact = OpenVinoStage().build(onnx_equalised, (StageOutput(tmp_path / "fp32.xml", "equalised", spec),))[0]
-    output = StageOutput(tmp_path / "int8.xml", "int8", spec, (), recipe.options, calibration)
+    exact = OpenVinoStage().build(
+        onnx_equalised, (StageOutput(Model(tmp_path / "fp32.xml", "openvino", spec, precision="equalised")),)
+    )[0]
+    output = StageOutput(Model(tmp_path / "int8.xml", "openvino", spec, precision="int8"), recipe.options, calibration)
     (made,) = QuantizeOpenVINOStage().build(exact, (output,))
 
     used = {image.image_id for image in calibration.images}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ghostedge.errors import RecipeError, UsageError
-from ghostedge.model import InputSpec
+from ghostedge.errors import GhostedgeError, RecipeError, UsageError
+from ghostedge.model import CalibrationSet, InputSpec, Model, StageOutput
 from ghostedge.pipeline.recipe import find_recipe, load_recipe, recipes
-from ghostedge.pipeline.stages import STAGES
+from ghostedge.pipeline.stages import STAGES, make_stage
 
 GOOD = """
 target = "onnx"
@@ -46,12 +46,20 @@ def test_the_hash_is_of_what_it_says_not_of_its_comments(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('target = "onnx"', "target = onnx", "not valid TOML"),
+        ('target = "onnx"', "target = onnx", "is not TOML"),
         ('target = "onnx"', 'target = "onnxx"', "target 'onnxx' is not one of"),
-        ('precision = "fp32"', "", "'precision' is missing"),
-        ('precision = "fp32"', "precision = 32", "'precision' must be a string"),
-        ('description = "x"', 'description = "x"\nprecisoin = "fp16"', "unknown entry 'precisoin'"),
-        ("min_snr_db", "min_snr", r"\[bounds\] must hold"),
+        ('precision = "fp32"', "", "missing required field `precision`"),
+        ('precision = "fp32"', "precision = 32", r"Expected `str`, got `int` - at `\$\.precision`"),
+        ('description = "x"', 'description = "x"\nprecisoin = "fp16"', "'precisoin' is unknown; known: bounds, desc"),
+        ("min_snr_db", "min_snr", r"'min_snr' is unknown in \[bounds\], which holds"),
+        ("min_snr_db = 100.0", "", "missing required field `min_snr_db`"),
+        ("100.0", '"100"', r"Expected `float`, got `str` - at `\$\.bounds\.min_snr_db`"),
+        ("100.0", "nan", r"'min_snr_db' of \[bounds\] holds nan; every number must be finite"),
+        ("agreement = 1.0", "agreement = 1.5", "min_top1_agreement is 1.5; it must lie within 0 and 1"),
+        ('layout = "NCHW"', "mean = [0, inf, 0]", r"'mean' of \[input\] holds inf"),
+        ('layout = "NCHW"', 'height = "224"', "InputSpec.height is '224'; it must be a whole number"),
+        ("[bounds]", "[options]\nstrength = inf\n[bounds]", r"'strength' of \[options\] holds inf"),
+        ("[input]", "[input]\noptions = 3\n[options.a]", "InputSpec has no field 'options'"),
         ('layout = "NCHW"', 'layout = "NCWH"', "NCHW, NHWC"),
         ('layout = "NCHW"', 'layuot = "NCHW"', "InputSpec has no field 'layuot'"),
     ],
@@ -62,6 +70,30 @@ def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, old: str, new: str, m
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(path)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"recipe {path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("mindir_fp32", {"opset": 17}, "opset"),
+        ("onnx_fp32", {"dynamic_batch": "no"}, "dynamic_batch"),
+        ("onnx_equalised", {"limit": 0.5}, "limit be at least 1"),
+        ("openvino_fp16", {"compress": True}, "compress"),
+        ("openvino_int8", {"saturation_fix": "paris"}, "did you mean 'pairs'"),
+        ("tflite_fp16", {"rewrites": "all"}, "rewrites must be a list"),
+        ("tflite_int8", {"estimator": "msee"}, "did you mean 'mse'"),
+    ],
+)
+def test_every_stage_knows_its_options_without_a_model(name: str, options: dict[str, object], reason: str) -> None:
+    recipe = recipes()[name]
+    spec = recipe.input_spec(InputSpec())
+    model = Model(Path(name), recipe.target, spec, precision=recipe.precision)  # type: ignore[arg-type]
+    calibration = CalibrationSet("none", (), 0, 0)
+    stage = make_stage(recipe.target, recipe.precision)
+    stage.check(StageOutput(model, recipe.options, calibration))
+    with pytest.raises(GhostedgeError, match=reason):
+        stage.check(StageOutput(model, options, calibration))
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:

@@ -89,10 +89,14 @@ def test_all_of_it_is_on_xnnpack_in_nhwc(tiny_tflite: dict[str, Model], precisio
 def test_float16_is_allowed_where_the_recipe_asks_for_it(
     tiny_tflite: dict[str, Model], tiny_onnx: Path, tmp_path: Path
 ) -> None:
-    asked = StageOutput(tmp_path / "f16.tflite", "fp16", NHWC, options={"rewrites": [], "inference_precision": "f16"})
-    raw = dataclasses.replace(
-        asked, path=tmp_path / "raw.tflite", input=dataclasses.replace(NHWC, range="raw", dtype="uint8")
+    asked = StageOutput(
+        Model(tmp_path / "f16.tflite", "tflite", NHWC, precision="fp16"),
+        options={"rewrites": [], "inference_precision": "f16"},
     )
+    wanted = Model(
+        tmp_path / "raw.tflite", "tflite", dataclasses.replace(NHWC, range="raw", dtype="uint8"), precision="fp16"
+    )
+    raw = dataclasses.replace(asked, model=wanted)
     source = Model(tiny_onnx, "onnx", NCHW)
     (made,) = TFLiteStage().build(source, (asked,))
     (made_raw,) = TFLiteStage().build(source, (raw,))
@@ -109,7 +113,9 @@ def test_float16_is_allowed_where_the_recipe_asks_for_it(
 
 @pytest.mark.parametrize("precision", ["fp32", "equalised"])
 def test_float32_stays_float32(tiny_onnx: Path, tmp_path: Path, precision: str) -> None:
-    output = StageOutput(tmp_path / "m.tflite", precision, NHWC, options={"inference_precision": "f16"})
+    output = StageOutput(
+        Model(tmp_path / "m.tflite", "tflite", NHWC, precision=precision), options={"inference_precision": "f16"}
+    )
     with pytest.raises(UsageError, match=rf"is for dynamic and fp16, not {precision}"):
         TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), (output,))
     unknown = dataclasses.replace(output, options={"inference_precision": "f8"})
@@ -121,7 +127,7 @@ def test_the_same_onnx_gives_the_same_bytes_and_leaves_nothing_else(
     tiny_tflite: dict[str, Model], tiny_onnx: Path, tmp_path: Path, temporary: Path
 ) -> None:
     first = tiny_tflite["fp32"]
-    output = StageOutput(tmp_path / first.path.name, "fp32", NHWC, first.labels, {"rewrites": []})
+    output = StageOutput(Model(tmp_path / first.path.name, "tflite", NHWC, first.labels), {"rewrites": []})
     stage = TFLiteStage()
     stage.prepare()  # with or without it
     (again,) = stage.build(Model(tiny_onnx, "onnx", NCHW), (output,))
@@ -144,7 +150,7 @@ def test_a_failed_conversion_names_the_operator_and_keeps_the_log(tmp_path: Path
     )
     source = tmp_path / "unsupported.onnx"
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), source)
-    output = StageOutput(tmp_path / "unsupported.tflite", "fp32", NHWC)
+    output = StageOutput(Model(tmp_path / "unsupported.tflite", "tflite", NHWC))
     with pytest.raises(ConvertError, match=r"unsupported\.onnx to TFLite: \w+: .*Asinh") as caught:
         TFLiteStage().build(Model(source, "onnx", NCHW), (output,))
     assert "\n" not in str(caught.value)
@@ -160,7 +166,7 @@ def test_a_failed_conversion_names_the_operator_and_keeps_the_log(tmp_path: Path
 def finish(raw: bytes, tmp_path: Path, **fields: Any) -> Model:
     """`tflite.finish` on what a converter wrote."""
     order_dependent = bool(fields.pop("order_dependent", ()))
-    output = StageOutput(tmp_path / "made.tflite", "fp32", NHWC, **fields)
+    output = StageOutput(Model(tmp_path / "made.tflite", "tflite", NHWC), **fields)
     return tflite.finish(unpack(raw, "raw"), output, tmp_path / "source.onnx", ("input", "logits"), order_dependent)
 
 
@@ -226,7 +232,8 @@ def test_a_layout_transpose_is_refused_unless_the_onnx_needs_the_order(
 
 def test_what_cannot_be_made_is_refused_by_name(tiny_onnx: Path, tmp_path: Path) -> None:
     def build(**fields: Any) -> None:
-        output = StageOutput(**{"path": tmp_path / "x.tflite", "precision": "fp32", "input": NHWC, **fields})
+        options = fields.pop("options", {})
+        output = StageOutput(Model(tmp_path / "x.tflite", "tflite", **{"input": NHWC, **fields}), options)
         TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), (output,))
 
     with pytest.raises(UsageError, match="unknown precision 'int9'"):
@@ -284,7 +291,7 @@ def test_close_stops_a_build_in_another_thread(tiny_onnx: Path, tmp_path: Path, 
 
     def build() -> None:
         try:
-            stage.build(Model(tiny_onnx, "onnx", NCHW), (StageOutput(tmp_path / "x.tflite", "fp32", NHWC),))
+            stage.build(Model(tiny_onnx, "onnx", NCHW), (StageOutput(Model(tmp_path / "x.tflite", "tflite", NHWC)),))
         except ConvertError as exc:
             errors.append(exc)
 
@@ -311,7 +318,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch:
 
 @pytest.mark.parametrize("rewrites", ["pool_as_depthwise", ["pool_as_depth"], True])
 def test_rewrites_are_a_list_of_their_names(tiny_onnx: Path, tmp_path: Path, rewrites: Any) -> None:
-    output = StageOutput(tmp_path / "tiny.tflite", "fp32", NHWC, options={"rewrites": rewrites})
+    output = StageOutput(Model(tmp_path / "tiny.tflite", "tflite", NHWC), options={"rewrites": rewrites})
     with pytest.raises(UsageError, match="pool_as_depthwise"):
         TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), (output,))
 
@@ -319,8 +326,8 @@ def test_rewrites_are_a_list_of_their_names(tiny_onnx: Path, tmp_path: Path, rew
 def test_a_recipe_chooses_its_rewrites(tiny_onnx: Path, tiny_tflite: dict[str, Model], tmp_path: Path) -> None:
     """Two precisions with different rewrites in one build: each gets its own."""
     outputs = (
-        StageOutput(tmp_path / "plain.tflite", "fp16", NHWC, options={"rewrites": []}),
-        StageOutput(tmp_path / "fast.tflite", "fp32", NHWC),
+        StageOutput(Model(tmp_path / "plain.tflite", "tflite", NHWC, precision="fp16"), options={"rewrites": []}),
+        StageOutput(Model(tmp_path / "fast.tflite", "tflite", NHWC)),
     )
     TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), outputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 from flatbuffers.number_types import Float32Flags, Int8Flags, Uint8Flags
 
-from ghostedge.description import Description
 from ghostedge.errors import ConvertError
 from ghostedge.model import InputSpec, Model
 from ghostedge.tflite.metadata import embed, metadata
@@ -56,6 +56,10 @@ class Table:
         return [float(value) for value in self._table.GetVectorAsNumpy(Float32Flags, self._at(field))]
 
 
+def described(spec: InputSpec, labels: tuple[str, ...] = ()) -> Model:
+    return Model(Path("net.tflite"), "tflite", spec, labels)
+
+
 def ports(data: bytes) -> tuple[Table, Table]:
     """``TensorMetadata`` of the input and of the output."""
     (graph,) = Table.root(data).tables(3)
@@ -64,7 +68,7 @@ def ports(data: bytes) -> tuple[Table, Table]:
 
 
 def test_the_input_is_an_rgb_image_normalised_in_grey_levels() -> None:
-    image, _ = ports(metadata(Description(SPEC), "net", "input", "logits"))
+    image, _ = ports(metadata(described(SPEC), "net", "input", "logits"))
     assert image.text(0) == "input"
     content, (unit,) = image.table(3), image.tables(4)
     assert content.number(0, Uint8Flags) == 2  # ContentProperties.ImageProperties
@@ -79,23 +83,23 @@ def test_the_input_is_an_rgb_image_normalised_in_grey_levels() -> None:
 
 
 def test_raw_pixels_are_not_normalised() -> None:
-    image, _ = ports(metadata(Description(dataclasses.replace(SPEC, range="raw")), "net", "input", "logits"))
+    image, _ = ports(metadata(described(dataclasses.replace(SPEC, range="raw")), "net", "input", "logits"))
     options = image.tables(4)[0].table(1)
     assert (options.floats(0), options.floats(1)) == ([0, 0, 0], [1, 1, 1])
     assert (image.table(5).floats(0), image.table(5).floats(1)) == ([255, 255, 255], [0, 0, 0])
 
 
 def test_blue_comes_first_where_the_tensor_has_it_first() -> None:
-    image, _ = ports(metadata(Description(dataclasses.replace(SPEC, colour_order="BGR")), "net", "input", "logits"))
+    image, _ = ports(metadata(described(dataclasses.replace(SPEC, colour_order="BGR")), "net", "input", "logits"))
     assert image.table(3).table(1).number(0, Int8Flags) == 0  # the schema knows no BGR
     np.testing.assert_allclose(image.tables(4)[0].table(1).floats(0), [103.53, 116.28, 123.675], rtol=1e-6)
 
 
 def test_the_output_names_its_label_file_if_there_are_labels() -> None:
-    _, logits = ports(metadata(Description(SPEC, ("cat", "dog")), "net", "input", "logits"))
+    _, logits = ports(metadata(described(SPEC, ("cat", "dog")), "net", "input", "logits"))
     (file,) = logits.tables(6)
     assert (file.text(0), file.number(2, Int8Flags)) == ("labels.txt", 2)  # AssociatedFileType.TENSOR_AXIS_LABELS
-    _, unlabelled = ports(metadata(Description(SPEC), "net", "input", "logits"))
+    _, unlabelled = ports(metadata(described(SPEC), "net", "input", "logits"))
     assert unlabelled.tables(6) == []
 
 
@@ -108,16 +112,16 @@ def test_a_file_carries_metadata_labels_and_description(tiny_tflite: dict[str, M
     with zipfile.ZipFile(artifact.path) as archive:
         assert archive.testzip() is None
         assert archive.read("labels.txt").decode().splitlines() == list(artifact.labels)
-        described = Description.from_json(archive.read("ghostedge.json").decode())
+        found = Model.from_json(archive.read("ghostedge.json").decode(), artifact.path, "tflite")
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
-    assert described == Description(artifact.input, artifact.labels, "fp16")
+    assert found == artifact
 
 
 def test_labels_and_input_have_to_fit_the_model(tiny_tflite: dict[str, Model]) -> None:
     data = pack(unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny"))
 
     def run(spec: InputSpec, *labels: str) -> None:
-        embed(unpack(data, "tiny"), Description(spec, labels), "tiny", "input", "logits")
+        embed(unpack(data, "tiny"), described(spec, labels), "tiny", "input", "logits")
 
     with pytest.raises(ConvertError, match="4 labels for 5 classes"):
         run(SPEC, "a", "b", "c", "d")

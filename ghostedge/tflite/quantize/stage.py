@@ -59,10 +59,25 @@ class QuantizeTFLiteStage(Stage):
     calibrated: tuple[str, ...] = ("int8", "int16x8")
     packages: tuple[str, ...] = ("ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy")
 
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        choose("precision", output.precision, self.precisions)
+        for option in output.options:
+            choose(f"option of {output.precision} tflite", option, _OPTIONS)
+        check_precision(output)
+        choose("range estimator", str(output.options.get("estimator", Settings.estimator)), ESTIMATORS)
+        choose("rounding", str(output.options.get("rounding", Settings.rounding)), ROUNDINGS)
+        least = output.options.get("min_weight_elements", 0)
+        if not isinstance(least, int) or isinstance(least, bool) or least < 0:
+            raise UsageError(f"{output.path.name}: min_weight_elements is {least!r}; it must be a number of weights")
+        if output.precision in self.calibrated and output.calibration is None:
+            raise UsageError(f"{output.path.name} needs images to calibrate on")
+
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """See `ghostedge.model.Stage`."""
         for output in outputs:
-            _check(self, source, output)
+            self.check(output)
+            check_input(output, source)
         try:
             data = source.path.read_bytes()
         except OSError as exc:
@@ -80,22 +95,6 @@ class QuantizeTFLiteStage(Stage):
                 prepared[key] = _prepare(data, source.path, output)
             made.append(_quantise(prepared[key], output, source.path, names))
         return tuple(made)
-
-
-def _check(stage: Stage, source: Model, output: StageOutput) -> None:
-    """Raise ConvertError or UsageError for an output that this stage cannot make."""
-    choose("precision", output.precision, stage.precisions)
-    check_input(output, source)
-    for option in output.options:
-        choose(f"option of {output.precision} tflite", option, _OPTIONS)
-    check_precision(output)
-    choose("range estimator", str(output.options.get("estimator", Settings.estimator)), ESTIMATORS)
-    choose("rounding", str(output.options.get("rounding", Settings.rounding)), ROUNDINGS)
-    least = output.options.get("min_weight_elements", 0)
-    if not isinstance(least, int) or isinstance(least, bool) or least < 0:
-        raise UsageError(f"{output.path.name}: min_weight_elements is {least!r}; it must be a number of weights")
-    if output.precision in stage.calibrated and output.calibration is None:
-        raise UsageError(f"{output.path.name} needs images to calibrate on")
 
 
 def _prepare(data: bytes, path: Path, output: StageOutput) -> Prepared:

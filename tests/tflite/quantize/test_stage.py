@@ -54,7 +54,7 @@ def quantise(tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_pat
         path = tmp_path / f"{precision}{len(list(tmp_path.iterdir()))}.tflite"
         spec = dataclasses.replace(source.input, **fields)
         given = None if precision == "dynamic" else calibration
-        output = StageOutput(path, precision, spec, source.labels, options, given)
+        output = StageOutput(Model(path, "tflite", spec, source.labels, precision), options, given)
         (made,) = make_stage("tflite", precision).build(source, (output,))
         return made
 
@@ -150,7 +150,7 @@ def test_raw_pixels_of_a_float_model_are_normalised_exactly(
 ) -> None:
     spec = dataclasses.replace(tiny_tflite["fp32"].input, **RAW)
     source = Model(tiny_onnx, "onnx", dataclasses.replace(tiny_tflite["fp32"].input, layout="NCHW"))
-    (raw,) = make_stage("tflite").build(source, (StageOutput(tmp_path / "raw.tflite", "fp32", spec),))
+    (raw,) = make_stage("tflite").build(source, (StageOutput(Model(tmp_path / "raw.tflite", "tflite", spec)),))
     assert coverage(raw.path).whole
     assert compare(logits(tiny_tflite["fp32"], calibration), logits(raw, calibration)).snr_db > 110
 
@@ -228,7 +228,7 @@ def test_what_cannot_be_quantised_is_refused(
     quantise: Quantise, tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
     stage, spec = make_stage("tflite", "int8"), tiny_tflite["fp32"].input
-    output = StageOutput(tmp_path / "x.tflite", "int8", spec, calibration=calibration)
+    output = StageOutput(Model(tmp_path / "x.tflite", "tflite", spec, precision="int8"), calibration=calibration)
     with pytest.raises(ConvertError, match="is quantised already"):
         stage.build(quantise("int8"), (output,))
     with pytest.raises(UsageError, match="needs images to calibrate on"):
@@ -240,7 +240,10 @@ def test_what_cannot_be_quantised_is_refused(
     with pytest.raises(UsageError, match="min_weight_elements is -1; it must be a number of weights"):
         stage.build(tiny_tflite["fp32"], (dataclasses.replace(output, options={"min_weight_elements": -1}),))
     with pytest.raises(ConvertError, match="normalised float32 or raw uint8"):
-        stage.build(tiny_tflite["fp32"], (dataclasses.replace(output, input=InputSpec()),))
+        stage.build(
+            tiny_tflite["fp32"],
+            (dataclasses.replace(output, model=dataclasses.replace(output.model, input=InputSpec())),),
+        )
     assert not output.path.exists()
 
 
@@ -260,5 +263,10 @@ def test_activations_that_are_not_finite_are_named(
     broken.path.write_bytes(pack(model))
     with pytest.raises(ConvertError, match="'logits' is not finite on calibration image 1"):
         make_stage("tflite", "int8").build(
-            broken, (StageOutput(tmp_path / "x.tflite", "int8", source.input, calibration=calibration),)
+            broken,
+            (
+                StageOutput(
+                    Model(tmp_path / "x.tflite", "tflite", source.input, precision="int8"), calibration=calibration
+                ),
+            ),
         )

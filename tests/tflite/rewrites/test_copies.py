@@ -169,7 +169,7 @@ def test_channels_that_a_slice_drops_are_not_computed(kind: type) -> None:
 def test_what_the_stages_make_holds_neither(
     tiny_tflite: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ghostedge.model import StageOutput
+    from ghostedge.model import Model, StageOutput
     from ghostedge.tflite import from_onnx as tflite
     from ghostedge.tflite.quantize.stage import QuantizeTFLiteStage
 
@@ -183,7 +183,9 @@ def test_what_the_stages_make_holds_neither(
     source, found = tiny_tflite["fp32"], {}
     for precision in ("f16", "f32"):
         path = tmp_path / f"{precision}.tflite"
-        output = StageOutput(path, "dynamic", source.input, source.labels, {"inference_precision": precision})
+        output = StageOutput(
+            Model(path, "tflite", source.input, source.labels, "dynamic"), {"inference_precision": precision}
+        )
         QuantizeTFLiteStage().build(source, (output,))
         found[precision] = pads_of_pixels(unpack(path.read_bytes(), "m"))
     assert found == {"f16": 0, "f32": 1}
