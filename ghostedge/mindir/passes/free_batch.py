@@ -283,6 +283,7 @@ _ELEMENTWISE = {
     "Floor",
     "Greater",
     "GreaterOrEqual",
+    "HardSigmoid",
     "HardSwish",
     "Identity",
     "LeakyRelu",
