@@ -152,7 +152,7 @@ def pow_(g: Emitter, input: Value | Number, exponent: Value | Number) -> Value:
 
 
 def _bound(g: Emitter, input: Value | Number, other: Value | Number, *, upper: bool) -> Value:
-    """``min`` or ``max`` of two; with a constant number for one, the operator Clip, which TFLite can fuse."""
+    """``min`` or ``max`` of two; with a constant number for one, the operator Clip, which runtimes fuse."""
     dtype, shape = g.out.dtype, g.out.shape
     x, y = as_tensor(g, input, dtype), as_tensor(g, other, dtype)
     if x.data is not None:

@@ -21,7 +21,7 @@ def _reduce(g: Emitter, op: str, x: Value, axis: int | Sequence[int] | None, kee
     if not axes:
         return x
     if op == "ReduceMean" and len(x.shape) == 4 and axes == [2, 3]:
-        # The usual way to write it: without kept axes onnx2tf transposes the whole image for a ReduceMean.
+        # ONNX's own operator for the mean of an image, which runtimes and converters know best.
         pooled = g.emit("GlobalAveragePool", x, shape=(*x.shape[:2], 1, 1))
         return reshape_to(g, pooled, out.shape)
     if op == "ReduceSum":  # the one reduction whose axes are an input in opset 17

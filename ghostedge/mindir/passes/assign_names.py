@@ -1,4 +1,4 @@
-"""Name nodes and values after the place in the network that they come from."""
+"""Name nodes and values after the place in the network that they come from, each output as a value of its own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ghostedge.mindir.graph import Graph
+from ghostedge.mindir.graph import Graph, Node
 
-__all__ = ["assign_names"]
+__all__ = ["assign_names", "own_outputs"]
 
 #: What the constant inputs of an operator are called, from its second input on.
 _ROLES = {
@@ -30,6 +30,23 @@ _ROLES = {
 }
 
 Scope = tuple[str, ...]
+
+
+def own_outputs(graph: Graph) -> Graph:
+    """Requires ONNX operators. Ensures that no output is an input or a constant, and that no two are the same value.
+
+    Where one is, an Identity makes the output; ONNX could not give it a name of its own otherwise.
+    """
+    made = {output for node in graph.nodes for output in node.outputs}
+    values, nodes, outputs = dict(graph.values), list(graph.nodes), []
+    for index, name in enumerate(graph.outputs):
+        if name not in made or name in outputs:
+            copy = f"%output {index}"
+            values[copy] = replace(values[name], name=copy, data=None)
+            nodes.append(Node("Identity", "Default/Identity-op0", (name,), (copy,)))
+            name = copy
+        outputs.append(name)
+    return replace(graph, nodes=tuple(nodes), values=values, outputs=tuple(outputs))
 
 
 def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mapping[str, str]]:
