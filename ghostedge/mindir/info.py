@@ -34,7 +34,7 @@ def describe_mindir(path: Path) -> MindIRInfo:
     GraphProto {input 5, output 6}, ValueInfoProto {tensor 2}, TensorProto {dims 1}.
 
     Raises:
-        ArtifactError: there is no such file, it is truncated, it is not a MindIR file, or it has several inputs or outputs.
+        ArtifactError: there is no such file, it is truncated or not a MindIR file, or it has several inputs or outputs.
     """
     try:
         data = path.read_bytes()

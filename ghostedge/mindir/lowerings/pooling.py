@@ -165,8 +165,11 @@ def max_pool_3d_with_argmax(
     g: Emitter, x: Value, ksize: Sizes, strides: Sizes, pads: Sizes, dilation: Sizes, ceil_mode: bool
 ) -> tuple[Value | None, ...]:
     """Outputs the maxima and their places; the places are not lowered."""
-    sizes = [spatial(size, 3) for size in (ksize, strides, pads, dilation)]
-    return (_pool_3d(g, x, sizes, lambda x, out, sizes: _max_pool(g, x, out, *sizes)), None)
+
+    def pool(x: Value, out: tuple[int, ...], sizes: Sequence[list[int]]) -> Value:
+        return _max_pool(g, x, out, *sizes)
+
+    return (_pool_3d(g, x, [spatial(size, 3) for size in (ksize, strides, pads, dilation)], pool), None)
 
 
 @lowers("AvgPool3D")
@@ -184,10 +187,12 @@ def avg_pool_3d(
     begin, end = list(pad_list[::2]), list(pad_list[1::2])
     if begin != end:
         raise g.error(f"padding {tuple(pad_list)} differs between the two ends, which is not supported")
-    sizes = [spatial(kernel_size, 3), spatial(strides, 3), begin]
-    return _pool_3d(
-        g, x, sizes, lambda x, out, sizes: _average_pool(g, x, out, *sizes, count_include_pad, divisor_override)
-    )
+
+    def pool(x: Value, out: tuple[int, ...], sizes: Sequence[list[int]]) -> Value:
+        kernel, strides, pads = sizes
+        return _average_pool(g, x, out, kernel, strides, pads, count_include_pad, divisor_override)
+
+    return _pool_3d(g, x, [spatial(kernel_size, 3), spatial(strides, 3), begin], pool)
 
 
 def _adaptive(g: Emitter, x: Value, out: tuple[int, ...], pool: str) -> Value:
