@@ -30,7 +30,7 @@ from ghostedge.quantize.union_find import UnionFind
 
 __all__ = ["EqualiseStage", "Equalised", "channel_ranges", "equalise"]
 
-#: What passes a positive factor of a channel on: f(s x) = s f(x), channel by channel.
+#: Operators that pass a positive factor of a channel on: f(s x) = s f(x), channel by channel.
 _HOMOGENEOUS = {
     "AveragePool",
     "Dropout",
@@ -128,14 +128,15 @@ def equalise(
 
     In exact arithmetic the logits stay what they are; in float32 they move by its rounding, about 1e-6 of their size.
     (Factors that are powers of two would not even round, but reach a decibel less: they miss by up to half an octave.)
-    Channels that an operator ties together get one factor; those of the input, of the output, and of what is not
-    homogeneous (sigmoid, hard sigmoid) get none.
+    Channels that an operator ties together get one factor; the channels of the input, of the output and of operators
+    that are not homogeneous (sigmoid, hard sigmoid) get none.
 
     Args:
         model: ``onnx.ModelProto``, changed in place.
         ranges: what `channel_ranges` gave.
-        strength: the part of the difference to an activation's widest channel that is made up, in octaves: 0 nothing,
-            1 all. The more, the coarser int8 weights are in the next layer, whose input channels then differ.
+        strength: which part of a channel's difference to the activation's widest channel, in octaves, the factor makes
+            up: 0 nothing, 1 all. A larger part makes int8 weights coarser in the next layer, whose input channels then
+            differ.
         limit: no factor is larger, or smaller than its inverse.
     """
     graph = OnnxGraph(model.graph)
@@ -269,7 +270,7 @@ def _apply(graph: OnnxGraph, factors: Mapping[str, NDArray[np.float64]], channel
 class EqualiseStage(Stage):
     """Float32 ONNX to the same network with its channels rescaled (`equalise`).
 
-    What int8 artifacts are made from. Needs: an ONNX model with one input; calibration images.
+    Int8 artifacts are made of what it makes. Needs: an ONNX model with one input; calibration images.
 
     Promises: the logits of the source, but for the rounding of float32; its graph, names and dynamic batch; equal
     inputs give equal bytes.

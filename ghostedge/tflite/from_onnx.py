@@ -29,7 +29,7 @@ _OPTIONS = ("inference_precision", "xnnpack", "rewrites")
 _XNNPACK = ("report", "require")
 _INFERENCE_PRECISIONS = ("f16", "f32")
 
-#: What may be computed in float16: float32 is asked for where float32 is made, and int8 has no float but its logits.
+#: Precisions that may be computed in float16: who makes float32 wants float32, and int8 has no float but its logits.
 _FLOAT16 = ("dynamic", "fp16")
 
 

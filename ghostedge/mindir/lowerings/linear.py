@@ -81,8 +81,8 @@ def conv2d_transpose(
 ) -> Value:
     """The gradient of a convolution for its input; `filter` is (in, out / group, kh, kw) in both specifications.
 
-    The output's size is an input of the primitive. ONNX works it out from the padding at the end, so that is what
-    the size decides here.
+    The output's size is an input of the primitive. ONNX works the size out from the padding at the end, so here the
+    size decides that padding.
     """
     require_nchw(g, format)
     strides, dilations = spatial(stride), spatial(dilation)

@@ -20,8 +20,8 @@ def _pool_pads(
 ) -> list[int]:
     """Pads at the end of each axis that make the output `out` long without rounding up.
 
-    How far the last window of ``ceil_mode`` may reach is a matter on which runtimes differ; the output's size, which
-    MindSpore declares, settles it.
+    Runtimes differ in how far the last window of ``ceil_mode`` may reach; the size of the output, which MindSpore
+    declares, settles it.
     """
     reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in zip(out, strides, kernel, dilations, strict=True)]
     return [max(r - size - b, 0) for r, size, b in zip(reach, x.shape[2:], begin, strict=True)]
@@ -196,7 +196,7 @@ def avg_pool_3d(
 
 
 def _adaptive(g: Emitter, x: Value, out: tuple[int, ...], pool: str) -> Value:
-    """The mean or maximum of equal parts of each image; windows of unequal size have no ONNX operator."""
+    """The mean or maximum of equal parts of each image; ONNX has no operator for windows of unequal size."""
     if out[2:] == x.shape[2:]:
         return x
     if out[2:] == (1, 1):

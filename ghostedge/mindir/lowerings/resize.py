@@ -17,11 +17,11 @@ __all__: list[str] = []
 def _scale(length: int, out: int) -> np.float32:
     """The least float32 that is at least ``out / length`` and gives `out` as ``floor(length * scale)``.
 
-    In float32 and in double: ONNX leaves open in which a runtime computes the size. ONNX Runtime took float32 up to
-    1.27 and takes double since 1.28, as onnx does since 1.21; the float32 nearest to 7 / 3 is a little less than it, so
-    that 3 * 7 / 3 is 7 in float32 and 6 in double.
+    It does so in float32 and in double, since ONNX does not say in which a runtime computes the size. ONNX Runtime took
+    float32 up to 1.27 and takes double since 1.28, as onnx does since 1.21; the float32 nearest to 7 / 3 is a little
+    less than it, so that 3 * 7 / 3 is 7 in float32 and 6 in double.
 
-    ONNX's Resize is told scales and not sizes: in opset 17 sizes would have to hold the batch, which is not fixed.
+    Resize gets scales and not sizes: in opset 17 sizes would have to hold the batch, which is not fixed.
     (From opset 18 on sizes can be of two axes alone, but onnx2tf 1.29 drops align_corners there and says nothing.)
     """
     scale = np.float32(out / length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ghostedge.mindir.graph import Graph, Node
@@ -60,8 +60,8 @@ def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mappin
        ``blocks.2.Add_1``.
     3. What a node makes is called like the node; several outputs are numbered: ``blocks.2.Split:0``.
     4. An input of the network is ``input``, an output ``logits``; where there are several, ``input_0``, ``logits_0``.
-    5. A parameter keeps its MindSpore name. Another constant is called after the first node that reads it and its role
-       there: ``blocks.2.conv.bias``.
+    5. A parameter keeps its MindSpore name. Any other constant is called after the first node that reads it and its
+       role there: ``blocks.2.conv.bias``.
 
     Args:
         graph: to name.
@@ -72,16 +72,7 @@ def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mappin
     """
     scopes = _scopes(graph)
     crowd = Counter(scopes)
-    taken: set[str] = set()
-
-    def unique(name: str) -> str:
-        candidate, count = name, 0
-        while candidate in taken:
-            count += 1
-            candidate = f"{name}_{count}"
-        taken.add(candidate)
-        return candidate
-
+    unique = _unique_names()
     renamed: dict[str, str] = {}
     for names, stem in ((graph.inputs, "input"), (graph.outputs, "logits")):
         for index, name in enumerate(names):
@@ -110,6 +101,21 @@ def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mappin
         },
     )
     return named, renamed
+
+
+def _unique_names() -> Callable[[str], str]:
+    """A function that gives the name it is asked for, numbered from the second time on."""
+    taken: set[str] = set()
+
+    def unique(name: str) -> str:
+        candidate, count = name, 0
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        taken.add(candidate)
+        return candidate
+
+    return unique
 
 
 def _scopes(graph: Graph) -> list[Scope]:

@@ -28,12 +28,12 @@ REWRITES: dict[str, Callable[[OnnxGraph], None]] = {
     "round_up_channels": round_up_channels,
 }
 
-#: What int8 gains from. `round_up_channels` and `sigmoid_as_tanh`, which float gains from, cost it requantisations;
-#: `pool_as_resize` costs a tenth of its accuracy's margin, `split_concat_conv` nothing and saves nothing.
+#: The rewrites that make int8 faster. `round_up_channels` and `sigmoid_as_tanh` make float faster, but cost int8
+#: requantisations; `pool_as_resize` costs a tenth of its accuracy's margin; `split_concat_conv` saves nothing.
 INT8_REWRITES = ("depthwise_before_concat", "pool_as_depthwise")
 
-#: What a model gains from that is computed in float16 where the CPU can: XNNPACK's float16 tiles are of 16 channels,
-#: which `round_up_channels` does not fill, and its slices are copies.
+#: The rewrites that make a model faster which the CPU may compute in float16: XNNPACK's float16 tiles are of 16
+#: channels, which `round_up_channels` does not fill, and its slices are copies.
 FLOAT16_REWRITES = tuple(name for name in REWRITES if name != "round_up_channels")
 
 #: ONNX operators whose result depends on the order of a tensor in memory; of an NCHW feature map they have no
