@@ -32,11 +32,11 @@ def conv2d(
     g: Emitter,
     x: Value,
     weight: Value,
-    pad_mode: Choice,
-    pad_list: Sequence[int],
     stride: Sizes,
     dilation: Sizes,
     group: int,
+    pad_mode: Choice,
+    pad_list: Sequence[int],
     format: Choice = "NCHW",
 ) -> Value:
     """Cross-correlation; `weight` is (out, in / group, kh, kw) in both specifications.
