@@ -51,12 +51,12 @@ LAYERS = {
 #: Vendor library -> the modules that may name it.
 VENDORS = {
     "mindspore": {"ghostnet", "mindir.read", "mindir.from_checkpoint", "runtimes.mindspore"},
-    "onnx": {"mindir.to_onnx", "onnx", "tflite.from_onnx", "tflite.onnx2tf", "inspection.onnx"},
+    "onnx": {"mindir.to_onnx", "onnx", "tflite.onnx2tf", "inspection.onnx"},
     "onnxruntime": {"runtimes.onnx", "onnx.equalise"},
     "openvino": {"openvino", "runtimes.openvino", "runtimes.openvino_isa"},
     "nncf": {"openvino.quantize"},
-    "tensorflow": {"tflite.from_onnx", "tflite.onnx2tf"},
-    "onnx2tf": {"tflite.from_onnx", "tflite.onnx2tf"},
+    "tensorflow": {"tflite.onnx2tf"},
+    "onnx2tf": {"tflite.onnx2tf"},
     "ai_edge_litert": {"tflite", "runtimes.tflite", "runtimes.tflite_float16"},
     "ai_edge_quantizer": {"tflite.quantize.write"},
     "tflite_runtime": {"runtimes.tflite"},

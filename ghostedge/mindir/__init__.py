@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ghostedge.mindir.convert import convert
-from ghostedge.mindir.lower import supported_primitives
+from ghostedge.mindir.lowerings import supported_primitives
 
 __all__ = ["convert", "supported_primitives"]

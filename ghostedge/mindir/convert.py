@@ -8,15 +8,13 @@ from typing import Any
 
 from ghostedge.errors import ConvertError, GhostedgeError
 from ghostedge.mindir.graph import Graph
-from ghostedge.mindir.lower import lower
-from ghostedge.mindir.passes.assign_names import assign_names
-from ghostedge.mindir.passes.dead_code import drop_dead_code
+from ghostedge.mindir.lowerings import lower
+from ghostedge.mindir.passes.assign_names import assign_names, own_outputs
 from ghostedge.mindir.passes.fold_affine import fold_affine
 from ghostedge.mindir.passes.fold_constants import fold_constants
 from ghostedge.mindir.passes.free_batch import free_batch
 from ghostedge.mindir.passes.fuse_bounds import fuse_bounds
 from ghostedge.mindir.passes.merge_layout import merge_layout
-from ghostedge.mindir.passes.own_outputs import own_outputs
 from ghostedge.mindir.passes.references import resolve_references
 from ghostedge.mindir.read import read_mindir
 from ghostedge.mindir.to_onnx import to_onnx
@@ -61,14 +59,14 @@ def convert(
 
 
 def _convert(graph: Graph, dynamic_batch: bool, metadata: Mapping[str, str]) -> Any:
-    graph = drop_dead_code(resolve_references(graph))
+    graph = resolve_references(graph).without_dead_code()
     graph.check()
     parameters = [name for name, value in graph.values.items() if value.data is not None]
     graph = own_outputs(simplify(lower(graph)))
     axes: Mapping[str, int] = {}
     if dynamic_batch:
         graph, axes = free_batch(graph)
-    graph, names = assign_names(drop_dead_code(graph), parameters)
+    graph, names = assign_names(graph.without_dead_code(), parameters)
     graph.check()
     batch_axes = {names[name]: axis for name, axis in axes.items() if name in names} if dynamic_batch else None
     return to_onnx(graph, batch_axes, metadata)
@@ -76,6 +74,6 @@ def _convert(graph: Graph, dynamic_batch: bool, metadata: Mapping[str, str]) -> 
 
 def simplify(graph: Graph) -> Graph:
     """Every rewrite of ONNX operators that makes the graph smaller, in the order in which each helps the next."""
-    graph = drop_dead_code(graph)  # so that a value whose other readers are gone counts as read once
-    graph = drop_dead_code(merge_layout(fold_constants(graph)))
-    return drop_dead_code(fuse_bounds(fold_affine(graph)))
+    graph = graph.without_dead_code()  # so that a value whose other readers are gone counts as read once
+    graph = merge_layout(fold_constants(graph)).without_dead_code()
+    return fuse_bounds(fold_affine(graph)).without_dead_code()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ghostedge.errors import ConvertError, GhostedgeError
 from ghostedge.mindir.graph import Graph, Node, Value
@@ -160,8 +160,7 @@ class Emitter:
 
     def constant(self, array: ArrayLike, dtype: Any = None) -> Value:
         """A constant. `dtype` is needed for plain numbers."""
-        data: NDArray[Any] = np.asarray(array, dtype)
-        value = Value(self._fresh(), data.dtype, data.shape, data)
+        value = Value.constant(self._fresh(), np.asarray(array, dtype))
         self._values[value.name] = value
         return value
 

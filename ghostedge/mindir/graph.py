@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,6 +47,11 @@ class Value:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     data: NDArray[Any] | None = None
+
+    @classmethod
+    def constant(cls, name: str, data: NDArray[Any]) -> Value:
+        """A value whose elements are known."""
+        return cls(name, data.dtype, data.shape, data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +108,25 @@ class Graph:
         """The elements of a value where they are known; None for ``""`` and for what only running the network tells."""
         return self.values[name].data if name else None
 
+    def without_dead_code(self) -> Graph:
+        """The graph without nodes that make nothing that is read, and without names that nothing uses.
+
+        A node's other outputs stay, and so do the network's inputs.
+        """
+        needed = {*self.inputs, *self.outputs}
+        nodes = []
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.outputs):
+                nodes.append(node)
+                needed.update(node.reads())
+        needed.update(output for node in nodes for output in node.outputs)
+        return replace(
+            self,
+            nodes=tuple(reversed(nodes)),
+            values={name: value for name, value in self.values.items() if name in needed},
+            literals={name: literal for name, literal in self.literals.items() if name in needed},
+        )
+
     def check(self) -> None:
         """Hold the graph to what the attributes above promise.
 
@@ -118,7 +142,7 @@ class Graph:
                 if name not in known:
                     raise ConvertError(f"{reader} reads '{name}', which nothing has made before it")
                 if name not in typed:
-                    raise ConvertError(f"{reader} reads '{name}', which is no tensor")
+                    raise ConvertError(f"{reader} reads '{name}', which is not a tensor")
             for name in outputs:
                 if name in known:
                     raise ConvertError(f"{reader} makes '{name}', which exists already")

@@ -34,7 +34,7 @@ def describe_mindir(path: Path) -> MindIRInfo:
     GraphProto {input 5, output 6}, ValueInfoProto {tensor 2}, TensorProto {dims 1}.
 
     Raises:
-        ArtifactError: there is no such file, it is truncated, it is no MindIR, or it has several inputs or outputs.
+        ArtifactError: there is no such file, it is truncated or not a MindIR file, or it has several inputs or outputs.
     """
     try:
         data = path.read_bytes()
@@ -54,9 +54,9 @@ def describe_mindir(path: Path) -> MindIRInfo:
             if number in shapes and isinstance(value, memoryview):
                 shapes[number].append(_shape(value))
     except ValueError as exc:
-        raise ArtifactError(f"{path} is no MindIR file, or not a whole one ({exc}); export it again") from exc
+        raise ArtifactError(f"{path} is not a MindIR file, or not a whole one ({exc}); export it again") from exc
     if graph is None or not shapes[5]:
-        raise ArtifactError(f"{path} is no MindIR file: it holds no graph with an input; export it again")
+        raise ArtifactError(f"{path} is not a MindIR file: it holds no graph with an input; export it again")
     if len(shapes[5]) > 1 or len(shapes[6]) != 1:
         raise ArtifactError(f"{path} has {len(shapes[5])} inputs and {len(shapes[6])} outputs, not one of each")
     return MindIRInfo(shapes[5][0], shapes[6][0], description)

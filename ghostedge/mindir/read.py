@@ -104,7 +104,7 @@ class _Reader:
             raise ConvertError(f"two parameters are called '{name}'")
         self._edges[tensor.name] = name
         array = _array(tensor, f"parameter '{name}'")
-        self._values[name] = Value(name, array.dtype, array.shape, array)
+        self._values[name] = Value.constant(name, array)
 
     def _read_input(self, info: Any) -> str:
         name: str = info.name
@@ -137,7 +137,7 @@ class _Reader:
     def _read_constant(self, name: str, attribute: Any) -> None:
         value = MONAD if attribute is None else _plain(attribute)
         if isinstance(value, np.ndarray):
-            self._values[name] = Value(name, value.dtype, value.shape, value)
+            self._values[name] = Value.constant(name, value)
         else:
             self._literals[name] = value
 

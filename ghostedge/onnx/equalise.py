@@ -19,12 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ConvertError, first_line
-from ghostedge.lazy import require
+from ghostedge.data.calibration import calibration_batch
+from ghostedge.errors import ArtifactError, ConvertError, UsageError, first_line
+from ghostedge.files import atomic_write
+from ghostedge.lazy import choose, require
+from ghostedge.model import KEY, Format, Model, Stage, StageOutput
+from ghostedge.onnx.graph import OnnxGraph, attributes
+from ghostedge.quantize.union_find import UnionFind
 
-__all__ = ["Equalised", "channel_ranges", "equalise"]
+__all__ = ["EqualiseStage", "Equalised", "channel_ranges", "equalise"]
 
-#: What passes a positive factor of a channel on: f(s x) = s f(x), channel by channel.
+#: Operators that pass a positive factor of a channel on: f(s x) = s f(x), channel by channel.
 _HOMOGENEOUS = {
     "AveragePool",
     "Dropout",
@@ -42,6 +47,9 @@ _HOMOGENEOUS = {
     "Squeeze",
     "Unsqueeze",
 }
+
+#: The operators with weights, which are their second input.
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -119,90 +127,79 @@ def equalise(
 
     In exact arithmetic the logits stay what they are; in float32 they move by its rounding, about 1e-6 of their size.
     (Factors that are powers of two would not even round, but reach a decibel less: they miss by up to half an octave.)
-    Channels that an operator ties together get one factor; those of the input, of the output, and of what is not
-    homogeneous (sigmoid, hard sigmoid) get none.
+    Channels that an operator ties together get one factor; the channels of the input, of the output and of operators
+    that are not homogeneous (sigmoid, hard sigmoid) get none.
 
     Args:
         model: ``onnx.ModelProto``, changed in place.
         ranges: what `channel_ranges` gave.
-        strength: the part of the difference to an activation's widest channel that is made up, in octaves: 0 nothing,
-            1 all. The more, the coarser int8 weights are in the next layer, whose input channels then differ.
+        strength: which part of a channel's difference to the activation's widest channel, in octaves, the factor makes
+            up: 0 nothing, 1 all. A larger part makes int8 weights coarser in the next layer, whose input channels then
+            differ.
         limit: no factor is larger, or smaller than its inverse.
     """
-    graph = _Graph(model, ranges)
-    factors = graph.factors(strength, limit)
-    graph.apply(factors)
-    changed = [value for value in factors.values() if (value != 1).any()]
+    graph = OnnxGraph(model.graph)
+    channels = _Channels(graph, ranges)
+    factors = channels.factors(strength, limit)
+    _apply(graph, factors, channels)
     every = np.concatenate(list(factors.values())) if factors else np.ones(0)
-    largest = max((float(np.maximum(value, 1 / value).max()) for value in changed), default=1.0)
+    largest = float(np.maximum(every, 1 / every).max(initial=1.0))
     return Equalised(len(every), int((every != 1).sum()), largest)
 
 
-class _Graph:
-    """Which channels of which activations must have one factor; the first set is that of those with none."""
+class _Channels:
+    """Which channels of which activations must have one factor. A channel is a number; 0 leads those without a factor.
 
-    def __init__(self, model: Any, ranges: Mapping[str, NDArray[np.float64]]) -> None:
-        self.numpy = require("onnx.numpy_helper", "export")
-        self.helper = require("onnx.helper", "export")
-        self.graph = model.graph
+    Attributes:
+        graph: the network.
+        ranges: see `equalise`.
+    """
+
+    def __init__(self, graph: OnnxGraph, ranges: Mapping[str, NDArray[np.float64]]) -> None:
+        self.graph = graph
         self.ranges = ranges
-        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
-        self.readers: dict[str, int] = {}
-        for node in self.graph.node:
-            for name in node.input:
-                self.readers[name] = self.readers.get(name, 0) + 1
-        self.offset: dict[str, int] = {}
+        self._numbers: dict[str, range] = {}
         count = 1
         for name, value in ranges.items():
-            self.offset[name] = count
+            self._numbers[name] = range(count, count + len(value))
             count += len(value)
-        self.leader = np.arange(count)
-        for value in (*self.graph.input, *self.graph.output):
+        self._sets = UnionFind(range(count))
+        for value in (*graph.proto.input, *graph.proto.output):
             self._fix(value.name)
-        for node in self.graph.node:
+        for node in graph.nodes():
             self._tie_node(node)
 
-    # -- which channels go together --------------------------------------------------------------------------------
-
-    def _find(self, index: int) -> int:
-        while self.leader[index] != index:
-            self.leader[index] = self.leader[self.leader[index]]
-            index = int(self.leader[index])
-        return index
+    def _of(self, name: str) -> range:
+        return self._numbers.get(name, range(0))
 
     def _join(self, first: Iterable[int], second: Iterable[int]) -> None:
         for one, other in zip(first, second, strict=True):
-            low, high = sorted((self._find(one), self._find(other)))
-            self.leader[high] = low  # 0, the set without a factor, stays the leader of its own
-
-    def _channels(self, name: str) -> range:
-        start = self.offset.get(name, 0)
-        return range(start, start + len(self.ranges[name])) if start else range(0)
+            self._sets.join(one, other)
 
     def _fix(self, *names: str) -> None:
         for name in names:
-            self._join(self._channels(name), [0] * len(self._channels(name)))
+            for channel in self._of(name):
+                self._sets.join(0, channel)
 
-    def _tie(self, *names: str) -> None:
-        first, *others = names
-        if len({len(self._channels(name)) for name in names}) != 1:
-            self._fix(*names)
+    def _tie(self, first: str, *others: str) -> None:
+        if any(len(self._of(other)) != len(self._of(first)) for other in others):
+            self._fix(first, *others)
             return
         for other in others:
-            self._join(self._channels(first), self._channels(other))
+            self._join(self._of(first), self._of(other))
 
     def _tie_node(self, node: Any) -> None:
         kind, output = node.op_type, node.output[0]
-        activations = [name for name in node.input if name in self.offset]
-        if kind in ("Conv", "Gemm", "MatMul"):
-            if not self._is_scalable(node):
+        activations = [name for name in node.input if name in self.ranges]
+        only_activations = len(activations) == len(node.input)
+        if kind in _WEIGHTED:
+            if not self.is_scalable(node):
                 self._fix(*activations, *node.output)
         elif kind in _HOMOGENEOUS and len(activations) == 1:
-            self._tie(output, *activations)
-        elif kind == "Concat" and self._attribute(node, "axis", 0) == 1 and len(activations) == len(node.input):
-            parts = [channel for name in activations for channel in self._channels(name)]
-            self._join(self._channels(output), parts)
-        elif kind in ("Add", "Sub", "Sum", "Max", "Min") and len(activations) == len(node.input):
+            self._tie(output, activations[0])
+        elif kind == "Concat" and attributes(node).get("axis", 0) == 1 and only_activations:
+            self._join(self._of(output), [channel for name in activations for channel in self._of(name)])
+        elif kind in ("Add", "Sub", "Sum", "Max", "Min") and only_activations:
             self._tie(output, *activations)
         elif activations == [node.input[0]] and kind in ("Mul", "Div"):
             self._tie(output, activations[0])
@@ -214,66 +211,123 @@ class _Graph:
 
     def _is_fixed(self, name: str) -> bool:
         """Whether no channel of an activation has a factor, by what was seen of the graph so far."""
-        return all(self._find(channel) == 0 for channel in self._channels(name))
+        return all(self._sets.find(channel) == self._sets.find(0) for channel in self._of(name))
 
-    def _is_scalable(self, node: Any) -> bool:
+    def is_scalable(self, node: Any) -> bool:
         """Whether input and output channels can have any factors: constant weights of its own, all groups or one."""
         constants = [name for name in node.input[1:] if name]
-        if node.input[0] not in self.offset or any(
-            name not in self.constants or self.readers[name] > 1 for name in constants
+        if (
+            node.input[0] not in self.ranges
+            or not self.graph.has_constants(node)
+            or any(len(self.graph.readers(name)) > 1 for name in constants)
         ):
             return False
-        shape = list(self.constants[node.input[1]].dims)
-        inputs, outputs = len(self._channels(node.input[0])), len(self._channels(node.output[0]))
+        shape, fields = self.graph.shape(node.input[1]), attributes(node)
+        inputs, outputs = len(self._of(node.input[0])), len(self._of(node.output[0]))
         if node.op_type == "Conv":
-            group = self._attribute(node, "group", 1)
-            return shape[:2] == [outputs, inputs] if group == 1 else shape[:2] == [group, 1] == [inputs, 1]
-        if any(self._attribute(node, name, 1.0) != 1.0 for name in ("alpha", "beta")):
+            group = fields.get("group", 1)
+            return shape[:2] == (outputs, inputs) if group == 1 else shape[:2] == (group, 1) == (inputs, 1)
+        if any(fields.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
             return False
-        transposed = self._attribute(node, "transB", 0)
-        return shape == ([outputs, inputs] if transposed else [inputs, outputs])
-
-    def _attribute(self, node: Any, name: str, default: Any) -> Any:
-        found = [self.helper.get_attribute_value(each) for each in node.attribute if each.name == name]
-        return found[0] if found else default
-
-    # -- their factors ---------------------------------------------------------------------------------------------
+        return shape == ((outputs, inputs) if fields.get("transB", 0) else (inputs, outputs))
 
     def factors(self, strength: float, limit: float) -> dict[str, NDArray[np.float64]]:
         """Activation -> the factor of each channel."""
-        leaders = np.array([self._find(index) for index in range(len(self.leader))])
-        octaves, members = np.zeros(len(leaders)), np.zeros(len(leaders))
+        count = 1 + sum(map(len, self._numbers.values()))
+        leaders = np.array([self._sets.find(channel) for channel in range(count)])
+        octaves, members = np.zeros(count), np.zeros(count)
         for name, value in self.ranges.items():
-            channels = np.asarray(self._channels(name))
-            alive = value > 0
+            channels, alive = np.asarray(self._of(name)), value > 0
             np.add.at(octaves, leaders[channels[alive]], np.log2(value.max() / value[alive]) if alive.any() else 0.0)
             np.add.at(members, leaders[channels[alive]], 1)
         most = math.log2(limit)
         wanted = np.clip(strength * octaves / np.maximum(members, 1), -most, most)
-        wanted[0] = 0
+        wanted[leaders[0]] = 0
         chosen = np.exp2(wanted)[leaders]
-        return {name: chosen[np.asarray(self._channels(name))] for name in self.ranges}
+        return {name: chosen[np.asarray(self._of(name))] for name in self.ranges}
 
-    def apply(self, factors: Mapping[str, NDArray[np.float64]]) -> None:
-        """Put the factors into weights and biases."""
-        for node in self.graph.node:
-            if node.op_type not in ("Conv", "Gemm", "MatMul") or not self._is_scalable(node):
-                continue
-            before, after = factors[node.input[0]], factors[node.output[0]]
-            weights = self.numpy.to_array(self.constants[node.input[1]])
-            if node.op_type == "Conv":
-                tail = (1,) * (weights.ndim - 2)
-                if self._attribute(node, "group", 1) == 1:
-                    scale = after.reshape(-1, 1, *tail) / before.reshape(1, -1, *tail)
-                else:
-                    scale = (after / before).reshape(-1, 1, *tail)
-            elif self._attribute(node, "transB", 0):
-                scale = after[:, None] / before[None, :]
-            else:
-                scale = after[None, :] / before[:, None]
-            self._set(node.input[1], weights * scale)
-            for bias in [name for name in node.input[2:] if name]:
-                self._set(bias, self.numpy.to_array(self.constants[bias]) * after)
 
-    def _set(self, name: str, value: NDArray[Any]) -> None:
-        self.constants[name].CopyFrom(self.numpy.from_array(value.astype(np.float32), name))
+def _apply(graph: OnnxGraph, factors: Mapping[str, NDArray[np.float64]], channels: _Channels) -> None:
+    """Put the factors into weights and biases."""
+    for node in graph.nodes(*_WEIGHTED):
+        if not channels.is_scalable(node):
+            continue
+        before, after = factors[node.input[0]], factors[node.output[0]]
+        fields = attributes(node)
+        if node.op_type == "Conv":
+            scale = after[:, None] / before[None, :] if fields.get("group", 1) == 1 else (after / before)[:, None]
+            scale = scale.reshape(*scale.shape, *[1] * (len(graph.shape(node.input[1])) - 2))
+        else:
+            scale = after[:, None] / before[None, :] if fields.get("transB", 0) else after[None, :] / before[:, None]
+        constants = [name for name in node.input[1:] if name]
+        for name, factor in zip(constants, (scale, after), strict=False):
+            data = graph.constant(name)
+            assert data is not None  # what is scalable has constants
+            graph.set_constant(name, (data * factor).astype(np.float32))
+
+
+class EqualiseStage(Stage):
+    """Float32 ONNX to the same network with its channels rescaled (`equalise`).
+
+    Int8 artifacts are made of what it makes. Needs: an ONNX model with one input; calibration images.
+
+    Promises: the logits of the source, but for the rounding of float32; its graph, names and dynamic batch; equal
+    inputs give equal bytes.
+
+    The recipe's ``[options]``: ``strength`` (0..1) and ``limit`` (at least 1), see `equalise`.
+    """
+
+    source: Format = "onnx"
+    target: Format = "onnx"
+    precisions: tuple[str, ...] = ("equalised",)
+    calibrated: tuple[str, ...] = ("equalised",)
+    packages: tuple[str, ...] = ("onnx", "onnxruntime", "numpy")
+
+    def check(self, output: StageOutput) -> None:
+        """See `ghostedge.model.Stage`."""
+        choose("precision", output.precision, self.precisions)
+        _options(output)
+
+    def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
+        """See `ghostedge.model.Stage`."""
+        return tuple(self._equalise(source, output) for output in outputs)
+
+    def _equalise(self, source: Model, output: StageOutput) -> Model:
+        self.check(output)
+        if output.calibration is None:
+            raise UsageError(f"{output.path.name} needs images to calibrate on")
+        if output.input != source.input:
+            raise ConvertError(f"cannot make {output.path.name}: its input must be that of {source.path.name}")
+        model = _load(source)
+        try:
+            ranges = channel_ranges(model, calibration_batch(output.calibration, source.input))
+        except ConvertError as exc:
+            raise ConvertError(f"cannot equalise {source.path}: {exc}") from exc
+        equalise(model, ranges, **_options(output))
+        for entry in [entry for entry in model.metadata_props if entry.key == KEY]:
+            model.metadata_props.remove(entry)
+        model.metadata_props.add(key=KEY, value=output.model.to_json())
+        atomic_write(output.path, model.SerializeToString(deterministic=True))
+        return output.model
+
+
+def _options(output: StageOutput) -> dict[str, float]:
+    options: dict[str, float] = {}
+    for name, value in output.options.items():
+        choose("option of equalised onnx", name, ("limit", "strength"))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{output.path.name}: {name} is {value!r}; it must be a number")
+        options[name] = float(value)
+    if not 0 <= options.get("strength", 0.0) <= 1 or options.get("limit", 1.0) < 1:
+        raise UsageError(f"{output.path.name}: strength must lie within 0 and 1, limit be at least 1")
+    return options
+
+
+def _load(source: Model) -> Any:
+    onnx = require("onnx", "export")
+    try:
+        return onnx.load(source.path)
+    except OSError as exc:
+        raise ArtifactError(f"cannot read {source.path}: {exc.strerror or exc}") from exc
+    except Exception as exc:  # protobuf's DecodeError, of whichever implementation is loaded
+        raise ArtifactError(f"{source.path} is not an ONNX model: {first_line(exc)}") from exc

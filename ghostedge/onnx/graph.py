@@ -1,62 +1,75 @@
-"""A view of an ONNX graph that rewrites look through: who makes a value, who reads it, its shape, its constant."""
+"""One ONNX graph to ask and to change: who makes a value, who reads it, its shape, its constant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.lazy import require
 
-__all__ = ["View"]
+__all__ = ["OnnxGraph", "attributes", "is_depthwise", "is_pointwise", "make_node", "name_of"]
 
 
-class View:
-    """An ``onnx.GraphProto`` of known shapes; changes are made through it, so that what it says stays true.
+class OnnxGraph:
+    """An ``onnx.GraphProto``; change it through this class alone, so that what it says stays true.
 
     Attributes:
-        graph: the graph that is looked at.
+        proto: the graph itself.
     """
 
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
-        self._constants = {tensor.name: tensor for tensor in graph.initializer}
+    def __init__(self, proto: Any) -> None:
+        self.proto = proto
+        self._constants = {tensor.name: tensor for tensor in proto.initializer}
         self._shapes: dict[str, tuple[int, ...]] = {
             value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-            for value in (*graph.input, *graph.value_info, *graph.output)
+            for value in (*proto.input, *proto.value_info, *proto.output)
         }
+        self._outputs = {output.name for output in proto.output}
+        self._index()
 
-    def nodes(self, op_type: str) -> tuple[Any, ...]:
-        """The nodes of one operator, in execution order."""
-        return tuple(node for node in self.graph.node if node.op_type == op_type)
+    def _index(self) -> None:
+        self._nodes = tuple(self.proto.node)
+        self._producers = {name: node for node in self._nodes for name in node.output}
+        self._readers: dict[str, list[Any]] = {}
+        for node in self._nodes:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+
+    def nodes(self, *op_types: str) -> tuple[Any, ...]:
+        """The nodes of some operators, or all of them, in execution order."""
+        return tuple(node for node in self._nodes if not op_types or node.op_type in op_types)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A value's shape; empty where it is not known."""
+        """A value's shape, 0 for a size that is not fixed; empty where it is not known."""
         if name in self._constants:
             return tuple(self._constants[name].dims)
         return self._shapes.get(name, ())
 
     def producer(self, name: str) -> Any | None:
-        """The node that makes a value; None of an input or a constant."""
-        return next((node for node in self.graph.node if name in node.output), None)
+        """The node that makes a value; None for an input or a constant."""
+        return self._producers.get(name)
 
     def readers(self, name: str) -> tuple[Any, ...]:
-        """The nodes that read a value, one of them once for each of its inputs that is the value."""
-        return tuple(node for node in self.graph.node for read in node.input if read == name)
+        """The nodes that read a value; a node stands here once for each of its inputs that is the value."""
+        return tuple(self._readers.get(name, ()))
 
     def is_output(self, name: str) -> bool:
         """Whether a value is what the graph gives."""
-        return any(output.name == name for output in self.graph.output)
+        return name in self._outputs
 
     def only_reader(self, name: str) -> Any | None:
         """The node that alone reads a value, once; None where there are others or the graph gives it."""
         readers = self.readers(name)
         return readers[0] if len(readers) == 1 and not self.is_output(name) else None
 
+    def is_constant(self, name: str) -> bool:
+        """Whether a value is a constant."""
+        return name in self._constants
+
     def constant(self, name: str) -> NDArray[Any] | None:
-        """A constant's data; None of a value that is computed."""
+        """A constant's data; None for a value that is computed."""
         tensor = self._constants.get(name)
         if tensor is None:
             return None
@@ -64,28 +77,46 @@ class View:
         return data
 
     def add_constant(self, name: str, data: NDArray[Any]) -> str:
-        """A new constant. Returns: its name."""
-        tensor = require("onnx.numpy_helper", "export").from_array(np.ascontiguousarray(data), name)
-        self.graph.initializer.append(tensor)
-        self._constants[name] = tensor
+        """Add a new constant. Returns: its name, which is `name` with underscores where that is taken."""
+        while name in self._constants:
+            name += "_"
+        self._constants[name] = self.proto.initializer.add()
+        self.set_constant(name, data)
         return name
 
+    def set_constant(self, name: str, data: NDArray[Any]) -> None:
+        """Give a constant other data."""
+        self._constants[name].CopyFrom(require("onnx.numpy_helper", "export").from_array(data, name))
+
+    def set_input(self, node: Any, index: int, name: str) -> None:
+        """Let a node read another value."""
+        node.input[index] = name
+        self._index()
+
     def replace(self, node: Any, *new: Any) -> None:
-        """Put `new` where `node` is; the values that `node` made are made by one of them."""
-        nodes = list(self.graph.node)
+        """Put `new` where `node` is; one of them makes what `node` made."""
+        nodes = list(self.proto.node)
         at = next(index for index, other in enumerate(nodes) if other is node or other == node)
         nodes[at : at + 1] = new
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
+        del self.proto.node[:]
+        self.proto.node.extend(nodes)
+        self._index()
 
     def remove_unread(self, node: Any) -> None:
         """Take `node` out if nothing reads what it makes."""
         if not any(self.readers(name) or self.is_output(name) for name in node.output):
             self.replace(node)
 
-    def set_shape(self, name: str, shape: Sequence[int]) -> None:
-        """Note the shape of a new value."""
-        self._shapes[name] = tuple(shape)
+    def remove_unread_constants(self) -> None:
+        """Take out the constants that no node reads."""
+        kept = [tensor for tensor in self.proto.initializer if tensor.name in self._readers]
+        del self.proto.initializer[:]
+        self.proto.initializer.extend(kept)
+        self._constants = {tensor.name: tensor for tensor in self.proto.initializer}
+
+    def has_constants(self, node: Any) -> bool:
+        """Whether all inputs of a node but its first are constants."""
+        return all(name in self._constants for name in node.input[1:] if name)
 
 
 def attributes(node: Any) -> dict[str, Any]:
@@ -94,33 +125,32 @@ def attributes(node: Any) -> dict[str, Any]:
     return {attribute.name: value(attribute) for attribute in node.attribute}
 
 
+def name_of(node: Any) -> str:
+    """What to call a node: its name, or the value that it makes."""
+    return str(node.name or node.output[0])
+
+
 def make_node(op: str, inputs: Sequence[str], output: str, name: str, fields: Mapping[str, Any] | None = None) -> Any:
     """A node of one output."""
     return require("onnx.helper", "export").make_node(op, list(inputs), [output], name, **dict(fields or {}))
 
 
-def is_pointwise(view: View, conv: Any) -> bool:
+def is_pointwise(graph: OnnxGraph, conv: Any) -> bool:
     """Whether a node is a 1 x 1 convolution of all channels at once, stride 1, no pads, constant weights."""
-    weight = view.constant(conv.input[1]) if conv.op_type == "Conv" else None
+    if conv.op_type != "Conv" or not graph.has_constants(conv):
+        return False
     fields = attributes(conv)
     return (
-        weight is not None
-        and weight.shape[2:] == (1, 1)
+        graph.shape(conv.input[1])[2:] == (1, 1)
         and fields.get("group", 1) == 1
         and not any(fields.get("pads", []))
         and all(stride == 1 for stride in fields.get("strides", []))
-        and all(view.constant(name) is not None for name in conv.input[2:] if name)
     )
 
 
-def is_depthwise(view: View, conv: Any) -> bool:
+def is_depthwise(graph: OnnxGraph, conv: Any) -> bool:
     """Whether a node is a convolution of each channel by itself, constant weights."""
-    weight = view.constant(conv.input[1]) if conv.op_type == "Conv" else None
-    group = attributes(conv).get("group", 1)
-    return (
-        weight is not None
-        and weight.ndim == 4
-        and weight.shape[:2] == (group, 1)
-        and view.shape(conv.input[0])[1:2] == (group,)
-        and all(view.constant(name) is not None for name in conv.input[2:] if name)
-    )
+    if conv.op_type != "Conv" or not graph.has_constants(conv):
+        return False
+    group, shape = attributes(conv).get("group", 1), graph.shape(conv.input[1])
+    return len(shape) == 4 and shape[:2] == (group, 1) and graph.shape(conv.input[0])[1:2] == (group,)

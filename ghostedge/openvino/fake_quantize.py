@@ -1,4 +1,4 @@
-"""Choose what the FakeQuantize operators of an OpenVINO model span, and remove those that nothing in 8 bits reads."""
+"""Keep the FakeQuantize operators of an OpenVINO model that 8-bit operators read, and choose the ranges they span."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
+from ghostedge.openvino.weights import exact_network
 from ghostedge.quantize.observation import Observation, Observer, int8_range
 from ghostedge.quantize.ranges import Range
 from ghostedge.quantize.union_find import connected
 
 __all__ = ["activation_quantisers", "choose_ranges", "drop_needless", "set_range"]
 
-#: Readers in front of which 8 bits only lose accuracy: OpenVINO's CPU plugin interpolates in float32, and multiplies by
-#: what it interpolated; a mean that alone reads an activation is made in float32 by its convolution. What a mean and a
-#: product read, the input of squeeze and excitation, is faster in 8 bits.
+#: Readers in front of which 8 bits only lose accuracy: OpenVINO's CPU plugin interpolates in float32 and multiplies the
+#: result in float32; where a mean alone reads an activation, the convolution before it gives float32. The input of
+#: squeeze and excitation, which a mean and a product read, is faster in 8 bits.
 _FLOAT_READERS = ({"Interpolate", "Multiply"}, {"ReduceMean"})
 
-#: See `int8_range`. What squeeze and excitation hide between their two convolutions has few values and a long tail: on
-#: the demo one image in a hundred goes a third beyond all calibration images, and its clipped channels made 40% of the
-#: error of all quantisers. Of the wider range the coarser levels cost a tenth of that.
+#: See `int8_range`. The activation between the two convolutions of squeeze and excitation has few values and a long
+#: tail: on the demo one image in a hundred goes a third beyond all calibration images, and its clipped channels made
+#: 40% of the error of all quantisers. The coarser levels of the wider range cost a tenth of that.
 _HEADROOM = 1.6
 
 
 def activation_quantisers(model: Any) -> list[Any]:
-    """The FakeQuantize operators of an `openvino.Model` but for those of constant weights, in the model's order."""
+    """The FakeQuantize operators of an `openvino.Model` that quantise activations, in the model's order."""
     return [
         operator
         for operator in model.get_ordered_ops()
@@ -40,8 +41,9 @@ def activation_quantisers(model: Any) -> list[Any]:
 def choose_ranges(model: Any, batch: Iterable[NDArray[np.float32]], estimator: str) -> None:
     """Set every activation quantiser to the range that `estimator` chooses; the model is changed.
 
-    Activations are observed with the weights as the model rounds them and nothing else rounded. What is concatenated
-    gets one range: the CPU plugin joins integers of one scale as they are, others it converts to float32 and back.
+    The activations are those of a network whose weights alone are rounded. All inputs of a concatenation get one range:
+    the CPU plugin joins integers of one scale as they are, and converts integers of different scales to float32 and
+    back.
 
     Args:
         model: an `openvino.Model` as NNCF quantised it, with one input.
@@ -63,7 +65,7 @@ def choose_ranges(model: Any, batch: Iterable[NDArray[np.float32]], estimator: s
 def set_range(quantiser: Any, wanted: Range) -> None:
     """Let a FakeQuantize span `wanted`, widened until 0 is one of its levels: convolutions pad with zeros.
 
-    One that would span nothing, of an activation that is always 0, is left as it is.
+    A range of no width, which an activation has that is always 0, changes nothing.
     """
     ov = require("openvino", "export")
     levels = quantiser.get_levels() - 1
@@ -100,16 +102,12 @@ def _readers(operator: Any) -> list[Any]:
 
 def _observe(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str, Observation]:
     """Quantiser's name -> what it is given."""
-    ov = require("openvino", "export")
     probe = model.clone()
     quantisers = activation_quantisers(probe)
     for operator in quantisers:
         _bypass(operator)
     names = [operator.get_friendly_name() for operator in quantisers]
-    outputs = [operator.input_value(0) for operator in quantisers]
-    # One thread adds in one order: equal inputs give equal ranges.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    network = ov.compile_model(ov.Model(outputs, probe.get_parameters()), "CPU", settings)
+    network = exact_network(probe, [operator.input_value(0) for operator in quantisers])
     observer = Observer()
     for number, image in enumerate(batch, start=1):
         values = network(image[None])

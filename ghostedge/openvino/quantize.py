@@ -20,7 +20,7 @@ from ghostedge.lazy import choose, require
 from ghostedge.model import CalibrationSet, Format, InputSpec, Model, Stage, StageOutput
 from ghostedge.openvino.fake_quantize import choose_ranges, drop_needless, set_range
 from ghostedge.openvino.from_onnx import check_input, finish, last_line
-from ghostedge.openvino.weights import WEIGHTED, Limit, observe_inputs, round_ir, saturating
+from ghostedge.openvino.weights import WEIGHTED, Limit, exact_network, observe_inputs, round_ir, saturating
 from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.quantize.rounding import ROUNDINGS
 from ghostedge.runtimes.openvino import OpenVinoRuntime
@@ -44,10 +44,10 @@ class QuantizeOpenVINOStage(Stage):
     Promises, and checks before the file takes its place:
 
     - weights of convolutions and dense layers are int8, symmetric, one scale an output channel, but for those that
-      ``keep_float`` names; what these operators read has 256 levels, one range for all channels and for all that is
-      concatenated, and that of the input reaches from black to white.
+      ``keep_float`` names; the activations that these operators read have 256 levels, one range for all channels and
+      for all inputs of a concatenation; the range of the input reaches from black to white.
     - with ``saturation_fix`` ``"pairs"`` or ``"all"`` no sum of two products exceeds 16 bits, whatever the image: CPUs
-      without VNNI, which add them in 16 bits, give the logits of those with it.
+      without VNNI, which add in 16 bits, give the same logits as CPUs with it.
     - input, names, dynamic batch and description as `ghostedge.openvino.from_onnx` promises them.
     - equal inputs give equal bytes.
 
@@ -89,7 +89,7 @@ class QuantizeOpenVINOStage(Stage):
                 batches[images] = calibration_batch(output.calibration, source.input)
                 _check_finite(ov, model, source, batches[images], output.calibration)
             if (settings, images) not in quantised:  # raw and normalised input share it
-                quantised[settings, images] = _quantise(ov, nncf, model, source, batches[images], settings)
+                quantised[settings, images] = _quantise(nncf, model, source, batches[images], settings)
             made.append(finish(ov, quantised[settings, images], output, source.input))
         return tuple(made)
 
@@ -139,7 +139,7 @@ def _read(ov: Any, path: Path) -> Any:
     return model
 
 
-# -- before ------------------------------------------------------------------------------------------
+# -- before quantising ---------------------------------------------------------------------------
 
 
 def _check_finite(ov: Any, model: Any, source: Model, batch: NDArray[Any], calibration: CalibrationSet) -> None:
@@ -158,8 +158,7 @@ def _check_finite(ov: Any, model: Any, source: Model, batch: NDArray[Any], calib
         and operator.get_output_size() == 1
         and operator.get_output_element_type(0) == ov.Type.f32
     ]
-    outputs = ov.Model([operator.output(0) for operator in inner], probe.get_parameters())
-    values = ov.compile_model(outputs, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(batch[index : index + 1])
+    values = exact_network(probe, [operator.output(0) for operator in inner])(batch[index : index + 1])
     names = [
         operator.get_friendly_name()
         for operator, value in zip(inner, values.values(), strict=True)
@@ -174,33 +173,14 @@ def _check_finite(ov: Any, model: Any, source: Model, batch: NDArray[Any], calib
 # -- quantising ----------------------------------------------------------------------------------------
 
 
-def _quantise(ov: Any, nncf: Any, model: Any, source: Model, batch: NDArray[Any], settings: _Settings) -> Any:
+def _quantise(nncf: Any, model: Any, source: Model, batch: NDArray[Any], settings: _Settings) -> Any:
+    """The int8 model: NNCF's graph and biases, then weights and ranges of our own choice."""
     operators = [operator.get_friendly_name() for operator in model.get_ops() if operator.get_type_name() != "Constant"]
     for name in settings.keep_float:
         choose(f"operator of {source.path.name}", name, operators)
     if settings.subset_size:
         batch = batch[: settings.subset_size]
-    ranges = require("nncf.quantization.range_estimator", "export").RangeEstimatorParametersSet
-    parameters = require("nncf.quantization.advanced_parameters", "export").QuantizationParameters
-    advanced = nncf.AdvancedQuantizationParameters(
-        overflow_fix=nncf.OverflowFix.DISABLE,  # `round_ir` rounds the weights anew
-        disable_bias_correction=settings.bias_correction == "none",
-        activations_quantization_params=parameters(per_channel=False),
-        activations_range_estimator_params=ranges.MINMAX,  # for the bias correction; `choose_ranges` replaces them
-    )
-    try:
-        with _quiet(nncf):
-            quantised = nncf.quantize(
-                model,
-                nncf.Dataset([batch[i : i + 1] for i in range(len(batch))]),
-                preset=nncf.QuantizationPreset.MIXED,  # activations asymmetric, weights symmetric
-                subset_size=len(batch),
-                fast_bias_correction=settings.bias_correction == "fast",
-                ignored_scope=nncf.IgnoredScope(names=list(settings.keep_float)),
-                advanced_parameters=advanced,
-            )
-    except Exception as exc:  # NNCF raises its own kinds, RuntimeError and whatever OpenVINO raises
-        raise ConvertError(f"NNCF cannot quantise {source.path}: {last_line(exc)}") from exc
+    quantised = _by_nncf(nncf, model, source.path, batch, settings)
     _check(quantised, source.path, settings)
     drop_needless(quantised)
     round_ir(
@@ -220,6 +200,30 @@ def _quantise(ov: Any, nncf: Any, model: Any, source: Model, batch: NDArray[Any]
     choose_ranges(quantised, batch, settings.estimator)
     _widen_input(quantised, source.input)
     return quantised
+
+
+def _by_nncf(nncf: Any, model: Any, path: Path, batch: NDArray[Any], settings: _Settings) -> Any:
+    ranges = require("nncf.quantization.range_estimator", "export").RangeEstimatorParametersSet
+    parameters = require("nncf.quantization.advanced_parameters", "export").QuantizationParameters
+    advanced = nncf.AdvancedQuantizationParameters(
+        overflow_fix=nncf.OverflowFix.DISABLE,  # `round_ir` rounds the weights anew
+        disable_bias_correction=settings.bias_correction == "none",
+        activations_quantization_params=parameters(per_channel=False),
+        activations_range_estimator_params=ranges.MINMAX,  # for the bias correction; `choose_ranges` replaces them
+    )
+    try:
+        with _quiet(nncf):
+            return nncf.quantize(
+                model,
+                nncf.Dataset([batch[i : i + 1] for i in range(len(batch))]),
+                preset=nncf.QuantizationPreset.MIXED,  # activations asymmetric, weights symmetric
+                subset_size=len(batch),
+                fast_bias_correction=settings.bias_correction == "fast",
+                ignored_scope=nncf.IgnoredScope(names=list(settings.keep_float)),
+                advanced_parameters=advanced,
+            )
+    except Exception as exc:  # NNCF raises its own kinds, RuntimeError and whatever OpenVINO raises
+        raise ConvertError(f"NNCF cannot quantise {path}: {last_line(exc)}") from exc
 
 
 def _limits(model: Any, saturation_fix: str) -> Mapping[str, Limit]:
@@ -252,7 +256,7 @@ def _widen_input(model: Any, spec: InputSpec) -> None:
             set_range(port.get_node(), Range.of(*spec.span()))
 
 
-# -- after -----------------------------------------------------------------------------------------------
+# -- after quantising ----------------------------------------------------------------------------
 
 
 def _check(model: Any, path: Path, settings: _Settings) -> None:

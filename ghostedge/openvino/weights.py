@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,17 @@ from ghostedge.lazy import require
 from ghostedge.quantize.moments import MomentSums
 from ghostedge.quantize.rounding import LEVELS, PAIR_LIMIT, InputMoments, Integers, round_integers
 
-__all__ = ["WEIGHTED", "Limit", "observe_inputs", "overflowing", "pairs", "round_ir", "saturating", "to_rows"]
+__all__ = [
+    "WEIGHTED",
+    "Limit",
+    "exact_network",
+    "observe_inputs",
+    "overflowing",
+    "pairs",
+    "round_ir",
+    "saturating",
+    "to_rows",
+]
 
 #: The operators with weights, which are their second input.
 WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
@@ -21,6 +31,19 @@ WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 #: ``"pairs"``: no two products that are added in 16 bits can overflow; ``"half"``: no two products at all;
 #: ``"whole"``: all of int8.
 Limit = Literal["pairs", "half", "whole"]
+
+
+def exact_network(model: Any, outputs: Sequence[Any]) -> Any:
+    """Compile a model to give some values inside it, in float32; equal inputs give equal values.
+
+    Args:
+        model: an `openvino.Model`.
+        outputs: the outputs of its operators to give, in this order.
+    """
+    ov = require("openvino", "export")
+    # One thread adds in one order.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    return ov.compile_model(ov.Model(list(outputs), model.get_parameters()), "CPU", settings)
 
 
 def observe_inputs(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str, InputMoments]:
@@ -33,17 +56,13 @@ def observe_inputs(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str
     Raises:
         ConvertError: there is no image.
     """
-    ov = require("openvino", "export")
     probe = model.clone()
     operators = [
         operator
         for operator in probe.get_ordered_ops()
         if operator.get_type_name() in WEIGHTED and operator.input_value(1).get_node().get_type_name() == "Constant"
     ]
-    outputs = [operator.input_value(0) for operator in operators]
-    # One thread adds in one order: equal inputs give equal moments.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    network = ov.compile_model(ov.Model(outputs, probe.get_parameters()), "CPU", settings)
+    network = exact_network(probe, [operator.input_value(0) for operator in operators])
     sums, count = MomentSums(), 0
     for image in batch:
         values = network(image[None])
@@ -89,7 +108,7 @@ def to_rows(weights: NDArray[Any], kind: str) -> NDArray[Any]:
 
 
 def from_rows(rows: NDArray[Any], kind: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """What `to_rows` took, of that shape."""
+    """The weights of that shape which `to_rows` turned into `rows`."""
     if kind == "MatMul":
         return rows.reshape(shape)
     inner = (*rows.shape[:2], shape[-2], shape[-1], shape[-3])
@@ -97,7 +116,7 @@ def from_rows(rows: NDArray[Any], kind: str, shape: tuple[int, ...]) -> NDArray[
 
 
 def pairs(kind: str, shape: tuple[int, ...]) -> NDArray[np.intp] | None:
-    """Which inputs of a row of `to_rows` a CPU without VNNI multiplies and adds together in 16 bits.
+    """Which two inputs of a row of `to_rows` a CPU without VNNI multiplies and adds in 16 bits.
 
     oneDNN's kernels take four channels of one tap at once, and VPMADDUBSW adds the products of the first two and of the
     last two (``jit_uni_x8s8s32x_conv_kernel.cpp`` and its 1 x 1 sibling, ``jit_avx2_gemm_s8u8s32_kern.cpp``). Depthwise
@@ -129,15 +148,15 @@ def round_ir(
 ) -> int:
     """Give the operators of a quantised model new int8 weights, one step an output, and the biases that fit them.
 
-    Biases follow from the weights that they fitted to those that are put in their place: they lose ``E[(new - old) x]``
+    A bias makes up for what the new weights change in the mean of an output: it loses ``E[(new - old) x]``
     (Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction, 2019, section 4.2).
 
     Args:
         quantised: an `openvino.Model` as NNCF made it of `model`; changed in place.
         model: the float model.
         moments: operator -> what it reads, of `observe_inputs`.
-        limits: operator -> how large its weights may be; what is not in it is ``"pairs"``.
-        compensated: whether weights make up for each other's rounding, or each goes to the nearest.
+        limits: operator -> how large its weights may be; ``"pairs"`` for an operator that is not in it.
+        compensated: whether weights make up for each other's rounding; otherwise each goes to the nearest integer.
         bias_correction: whether biases are changed.
 
     Returns:
@@ -188,7 +207,7 @@ def overflowing(rows: NDArray[np.int8], partners: NDArray[np.intp] | None) -> in
 
 
 def _parts(operator: Any) -> tuple[Any, Any] | None:
-    """The constants of an operator's int8 weights and of their steps; None where its weights are otherwise."""
+    """The constants of an operator's int8 weights and of their steps; None for weights of another form."""
     product = operator.input_value(1).get_node()
     if product.get_type_name() != "Multiply":
         return None
@@ -224,7 +243,7 @@ def _replace(operator: Any, made: Integers) -> None:
 
 
 def _shift_bias(operator: Any, shift: NDArray[np.float64]) -> None:
-    """Take `shift`, (outputs,), off the bias that is added to an operator's output; one without is left as it is."""
+    """Subtract `shift`, (outputs,), from the bias that is added to an operator's output, if there is one."""
     ov = require("openvino", "export")
     for port in operator.output(0).get_target_inputs():
         adding = port.get_node()

@@ -35,7 +35,7 @@ def make_stage(target: str, precision: str = "fp32") -> Stage:
     if precision in QUANTISED:
         path = _QUANTISERS.get(target, path)
     elif (target, precision) == ("onnx", _EQUALISED):
-        path = "ghostedge.onnx.equalise_stage:EqualiseStage"
+        path = "ghostedge.onnx.equalise:EqualiseStage"
     stage: Stage = resolve(path)()
     return stage
 

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["connected"]
+__all__ = ["UnionFind", "connected"]
 
 T = TypeVar("T", bound=Hashable)
 
 
+class UnionFind(Generic[T]):
+    """Sets of items, each alone at first."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._leader = {item: item for item in items}
+
+    def find(self, item: T) -> T:
+        """The leader of an item's set: the same for all of a set."""
+        leader = self._leader
+        while leader[item] != item:
+            leader[item] = item = leader[leader[item]]
+        return item
+
+    def join(self, first: T, second: T) -> None:
+        """Make one set of the sets of two items; the first one's leader leads it."""
+        self._leader[self.find(second)] = self.find(first)
+
+
 def connected(items: Iterable[T], ties: Iterable[Sequence[T]]) -> list[list[T]]:
-    """The smallest groups of `items` that split no tie (union-find), ordered as `items` are.
+    """The smallest groups of `items` that split no tie, ordered as `items` are.
 
     Args:
         items: each once.
         ties: items that belong together; one item ties nothing.
     """
-    leader = {item: item for item in items}
-
-    def find(item: T) -> T:
-        while leader[item] != item:
-            item = leader[item]
-        return item
-
+    ordered = list(items)
+    sets = UnionFind(ordered)
     for tie in ties:
         for other in tie[1:]:
-            leader[find(other)] = find(tie[0])
+            sets.join(tie[0], other)
     groups: dict[T, list[T]] = {}
-    for item in leader:
-        groups.setdefault(find(item), []).append(item)
+    for item in ordered:
+        groups.setdefault(sets.find(item), []).append(item)
     return list(groups.values())

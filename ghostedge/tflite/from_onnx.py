@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.util
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ghostedge.errors import ArtifactError, ConvertError, MissingExtraError, UsageError
-from ghostedge.files import atomic_path, output_error
+from ghostedge.errors import ArtifactError, ConvertError, UsageError
+from ghostedge.files import atomic_path
 from ghostedge.lazy import choose
 from ghostedge.model import Format, Model, StageOutput
 from ghostedge.onnx.rewrites import FLOAT16_REWRITES, INT8_REWRITES, REWRITES
-from ghostedge.tflite import onnx2tf as _onnx2tf
-from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.coverage import Coverage, coverage
 from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.model import spatial_transposes, unpack
+from ghostedge.tflite.onnx2tf import Reply, Request, Worker
 from ghostedge.tflite.rewrites.add_n_to_add import sums_to_additions
 from ghostedge.tflite.rewrites.copies import drop_spare_channels, group_pixels, pad_rows
 from ghostedge.tflite.rewrites.nearest import nearest_to_copies
@@ -32,12 +24,11 @@ from ghostedge.tflite.rewrites.raw_input import take_raw
 
 __all__ = ["TFLiteStage", "check_input", "check_precision", "finish", "wants_float16"]
 
-_WORKER = "ghostedge.tflite.onnx2tf"
 _OPTIONS = ("inference_precision", "xnnpack", "rewrites")
 _XNNPACK = ("report", "require")
 _INFERENCE_PRECISIONS = ("f16", "f32")
 
-#: What may be computed in float16: float32 is asked for where float32 is made, and int8 has no float but its logits.
+#: Precisions that may be computed in float16: who makes float32 wants float32, and int8 has no float but its logits.
 _FLOAT16 = ("dynamic", "fp16")
 
 
@@ -80,7 +71,7 @@ class TFLiteStage:
     )
 
     def __init__(self) -> None:
-        self._worker: _Worker | None = None
+        self._worker: Worker | None = None
 
     def prepare(self) -> None:
         """Start to import TensorFlow in the process that `build` will use; calling it is optional.
@@ -92,7 +83,7 @@ class TFLiteStage:
             OutputError: there is no room for temporary files.
         """
         if self._worker is None:
-            self._worker = _Worker()
+            self._worker = Worker()
 
     def close(self) -> None:
         """Stop what `prepare` started, or a `build` that is running in another thread. Harmless at any time."""
@@ -115,21 +106,13 @@ class TFLiteStage:
             self.check(output)
             check_input(output, source)
         try:
-            worker = self._worker = self._worker or _Worker()
-            raw = {output.precision: worker.directory / f"{output.precision}.tflite" for output in outputs}
+            worker = self._worker = self._worker or Worker()
+            raw = {output.precision: str(worker.directory / f"{output.precision}.tflite") for output in outputs}
             rewrites = {output.precision: _rewrites(output) for output in outputs}
-            reply = worker.convert(source.path, raw, rewrites)
-            return tuple(self._finish(source, output, raw[output.precision], reply) for output in outputs)
+            reply = worker.convert(Request(str(source.path), raw, rewrites))
+            return tuple(_finish(source, output, Path(raw[output.precision]), reply) for output in outputs)
         finally:
             self.close()
-
-    def _finish(self, source: Model, output: StageOutput, raw: Path, reply: _onnx2tf.Reply) -> Model:
-        model = unpack(raw.read_bytes(), output.path.name)
-        sums_to_additions(model)
-        nearest_to_copies(model)
-        if output.input.range == "raw":
-            take_raw(model, output.input, float16=wants_float16(output))
-        return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
 
 
 def _rewrites(output: StageOutput) -> tuple[str, ...]:
@@ -163,6 +146,15 @@ def check_input(output: StageOutput, source: Model) -> None:
             f"cannot make {output.path.name}: its input must be that of {source.path.name} in NHWC layout, "
             f"normalised float32 or raw uint8 ({source.input}), not {output.input}"
         )
+
+
+def _finish(source: Model, output: StageOutput, raw: Path, reply: Reply) -> Model:
+    model = unpack(raw.read_bytes(), output.path.name)
+    sums_to_additions(model)
+    nearest_to_copies(model)
+    if output.input.range == "raw":
+        take_raw(model, output.input, float16=wants_float16(output))
+    return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
 
 
 def finish(
@@ -200,13 +192,7 @@ def finish(
             covered = coverage(partial)
         except ArtifactError as exc:
             raise ConvertError(f"LiteRT cannot run what was made of {source}: {exc}") from exc
-        problems = []
-        cast = wants_float16(output) and output.input.range == "raw"
-        if not covered.whole and not (cast and (covered.partitions, covered.outside) == (1, ("CAST",))):
-            outside = ", ".join(sorted(set(covered.outside))) or "none"
-            problems.append(f"XNNPACK runs it in {covered.partitions} partitions, operators left out: {outside}")
-        if transposes and not order_dependent:
-            problems.append(f"{len(transposes)} layout transpose(s) of feature maps, the first makes {transposes[0]}")
+        problems = _problems(output, covered, [] if order_dependent else transposes)
         if problems and output.options.get("xnnpack", "require") == "require":
             raise ConvertError(
                 f"{output.path.name} would be slow: {'; '.join(problems)}; "
@@ -215,74 +201,13 @@ def finish(
     return output.model
 
 
-class _Worker:
-    """One run of `ghostedge.tflite.onnx2tf`; it starts at once and waits for the model.
-
-    Attributes:
-        directory: where it works; gone after `stop`.
-        log: all that it prints; kept only when it fails.
-    """
-
-    def __init__(self) -> None:
-        for package in ("onnx2tf", "tensorflow", "tf_keras", "onnx", "ai_edge_litert", "flatbuffers"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, "export")
-        try:
-            self.directory = Path(tempfile.mkdtemp(prefix="ghostedge-onnx2tf-"))
-            self.log = self.directory.with_suffix(".log")
-            with self.log.open("wb") as log:
-                self._process = _start(self.directory, log)
-        except OSError as exc:
-            raise output_error(Path(tempfile.gettempdir()), exc) from exc
-
-    def convert(
-        self, onnx: Path, outputs: Mapping[str, Path], rewrites: Mapping[str, tuple[str, ...]]
-    ) -> _onnx2tf.Reply:
-        """Send the request and wait for the reply. Raises: ConvertError."""
-        assert self._process.stdin
-        assert self._process.stdout
-        paths = {precision: str(path) for precision, path in outputs.items()}
-        request = _onnx2tf.Request(str(onnx.absolute()), paths, rewrites)
-        with contextlib.suppress(BrokenPipeError):  # it has ended early; the reply below says why
-            self._process.stdin.write(json.dumps(dataclasses.asdict(request)) + "\n")
-            self._process.stdin.flush()
-        answer: dict[str, Any] = {}
-        with contextlib.suppress(ValueError):  # `stop`, called from another thread, closed it
-            for line in self._process.stdout:
-                answer = json.loads(line)
-                if "error" in answer:  # a `Reply`; what comes before it says that TensorFlow is there
-                    break
-        reply = _onnx2tf.Reply(**answer) if "error" in answer else _onnx2tf.Reply(error=self._died())
-        if reply.error:
-            raise ConvertError(f"cannot convert {onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}")
-        self.log.unlink(missing_ok=True)
-        return reply
-
-    def _died(self) -> str:
-        code = self._process.wait()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        return f"the conversion process ended with {how}" + (f" after saying '{lines[-1]}'" if lines else "")
-
-    def stop(self) -> None:
-        """End the process if it still runs, and remove its directory. Calling it twice is harmless."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    pipe.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _start(directory: Path, log: IO[bytes]) -> subprocess.Popen[str]:
-    # -P: this process's working directory is not a place to import from.
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", _WORKER, str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+def _problems(output: StageOutput, covered: Coverage, transposes: Sequence[str]) -> list[str]:
+    """What makes a model slow, one line each."""
+    problems = []
+    cast = wants_float16(output) and output.input.range == "raw"
+    if not covered.whole and not (cast and (covered.partitions, covered.outside) == (1, ("CAST",))):
+        outside = ", ".join(sorted(set(covered.outside))) or "none"
+        problems.append(f"XNNPACK runs it in {covered.partitions} partitions, operators left out: {outside}")
+    if transposes:
+        problems.append(f"{len(transposes)} layout transpose(s) of feature maps, the first makes {transposes[0]}")
+    return problems

@@ -17,29 +17,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import IO, Any, Literal, TextIO
 
+from ghostedge.errors import ConvertError, GhostedgeError, MissingExtraError
+from ghostedge.files import output_error
 from ghostedge.lazy import require
-from ghostedge.onnx.rewrites import apply_rewrites
+from ghostedge.onnx.rewrites import apply_rewrites, order_dependent, prepare
 
-__all__ = ["Reply", "Request", "rewrite"]
+__all__ = ["Reply", "Request", "Worker"]
 
 #: The only image that onnx2tf looks at, to recognise layouts by value; without a file of this name in the working
 #: directory it downloads one (onnx2tf.utils.common_functions.download_test_image_data).
 _TEST_IMAGE = "calibration_image_sample_data_20x128x128x3_float32.npy"
-
-#: ONNX operators whose result depends on the order of a tensor in memory; of an NCHW feature map they have no
-#: NHWC equivalent without a transpose.
-_ORDER_DEPENDENT = frozenset({"Flatten", "MatMul", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 @dataclass(frozen=True)
@@ -66,148 +67,87 @@ class Reply:
         input: the ONNX input's name.
         output: the ONNX output's name.
         order_dependent: the ONNX nodes that need a feature map in NCHW order, by name.
-        peak_rss_bytes: the most memory this process had.
     """
 
     error: str = ""
     input: str = ""
     output: str = ""
     order_dependent: tuple[str, ...] = ()
-    peak_rss_bytes: int = 0
 
 
-def rewrite(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """Make of an ONNX model one that becomes pure NHWC operators which XNNPACK has.
+class Worker:
+    """The other process as its parent sees it; it starts at once and waits for the model.
 
-    The batch is set to 1: sizes computed from it become constants, and phones' delegates want static shapes; LiteRT can
-    still resize the input. Operators are written as others, with the same values, where onnx2tf or TensorFlow would
-    make something slow of them; see `_RULES`.
-
-    Args:
-        model: ``onnx.ModelProto``, changed in place.
-
-    Returns:
-        The model with inferred shapes, and the names of the nodes that need a feature map in NCHW order.
-
-    Raises:
-        ValueError: the model is not one image in, one row of logits out, with every size but the batch's known.
+    Attributes:
+        directory: where it works; gone after `stop`.
+        log: all that it prints; kept only when it fails.
     """
-    onnx = require("onnx", "export")
-    graph = model.graph
-    if len(graph.input) != 1 or len(graph.output) != 1:
-        raise ValueError(f"the ONNX model has {len(graph.input)} inputs and {len(graph.output)} outputs, not one each")
-    dims = graph.input[0].type.tensor_type.shape.dim
-    if len(dims) != 4 or not all(dim.dim_value > 0 for dim in dims[1:]):
-        shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
-        raise ValueError(f"the ONNX input has shape {shape}, not (batch, channels, height, width) of known size")
-    dims[0].dim_value = 1
-    del graph.value_info[:]
-    graph.output[0].type.tensor_type.ClearField("shape")
-    nodes = [new for node in graph.node for new in _RULES.get(node.op_type, _keep)(graph, node)]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    return model, _order_dependent(model.graph)
+
+    def __init__(self) -> None:
+        for package in ("onnx2tf", "tensorflow", "tf_keras", "onnx", "ai_edge_litert", "flatbuffers"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "export")
+        try:
+            self.directory = Path(tempfile.mkdtemp(prefix="ghostedge-onnx2tf-"))
+            self.log = self.directory.with_suffix(".log")
+            with self.log.open("wb") as log:
+                self._process = _start(self.directory, log)
+        except OSError as exc:
+            raise output_error(Path(tempfile.gettempdir()), exc) from exc
+
+    def convert(self, request: Request) -> Reply:
+        """Send the request and wait for the reply. Raises: ConvertError."""
+        assert self._process.stdin
+        assert self._process.stdout
+        with contextlib.suppress(BrokenPipeError):  # it has ended early; the reply below says why
+            absolute = dataclasses.replace(request, onnx=str(Path(request.onnx).absolute()))
+            self._process.stdin.write(json.dumps(dataclasses.asdict(absolute)) + "\n")
+            self._process.stdin.flush()
+        answer: dict[str, Any] = {}
+        with contextlib.suppress(ValueError):  # `stop`, called from another thread, closed it
+            for line in self._process.stdout:
+                answer = json.loads(line)
+                if "error" in answer:  # a `Reply`; what comes before it says that TensorFlow is there
+                    break
+        reply = Reply(**answer) if "error" in answer else Reply(error=self._died())
+        if reply.error:
+            raise ConvertError(
+                f"cannot convert {request.onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}"
+            )
+        self.log.unlink(missing_ok=True)
+        return reply
+
+    def _died(self) -> str:
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return f"the conversion process ended with {how}" + (f" after saying '{lines[-1]}'" if lines else "")
+
+    def stop(self) -> None:
+        """End the process if it still runs, and remove its directory. Calling it twice is harmless."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _keep(graph: Any, node: Any) -> list[Any]:
-    return [node]
-
-
-def _hard_sigmoid(graph: Any, node: Any) -> list[Any]:
-    """max(0, min(1, a x + b)) as a * clip(x + b/a, 0, 1/a): with a = 1/6 a ReLU6.
-
-    TensorFlow makes RELU_0_TO_1 of the former, which XNNPACK does not have (LiteRT 2.1.0).
-    """
-    numpy = require("numpy", "export")
-    make = require("onnx.helper", "export").make_node
-    attributes = _attributes(node)
-    alpha, beta = numpy.float32(attributes.get("alpha", 0.2)), numpy.float32(attributes.get("beta", 0.5))
-    if alpha <= 0:
-        return [node]
-    name = node.name or node.output[0]
-    shift, low, high, scale = (
-        _constant(graph, f"{name}/{key}", numpy.array(value, numpy.float32))
-        for key, value in {"shift": beta / alpha, "low": 0, "high": 1 / alpha, "scale": alpha}.items()
+def _start(directory: Path, log: IO[bytes]) -> subprocess.Popen[str]:
+    # -P: this process's working directory is not a place to import from.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "ghostedge.tflite.onnx2tf", str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    return [
-        make("Add", [node.input[0], shift], [f"{name}/shifted"], f"{name}/add"),
-        make("Clip", [f"{name}/shifted", low, high], [f"{name}/clipped"], f"{name}/clip"),
-        make("Mul", [f"{name}/clipped", scale], list(node.output), f"{name}/mul"),
-    ]
 
 
-def _max_pool(graph: Any, node: Any) -> list[Any]:
-    """Pads around what is never negative as zeros, by a Pad of its own.
-
-    onnx2tf pads with the lowest float, which becomes PADV2; XNNPACK does not have that (LiteRT 2.1.0).
-    """
-    numpy = require("numpy", "export")
-    make = require("onnx.helper", "export").make_node
-    attributes = _attributes(node)
-    pads = attributes.get("pads", [])
-    producer = next((other for other in graph.node if node.input[0] in other.output), None)
-    never_negative = producer is not None and producer.op_type in ("Relu", "Sigmoid")
-    if not any(pads) or not never_negative or attributes.get("ceil_mode"):
-        return [node]
-    name, half = node.name or node.output[0], len(pads) // 2
-    widths = _constant(graph, f"{name}/pads", numpy.array([0, 0, *pads[:half], 0, 0, *pads[half:]], numpy.int64))
-    attributes["pads"] = [0] * len(pads)
-    return [
-        make("Pad", [node.input[0], widths], [f"{name}/padded"], f"{name}/pad"),
-        make("MaxPool", [f"{name}/padded"], list(node.output), name, **attributes),
-    ]
-
-
-def _reduce_mean(graph: Any, node: Any) -> list[Any]:
-    """The mean of an image's rows and columns as GlobalAveragePool, Flatten.
-
-    onnx2tf transposes a feature map to NCHW before some means that drop these axes.
-    """
-    make = require("onnx.helper", "export").make_node
-    attributes = _attributes(node)
-    if sorted(attributes.get("axes", [])) != [2, 3] or attributes.get("keepdims", 1):
-        return [node]
-    name = node.name or node.output[0]
-    return [
-        make("GlobalAveragePool", [node.input[0]], [f"{name}/pooled"], f"{name}/pool"),
-        make("Flatten", [f"{name}/pooled"], list(node.output), f"{name}/flatten"),
-    ]
-
-
-#: ONNX operator -> what it is written as.
-_RULES: dict[str, Callable[[Any, Any], list[Any]]] = {
-    "HardSigmoid": _hard_sigmoid,
-    "MaxPool": _max_pool,
-    "ReduceMean": _reduce_mean,
-}
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    value = require("onnx.helper", "export").get_attribute_value
-    return {attribute.name: value(attribute) for attribute in node.attribute}
-
-
-def _constant(graph: Any, name: str, value: Any) -> str:
-    graph.initializer.append(require("onnx.numpy_helper", "export").from_array(value, name))
-    return name
-
-
-def _order_dependent(graph: Any) -> tuple[str, ...]:
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    }
-
-    def spatial(name: str) -> bool:
-        shape = shapes.get(name, [])
-        return len(shape) >= 4 and any(size != 1 for size in shape[2:])
-
-    return tuple(
-        node.name or node.output[0]
-        for node in graph.node
-        if node.op_type in _ORDER_DEPENDENT and any(spatial(name) for name in (*node.input, *node.output))
-    )
+# -- the process itself --------------------------------------------------------------------------------------------
 
 
 def _convert(request: Request) -> Reply:
@@ -219,11 +159,9 @@ def _convert(request: Request) -> Reply:
     for precision, path in request.outputs.items():
         names = tuple(request.rewrites[precision])
         if names not in traced:
-            model, order_dependent = rewrite(onnx.load(request.onnx))
-            model = apply_rewrites(model, names)
-            reply = Reply(
-                input=model.graph.input[0].name, output=model.graph.output[0].name, order_dependent=order_dependent
-            )
+            model = apply_rewrites(prepare(onnx.load(request.onnx)), names)
+            (source,), (logits,) = model.graph.input, model.graph.output
+            reply = Reply(input=source.name, output=logits.name, order_dependent=order_dependent(model))
             traced[names] = _trace(model)
         _, function = traced[names]
         Path(path).write_bytes(_to_tflite(function, precision))
@@ -231,10 +169,10 @@ def _convert(request: Request) -> Reply:
 
 
 def _trace(model: Any) -> tuple[Any, Any]:
-    """(network, function) in TensorFlow of what `rewrite` has made; the function lives as long as both."""
+    """(network, function) in TensorFlow of what `prepare` has made; the function lives as long as both."""
     onnx2tf = require("onnx2tf", "export")
     tf = require("tensorflow", "export")
-    # `rewrite` has done what the simplifier would; our converter has named the nodes. Without disable_model_save,
+    # `prepare` has done what the simplifier would; our converter has named the nodes. Without disable_model_save,
     # onnx2tf writes a SavedModel and both TFLite files, tracing the network four times instead of once. onnx2tf 2
     # writes TFLite of its own unless it is told to use TensorFlow; 1.29 knows no other way.
     backend = {"tflite_backend": "tf_converter"} if onnx2tf.__version__.partition(".")[0] != "1" else {}
@@ -264,6 +202,8 @@ def _to_tflite(traced: Any, precision: str) -> bytes:
 
 def _one_line(exc: BaseException) -> str:
     """The first line of an exception's message that says what is wrong, and the ONNX node that onnx2tf was at."""
+    if isinstance(exc, GhostedgeError):
+        return str(exc)
     lines = [line.strip() for line in str(exc).splitlines() if line.strip(" \t-=")]
     if len(lines) > 1 and lines[0].startswith("Exception encountered when calling layer"):
         del lines[0]  # Keras; the next line is the exception
@@ -326,10 +266,7 @@ def main(directory: str) -> Literal[0, 1]:
 
         traceback.print_exc()
         reply = Reply(error=_one_line(exc))
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(dataclasses.asdict(dataclasses.replace(reply, peak_rss_bytes=peak))), file=stdout)
+    print(json.dumps(dataclasses.asdict(reply)), file=stdout)
     stdout.flush()
     os._exit(1 if reply.error else 0)  # TensorFlow's own shutdown takes a second and has nothing left to save
 

@@ -27,7 +27,7 @@ def test_a_good_graph_passes() -> None:
         (Graph(("x",), ("y",), (relu("x", "y"), relu("x", "y")), VALUES), "makes 'y', which exists already"),
         (Graph(("x",), ("y",), (relu("y", "x"),), VALUES), "reads 'y'"),
         (Graph(("x",), ("z",), (relu("x", "y"),), VALUES), "the caller reads 'z'"),
-        (Graph(("x",), ("w",), (relu("x", "w"),), VALUES), "'w', which is no tensor"),
+        (Graph(("x",), ("w",), (relu("x", "w"),), VALUES), "'w', which is not a tensor"),
     ],
 )
 def test_a_bad_graph_is_named(graph: Graph, reason: str) -> None:

@@ -43,7 +43,7 @@ def test_a_file_of_other_origin_has_no_description(tmp_path: Path) -> None:
     ("data", "reason"),
     [
         (b"", "holds no graph"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "no MindIR file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a MindIR file"),
         (field(7, field(5, value_info(1)) + field(6, value_info(1)))[:-1], "not a whole one"),
         (field(1, b"1.1"), "holds no graph"),
         (field(7, field(5, value_info(1)) * 2 + field(6, value_info(1))), "2 inputs and 1 outputs"),

@@ -24,7 +24,7 @@ from ghostedge.formats import open_model, read_description
 from ghostedge.inspection import inspect
 from ghostedge.lazy import require
 from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec, Model, StageOutput
-from ghostedge.onnx.equalise_stage import EqualiseStage
+from ghostedge.onnx.equalise import EqualiseStage
 from ghostedge.onnx.from_mindir import OnnxStage
 from ghostedge.openvino.from_onnx import OpenVinoStage
 from ghostedge.openvino.quantize import QuantizeOpenVINOStage

@@ -117,7 +117,7 @@ def test_an_unknown_device_gets_a_suggestion(checkpoint: Model) -> None:
         (lambda data: b"", "holds no graph"),
         (lambda data: data[:1000], "not a whole one"),
         (lambda data: data[:-1], "not a whole one"),
-        (lambda data: b"\x89PNG\r\n\x1a\n" + bytes(100), "no MindIR file"),
+        (lambda data: b"\x89PNG\r\n\x1a\n" + bytes(100), "not a MindIR file"),
         (lambda data: b"\x0a\x031.1", "holds no graph"),
     ],
     ids=["empty", "head", "tail", "other", "no graph"],

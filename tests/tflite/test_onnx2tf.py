@@ -1,107 +1,16 @@
-"""What the conversion process does to an ONNX model before onnx2tf sees it."""
+"""What the conversion process may not do."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-
-import numpy as np
-import onnx
-import onnxruntime
-import pytest
-
-from ghostedge.tflite.onnx2tf import rewrite
-
-
-def image_graph(*nodes: onnx.NodeProto, shape: tuple[str | int, ...] = ("batch", 2, 4, 4)) -> onnx.ModelProto:
-    """A model of `nodes` from ``x`` to ``y``."""
-    info, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    graph = onnx.helper.make_graph(list(nodes), "test", [info("x", float32, shape)], [info("y", float32, None)])
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-
-
-def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    (y,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
-    return np.asarray(y)
-
-
-@pytest.mark.parametrize(("alpha", "beta"), [(1 / 6, 0.5), (0.2, 0.5), (0.5, -0.25)])
-def test_hard_sigmoid_becomes_a_scaled_clip_with_the_same_values(alpha: float, beta: float) -> None:
-    node = onnx.helper.make_node("HardSigmoid", ["x"], ["y"], "gate", alpha=alpha, beta=beta)
-    x = np.linspace(-9, 9, 32, dtype=np.float32).reshape(1, 2, 4, 4)
-    expected = run(image_graph(node), x)
-    model, _ = rewrite(image_graph(node))
-    assert [n.op_type for n in model.graph.node] == ["Add", "Clip", "Mul"]
-    np.testing.assert_allclose(run(model, x), expected, atol=2e-7)  # one rounding each
-
-
-def test_the_hard_sigmoid_of_mobile_networks_becomes_a_relu6() -> None:
-    node = onnx.helper.make_node("HardSigmoid", ["x"], ["y"], "gate", alpha=1 / 6, beta=0.5)
-    model, _ = rewrite(image_graph(node))
-    constants = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
-    assert (constants["gate/low"], constants["gate/high"]) == (0.0, 6.0)  # exactly: TensorFlow looks for a 6
-
-
-def test_a_padded_max_pool_after_a_relu_is_padded_with_zeros() -> None:
-    relu = onnx.helper.make_node("Relu", ["x"], ["r"], "relu")
-    attributes = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 1, 1]}
-    pool = onnx.helper.make_node("MaxPool", ["r"], ["y"], "pool", **attributes)
-    x = np.random.default_rng(0).standard_normal((1, 2, 4, 4), dtype=np.float32) - 1  # some windows hold no positive
-    expected = run(image_graph(relu, pool), x)
-    model, _ = rewrite(image_graph(relu, pool))
-    assert [n.op_type for n in model.graph.node] == ["Relu", "Pad", "MaxPool"]
-    np.testing.assert_array_equal(run(model, x), expected)
-    # Of what may be negative the lowest float is not the same as zero.
-    other, _ = rewrite(image_graph(onnx.helper.make_node("MaxPool", ["x"], ["y"], "pool", **attributes)))
-    assert [n.op_type for n in other.graph.node] == ["MaxPool"]
-
-
-def test_a_mean_that_drops_rows_and_columns_is_pooled_and_flattened() -> None:
-    def mean(**attributes: object) -> onnx.ModelProto:
-        return image_graph(onnx.helper.make_node("ReduceMean", ["x"], ["y"], "mean", **attributes))
-
-    x = np.random.default_rng(0).standard_normal((1, 2, 4, 4), dtype=np.float32)
-    expected = run(mean(axes=[2, 3], keepdims=0), x)
-    model, order_dependent = rewrite(mean(axes=[2, 3], keepdims=0))
-    assert [n.op_type for n in model.graph.node] == ["GlobalAveragePool", "Flatten"]
-    assert order_dependent == ()  # of one pixel, the order does not matter
-    np.testing.assert_allclose(run(model, x), expected, rtol=1e-6)
-    for other in ({"axes": [2, 3], "keepdims": 1}, {"axes": [1], "keepdims": 0}, {"keepdims": 0}):
-        assert [n.op_type for n in rewrite(mean(**other))[0].graph.node] == ["ReduceMean"]
-
-
-def test_the_batch_becomes_one_and_every_shape_known(tiny_onnx: Path) -> None:
-    model, _ = rewrite(onnx.load(tiny_onnx))
-    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
-    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
-
-
-def test_only_nodes_that_depend_on_the_order_of_a_feature_map_are_named(tiny_onnx: Path) -> None:
-    # The tiny network flattens (n, 16, 1, 1), which is the same in either layout.
-    assert rewrite(onnx.load(tiny_onnx))[1] == ()
-    flatten = onnx.helper.make_node("Flatten", ["x"], ["y"], "head/flatten")
-    assert rewrite(image_graph(flatten))[1] == ("head/flatten",)
-
-
-def test_a_model_of_another_kind_is_refused() -> None:
-    relu = onnx.helper.make_node("Relu", ["x"], ["y"])
-    with pytest.raises(ValueError, match=r"\['batch', 2, 'height', 4\]"):
-        rewrite(image_graph(relu, shape=("batch", 2, "height", 4)))
-    with pytest.raises(ValueError, match=r"\[1, 8\]"):
-        rewrite(image_graph(relu, shape=(1, 8)))
-    two = image_graph(relu)
-    two.graph.output.add().name = "x"
-    with pytest.raises(ValueError, match="1 inputs and 2 outputs"):
-        rewrite(two)
 
 
 def test_the_conversion_process_may_not_use_the_network() -> None:
     code = (
         "import sys, urllib.request\n"
-        "from ghostedge.pipeline.stages import _onnx2tf\n"
-        "sys.addaudithook(_onnx2tf._refuse_network)\n"
+        "from ghostedge.tflite import onnx2tf\n"
+        "sys.addaudithook(onnx2tf._refuse_network)\n"
         "urllib.request.urlopen('http://192.0.2.1/', timeout=1)"  # an address for documentation: nobody answers
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

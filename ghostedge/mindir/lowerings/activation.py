@@ -54,16 +54,10 @@ def celu(g: Emitter, x: Value, alpha: Number = 1.0) -> Value:
     return g.emit("Celu", x, alpha=float(alpha))
 
 
-def _hard_sigmoid(g: Emitter, x: Value) -> Value:
-    """``relu6(x + 3) / 6`` in the steps that TFLite fuses; ONNX's HardSigmoid becomes four operators there."""
-    shifted = g.emit("Add", x, g.constant(3, x.dtype))
-    return g.emit("Mul", clip_to(g, shifted, 0, 6), g.constant(1 / 6, x.dtype))
-
-
 @lowers("HSigmoid")
 def hsigmoid(g: Emitter, input_x: Value) -> Value:
-    """``max(0, min(1, (x + 3) / 6))``."""
-    return _hard_sigmoid(g, input_x)
+    """``max(0, min(1, x / 6 + 0.5))``."""
+    return g.emit("HardSigmoid", input_x, alpha=1 / 6, beta=0.5)
 
 
 @lowers("HSwish")

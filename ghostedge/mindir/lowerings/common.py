@@ -11,7 +11,9 @@ from ghostedge.mindir.emitter import Emitter
 from ghostedge.mindir.graph import Value
 
 __all__ = [
+    "Choice",
     "Number",
+    "Sizes",
     "as_tensor",
     "axes_of",
     "cast_to",
@@ -27,18 +29,24 @@ __all__ = [
 
 Number: TypeAlias = bool | int | float
 
-#: What MindSpore's enumerations mean where an argument is a number; older primitives carry the word.
+#: One number for all spatial axes, one a spatial axis, or one an axis.
+Sizes: TypeAlias = "int | Sequence[int]"
+
+#: One of MindSpore's enumerations: a number, or in older primitives the word.
+Choice: TypeAlias = "int | str"
+
+#: What MindSpore's enumerations mean where an argument is a number.
 _FORMATS = {0: "NCHW", 1: "NHWC", "NCHW": "NCHW", "NHWC": "NHWC", "NCDHW": "NCHW", 4: "NCHW"}
 _PAD_MODES = {0: "pad", 1: "same", 2: "valid"}
 
 
-def require_nchw(g: Emitter, data_format: int | str) -> None:
+def require_nchw(g: Emitter, data_format: Choice) -> None:
     """Raise ConvertError for any other layout than (n, c, ...)."""
     if _FORMATS.get(data_format) != "NCHW":
         raise g.error(f"data format {data_format!r} is not supported, only NCHW is")
 
 
-def pad_mode_of(g: Emitter, mode: int | str) -> str:
+def pad_mode_of(g: Emitter, mode: Choice) -> str:
     """``"pad"``, ``"same"`` or ``"valid"``."""
     name = mode.lower() if isinstance(mode, str) else _PAD_MODES.get(mode)
     if name not in ("pad", "same", "valid"):
@@ -46,8 +54,8 @@ def pad_mode_of(g: Emitter, mode: int | str) -> str:
     return name
 
 
-def spatial(sizes: int | Sequence[int], rank: int = 2) -> list[int]:
-    """Sizes for the spatial axes: from one number, one a spatial axis, or one an axis."""
+def spatial(sizes: Sizes, rank: int = 2) -> list[int]:
+    """A size for each of the `rank` spatial axes."""
     if isinstance(sizes, int):
         return [sizes] * rank
     return list(sizes[-rank:]) if len(sizes) >= rank else [sizes[0]] * rank

@@ -49,28 +49,12 @@ def _unary(g: Emitter, input: Value, *, operator: str) -> Value:
     return elementwise(g, operator, input)
 
 
-for _primitive, _operator in {
-    "Abs": "Abs",
-    "Ceil": "Ceil",
-    "Cos": "Cos",
-    "Erf": "Erf",
-    "Exp": "Exp",
-    "Floor": "Floor",
-    "LogicalNot": "Not",
-    "Neg": "Neg",
-    "Reciprocal": "Reciprocal",
-    "ReLU": "Relu",
-    "Sigmoid": "Sigmoid",
-    "Sign": "Sign",
-    "Sin": "Sin",
-    "Softplus": "Softplus",
-    "Softsign": "Softsign",
-    "Sqrt": "Sqrt",
-    "Tanh": "Tanh",
-}.items():
-    lowers(_primitive)(partial(_unary, operator=_operator))
-    if _primitive in ("Exp", "Floor", "ReLU", "Sigmoid", "Tanh"):
-        lowers(f"Inplace{_primitive}")(partial(_unary, operator=_operator))
+_UNARY = "Abs Ceil Cos Erf Exp Floor LogicalNot Neg Reciprocal ReLU Sigmoid Sign Sin Softplus Softsign Sqrt Tanh"
+
+for _primitive in _UNARY.split():
+    _operator = {"LogicalNot": "Not", "ReLU": "Relu"}.get(_primitive, _primitive)
+    _inplace = (f"Inplace{_primitive}",) if _primitive in ("Exp", "Floor", "ReLU", "Sigmoid", "Tanh") else ()
+    lowers(_primitive, *_inplace)(partial(_unary, operator=_operator))
 
 
 @lowers("Log")
@@ -152,7 +136,7 @@ def pow_(g: Emitter, input: Value | Number, exponent: Value | Number) -> Value:
 
 
 def _bound(g: Emitter, input: Value | Number, other: Value | Number, *, upper: bool) -> Value:
-    """``min`` or ``max`` of two; with a constant number for one, the operator Clip, which TFLite can fuse."""
+    """``min`` or ``max`` of two; with a constant number for one, the operator Clip, which runtimes fuse."""
     dtype, shape = g.out.dtype, g.out.shape
     x, y = as_tensor(g, input, dtype), as_tensor(g, other, dtype)
     if x.data is not None:
@@ -189,17 +173,14 @@ def _compare(g: Emitter, input: Value | Number, other: Value | Number, *, operat
     return g.emit(operator, as_tensor(g, input, dtype), as_tensor(g, other, dtype), shape=g.out.shape, dtype=np.bool_)
 
 
-for _primitive, _operator in {
-    "Equal": "Equal",
-    "EqScalar": "Equal",
-    "Greater": "Greater",
-    "GreaterEqual": "GreaterOrEqual",
-    "GreaterEqualScalar": "GreaterOrEqual",
-    "Less": "Less",
-    "LessEqual": "LessOrEqual",
-    "LessScalar": "Less",
+for _operator, _primitives in {
+    "Equal": ("Equal", "EqScalar"),
+    "Greater": ("Greater",),
+    "GreaterOrEqual": ("GreaterEqual", "GreaterEqualScalar"),
+    "Less": ("Less", "LessScalar"),
+    "LessOrEqual": ("LessEqual",),
 }.items():
-    lowers(_primitive)(partial(_compare, operator=_operator))
+    lowers(*_primitives)(partial(_compare, operator=_operator))
 
 
 @lowers("Select")

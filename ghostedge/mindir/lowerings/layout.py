@@ -67,7 +67,7 @@ def transpose_ext_view(g: Emitter, input: Value, dim0: int, dim1: int) -> Value:
 
 @lowers("ChannelShuffle")
 def channel_shuffle(g: Emitter, x: Value, group: int) -> Value:
-    """The channels as a table of `group` rows, read column by column."""
+    """Writes the channels as a table of `group` rows and reads it column by column."""
     n, c, *size = x.shape
     table = reshape_to(g, x, (n, group, c // group, *size))
     turned = permute(g, table, [0, 2, 1, *range(3, 3 + len(size))])
@@ -223,7 +223,7 @@ def narrow(g: Emitter, input: Value, dim: int, start: int, length: int) -> Value
 
 @lowers("ReverseV2")
 def reverse_v2(g: Emitter, input: Value, axis: Sequence[int]) -> Value:
-    """Turns the order along the given axes round."""
+    """Reverses the order along the given axes."""
     turned = axes_of(tuple(axis), len(input.shape))
     return _slice(g, input, [slice(None, None, -1 if a in turned else 1) for a in range(len(input.shape))])
 

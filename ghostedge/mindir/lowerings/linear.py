@@ -7,7 +7,7 @@ from typing import Any
 
 from ghostedge.mindir.emitter import Emitter, lowers
 from ghostedge.mindir.graph import Value
-from ghostedge.mindir.lowerings.common import pad_mode_of, per_channel, permute, require_nchw, spatial
+from ghostedge.mindir.lowerings.common import Choice, Sizes, pad_mode_of, per_channel, permute, require_nchw, spatial
 
 __all__: list[str] = []
 
@@ -19,8 +19,8 @@ def _conv_attributes(
     top, bottom, left, right = pads
     attributes: dict[str, Any] = {"strides": strides, "dilations": dilations, "group": group}
     if pad_mode == "same" and any(pads) and set(dilations) == {1}:
-        # The same as explicit pads, which the shapes fix; TFLite has a "SAME" too and then needs no Pad operator.
-        # ONNX Runtime takes it without dilation only.
+        # What ONNX calls "same", and the same as explicit pads, which the shapes fix. ONNX Runtime takes it without
+        # dilation only.
         attributes["auto_pad"] = "SAME_UPPER"
     elif any(pads):
         attributes["pads"] = [top, left, bottom, right]
@@ -32,12 +32,12 @@ def conv2d(
     g: Emitter,
     x: Value,
     weight: Value,
-    pad_mode: int | str,
-    pad_list: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
+    stride: Sizes,
+    dilation: Sizes,
     group: int,
-    format: int | str = "NCHW",
+    pad_mode: Choice,
+    pad_list: Sequence[int],
+    format: Choice = "NCHW",
 ) -> Value:
     """Cross-correlation; `weight` is (out, in / group, kh, kw) in both specifications.
 
@@ -56,7 +56,7 @@ def conv2d_ext(
     weight: Value,
     bias: Value | None,
     stride: Sequence[int],
-    padding: Sequence[int],
+    padding: Sizes,
     dilation: Sequence[int],
     groups: int,
 ) -> Value:
@@ -74,15 +74,15 @@ def conv2d_transpose(
     filter: Value,
     input_sizes: Sequence[int],
     pad_list: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
+    stride: Sizes,
+    dilation: Sizes,
     group: int,
-    format: int | str = "NCHW",
+    format: Choice = "NCHW",
 ) -> Value:
     """The gradient of a convolution for its input; `filter` is (in, out / group, kh, kw) in both specifications.
 
-    The output's size is an input of the primitive. ONNX works it out from the padding at the end, so that is what
-    the size decides here.
+    The output's size is an input of the primitive. ONNX works the size out from the padding at the end, so here the
+    size decides that padding.
     """
     require_nchw(g, format)
     strides, dilations = spatial(stride), spatial(dilation)
@@ -107,7 +107,7 @@ def conv2d_transpose(
 
 
 @lowers("BiasAdd")
-def bias_add(g: Emitter, input_x: Value, bias: Value, data_format: int | str = "NCHW") -> Value:
+def bias_add(g: Emitter, input_x: Value, bias: Value, data_format: Choice = "NCHW") -> Value:
     """Adds `bias` (c,) along axis 1."""
     require_nchw(g, data_format)
     return g.emit("Add", input_x, per_channel(g, bias, len(input_x.shape)), shape=input_x.shape)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ghostedge.mindir.emitter import Emitter, lowers
 from ghostedge.mindir.graph import Value
-from ghostedge.mindir.lowerings.common import per_channel, require_nchw, reshape_to
+from ghostedge.mindir.lowerings.common import Choice, per_channel, require_nchw, reshape_to
 
 __all__: list[str] = []
 
@@ -39,7 +39,7 @@ def batch_norm(
     is_training: bool = False,
     epsilon: float = 1e-5,
     momentum: float = 0.1,
-    data_format: int | str = "NCHW",
+    data_format: Choice = "NCHW",
 ) -> tuple[Value, ...]:
     """``(x - mean) / sqrt(variance + epsilon) * scale + bias`` along axis 1, with the stored statistics."""
     require_nchw(g, data_format)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ghostedge.mindir.emitter import Emitter, lowers
 from ghostedge.mindir.graph import Value
-from ghostedge.mindir.lowerings.common import pad_mode_of, require_nchw, reshape_to, spatial
+from ghostedge.mindir.lowerings.common import Choice, Sizes, pad_mode_of, require_nchw, reshape_to, spatial
 
 __all__: list[str] = []
 
@@ -20,8 +20,8 @@ def _pool_pads(
 ) -> list[int]:
     """Pads at the end of each axis that make the output `out` long without rounding up.
 
-    How far the last window of ``ceil_mode`` may reach is a matter on which runtimes differ; the output's size, which
-    MindSpore declares, settles it.
+    Runtimes differ in how far the last window of ``ceil_mode`` may reach; the size of the output, which MindSpore
+    declares, settles it.
     """
     reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in zip(out, strides, kernel, dilations, strict=True)]
     return [max(r - size - b, 0) for r, size, b in zip(reach, x.shape[2:], begin, strict=True)]
@@ -75,108 +75,62 @@ def _average_pool(
     return g.emit("AveragePool", x, shape=out, **attributes)
 
 
+def _windows(
+    g: Emitter, op: str, x: Value, kernel_size: Sizes, strides: Sizes, pad_mode: Choice, data_format: Choice
+) -> Value:
+    """An older primitive: `pad_mode` is ``same`` or ``valid``; ``same`` puts the odd pixel at the bottom and right."""
+    require_nchw(g, data_format)
+    pads = {"auto_pad": "SAME_UPPER"} if pad_mode_of(g, pad_mode) == "same" else {}
+    return g.emit(op, x, shape=g.out.shape, kernel_shape=spatial(kernel_size), strides=spatial(strides), **pads)
+
+
 @lowers("MaxPool")
 def max_pool(
-    g: Emitter,
-    input: Value,
-    kernel_size: Sequence[int],
-    strides: Sequence[int],
-    pad_mode: int | str,
-    format: int | str = "NCHW",
+    g: Emitter, input: Value, kernel_size: Sizes, strides: Sizes, pad_mode: Choice, format: Choice = "NCHW"
 ) -> Value:
-    """`pad_mode` is ``same`` or ``valid``; ``same`` puts the odd pixel at the bottom and right."""
-    require_nchw(g, format)
-    attributes = {"auto_pad": "SAME_UPPER"} if pad_mode_of(g, pad_mode) == "same" else {}
-    return g.emit(
-        "MaxPool",
-        input,
-        shape=g.out.shape,
-        kernel_shape=spatial(kernel_size),
-        strides=spatial(strides),
-        **attributes,
-    )
+    """The maximum of each window; the padding of ``same`` is never it."""
+    return _windows(g, "MaxPool", input, kernel_size, strides, pad_mode, format)
+
+
+@lowers("AvgPool")
+def avg_pool(
+    g: Emitter, x: Value, kernel_size: Sizes, strides: Sizes, pad_mode: Choice, data_format: Choice = "NCHW"
+) -> Value:
+    """The mean of each window; the padding of ``same`` does not count as elements."""
+    return _windows(g, "AveragePool", x, kernel_size, strides, pad_mode, data_format)
 
 
 @lowers("MaxPoolWithArgmaxV2")
 def max_pool_with_argmax_v2(
-    g: Emitter,
-    x: Value,
-    kernel_size: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[int],
-    dilation: Sequence[int],
-    ceil_mode: bool,
+    g: Emitter, x: Value, kernel_size: Sizes, strides: Sizes, pads: Sizes, dilation: Sizes, ceil_mode: bool
 ) -> tuple[Value | None, ...]:
     """``ops.max_pool2d``. Outputs the maxima and their places; the places are not lowered."""
-    pooled = _max_pool(g, x, g.out.shape, *map(spatial, (kernel_size, strides, pads, dilation)))
-    return (pooled, None)
+    return (_max_pool(g, x, g.out.shape, *map(spatial, (kernel_size, strides, pads, dilation))), None)
 
 
 @lowers("MaxPoolWithMask", "MaxPoolWithIndices")
 def max_pool_with_mask(
     g: Emitter,
     input: Value,
-    kernel_size: Sequence[int],
-    strides: Sequence[int] | None,
-    pads: Sequence[int],
-    dilation: Sequence[int],
+    kernel_size: Sizes,
+    strides: Sizes | None,
+    pads: Sizes,
+    dilation: Sizes,
     ceil_mode: bool,
     argmax_type: int,
 ) -> tuple[Value | None, ...]:
     """The pool of ``mindspore.mint``. Outputs the maxima and their places; the places are not lowered."""
     strides = kernel_size if strides is None else strides
-    pooled = _max_pool(g, input, g.out.shape, *map(spatial, (kernel_size, strides, pads, dilation)))
-    return (pooled, None)
-
-
-@lowers("MaxPool3DWithArgmax")
-def max_pool_3d_with_argmax(
-    g: Emitter,
-    x: Value,
-    ksize: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[int],
-    dilation: Sequence[int],
-    ceil_mode: bool,
-) -> tuple[Value | None, ...]:
-    """What ``nn.MaxPool2d(pad_mode="pad")`` becomes, on (n, c, 1, h, w): then a pool of the two last axes."""
-    if x.shape[2] == 1 and (ksize[0], strides[0], pads[0]) == (1, 1, 0):
-        flat = reshape_to(g, x, (*x.shape[:2], *x.shape[3:]))
-        shape = (*g.out.shape[:2], *g.out.shape[3:])
-        pooled = _max_pool(g, flat, shape, *map(spatial, (ksize, strides, pads, dilation)))
-        return (reshape_to(g, pooled, g.out.shape), None)
-    return (_max_pool(g, x, g.out.shape, *(spatial(sizes, 3) for sizes in (ksize, strides, pads, dilation))), None)
-
-
-@lowers("AvgPool")
-def avg_pool(
-    g: Emitter,
-    x: Value,
-    kernel_size: int | Sequence[int],
-    strides: int | Sequence[int],
-    pad_mode: int | str,
-    data_format: int | str = "NCHW",
-) -> Value:
-    """`pad_mode` is ``same`` or ``valid``; the padding of ``same`` does not count as elements."""
-    require_nchw(g, data_format)
-    attributes = {"auto_pad": "SAME_UPPER"} if pad_mode_of(g, pad_mode) == "same" else {}
-    return g.emit(
-        "AveragePool",
-        x,
-        shape=g.out.shape,
-        kernel_shape=spatial(kernel_size),
-        strides=spatial(strides),
-        **attributes,
-    )
+    return max_pool_with_argmax_v2(g, input, kernel_size, strides, pads, dilation, ceil_mode)
 
 
 @lowers("AvgPool2D")
 def avg_pool_2d(
     g: Emitter,
     input: Value,
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
+    kernel_size: Sizes,
+    stride: Sizes,
+    padding: Sizes,
     ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: int | None,
@@ -186,35 +140,63 @@ def avg_pool_2d(
     return _average_pool(g, input, g.out.shape, kernel, strides, pads, count_include_pad, divisor_override)
 
 
+def _pool_3d(
+    g: Emitter,
+    x: Value,
+    sizes: Sequence[list[int]],
+    pool: Callable[[Value, tuple[int, ...], Sequence[list[int]]], Value],
+) -> Value:
+    """What ``nn.MaxPool2d`` and ``nn.AvgPool2d`` with ``pad_mode="pad"`` become, on (n, c, 1, h, w): a pool of h and w.
+
+    Args:
+        sizes: kernel, strides, pads at the beginning and whatever else `pool` takes, each (depth, height, width).
+        pool: writes the pool of a value, given the shape of its output and its sizes.
+    """
+    kernel, strides, pads = (size[0] for size in sizes[:3])
+    if x.shape[2] == 1 and (kernel, strides, pads) == (1, 1, 0):
+        flat = reshape_to(g, x, (*x.shape[:2], *x.shape[3:]))
+        pooled = pool(flat, (*g.out.shape[:2], *g.out.shape[3:]), [size[1:] for size in sizes])
+        return reshape_to(g, pooled, g.out.shape)
+    return pool(x, g.out.shape, sizes)
+
+
+@lowers("MaxPool3DWithArgmax")
+def max_pool_3d_with_argmax(
+    g: Emitter, x: Value, ksize: Sizes, strides: Sizes, pads: Sizes, dilation: Sizes, ceil_mode: bool
+) -> tuple[Value | None, ...]:
+    """Outputs the maxima and their places; the places are not lowered."""
+
+    def pool(x: Value, out: tuple[int, ...], sizes: Sequence[list[int]]) -> Value:
+        return _max_pool(g, x, out, *sizes)
+
+    return (_pool_3d(g, x, [spatial(size, 3) for size in (ksize, strides, pads, dilation)], pool), None)
+
+
 @lowers("AvgPool3D")
 def avg_pool_3d(
     g: Emitter,
     x: Value,
-    kernel_size: Sequence[int],
-    strides: Sequence[int],
+    kernel_size: Sizes,
+    strides: Sizes,
     pad_list: Sequence[int],
     ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: int,
 ) -> Value:
-    """What ``nn.AvgPool2d(pad_mode="pad")`` becomes, on (n, c, 1, h, w): then a pool of the two last axes.
-
-    `pad_list` is (front, back, top, bottom, left, right).
-    """
+    """`pad_list` is (front, back, top, bottom, left, right)."""
     begin, end = list(pad_list[::2]), list(pad_list[1::2])
     if begin != end:
         raise g.error(f"padding {tuple(pad_list)} differs between the two ends, which is not supported")
-    kernel, steps = spatial(kernel_size, 3), spatial(strides, 3)
-    if x.shape[2] == 1 and (kernel[0], steps[0], begin[0]) == (1, 1, 0):
-        flat = reshape_to(g, x, (*x.shape[:2], *x.shape[3:]))
-        shape = (*g.out.shape[:2], *g.out.shape[3:])
-        pooled = _average_pool(g, flat, shape, kernel[1:], steps[1:], begin[1:], count_include_pad, divisor_override)
-        return reshape_to(g, pooled, g.out.shape)
-    return _average_pool(g, x, g.out.shape, kernel, steps, begin, count_include_pad, divisor_override)
+
+    def pool(x: Value, out: tuple[int, ...], sizes: Sequence[list[int]]) -> Value:
+        kernel, strides, pads = sizes
+        return _average_pool(g, x, out, kernel, strides, pads, count_include_pad, divisor_override)
+
+    return _pool_3d(g, x, [spatial(kernel_size, 3), spatial(strides, 3), begin], pool)
 
 
 def _adaptive(g: Emitter, x: Value, out: tuple[int, ...], pool: str) -> Value:
-    """The mean or maximum of equal parts of each image; windows of unequal size have no ONNX operator."""
+    """The mean or maximum of equal parts of each image; ONNX has no operator for windows of unequal size."""
     if out[2:] == x.shape[2:]:
         return x
     if out[2:] == (1, 1):

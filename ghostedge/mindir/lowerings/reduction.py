@@ -21,7 +21,7 @@ def _reduce(g: Emitter, op: str, x: Value, axis: int | Sequence[int] | None, kee
     if not axes:
         return x
     if op == "ReduceMean" and len(x.shape) == 4 and axes == [2, 3]:
-        # The usual way to write it: without kept axes onnx2tf transposes the whole image for a ReduceMean.
+        # ONNX's own operator for the mean of an image, which runtimes and converters know best.
         pooled = g.emit("GlobalAveragePool", x, shape=(*x.shape[:2], 1, 1))
         return reshape_to(g, pooled, out.shape)
     if op == "ReduceSum":  # the one reduction whose axes are an input in opset 17
@@ -34,8 +34,10 @@ def _reduction(g: Emitter, x: Value, axis: Any = None, keep_dims: bool = False, 
     return _reduce(g, operator, x, axis, keep_dims, g.out)
 
 
-for _primitive in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"):
-    lowers(_primitive)(partial(_reduction, operator=_primitive))
+lowers("ReduceMean")(partial(_reduction, operator="ReduceMean"))
+lowers("ReduceMax", "Max")(partial(_reduction, operator="ReduceMax"))
+lowers("ReduceMin", "Min")(partial(_reduction, operator="ReduceMin"))
+lowers("ReduceProd")(partial(_reduction, operator="ReduceProd"))
 
 
 def _reduction_ext(
@@ -48,10 +50,6 @@ def _reduction_ext(
 lowers("MeanExt")(partial(_reduction_ext, operator="ReduceMean"))
 lowers("SumExt")(partial(_reduction_ext, operator="ReduceSum"))
 lowers("ProdExt")(partial(_reduction_ext, operator="ReduceProd"))
-
-
-lowers("Max")(partial(_reduction, operator="ReduceMax"))
-lowers("Min")(partial(_reduction, operator="ReduceMin"))
 
 
 @lowers("ReduceSum")
@@ -69,9 +67,8 @@ def _extreme(
     index, value = g.outputs if index_first else reversed(g.outputs)
     places = extremes = None
     if index is not None:
-        found = g.emit(
-            arg, x, shape=index.shape, dtype=np.int64, axis=axis % len(x.shape), keepdims=int(keep_dims)
-        )  # fmt: skip
+        axis = axis % len(x.shape)
+        found = g.emit(arg, x, shape=index.shape, dtype=np.int64, axis=axis, keepdims=int(keep_dims))
         places = cast_to(g, found, index.dtype)
     if value is not None:
         extremes = _reduce(g, reduce, x, axis, keep_dims, value)

@@ -17,11 +17,11 @@ __all__: list[str] = []
 def _scale(length: int, out: int) -> np.float32:
     """The least float32 that is at least ``out / length`` and gives `out` as ``floor(length * scale)``.
 
-    In float32 and in double: ONNX leaves open in which a runtime computes the size. ONNX Runtime took float32 up to
-    1.27 and takes double since 1.28, as onnx does since 1.21; the float32 nearest to 7 / 3 is a little less than it, so
-    that 3 * 7 / 3 is 7 in float32 and 6 in double.
+    It does so in float32 and in double, since ONNX does not say in which a runtime computes the size. ONNX Runtime took
+    float32 up to 1.27 and takes double since 1.28, as onnx does since 1.21; the float32 nearest to 7 / 3 is a little
+    less than it, so that 3 * 7 / 3 is 7 in float32 and 6 in double.
 
-    ONNX's Resize is told scales and not sizes: in opset 17 sizes would have to hold the batch, which is not fixed.
+    Resize gets scales and not sizes: in opset 17 sizes would have to hold the batch, which is not fixed.
     (From opset 18 on sizes can be of two axes alone, but onnx2tf 1.29 drops align_corners there and says nothing.)
     """
     scale = np.float32(out / length)
@@ -70,13 +70,16 @@ def resize_bilinear_v2(
 @lowers("UpsampleBilinear2D")
 def upsample_bilinear_2d(g: Emitter, x: Value, output_size: Any, scales: Any, align_corners: bool) -> Value:
     """The resize of ``mindspore.mint``: half-pixel centres unless corners are aligned."""
-    if scales is not None and not _exact(x, g.out.shape, scales):
-        raise g.error(f"scales {tuple(scales)} do not give whole pixels; give a size")
+    _check_scales(g, x, scales)
     return _bilinear(g, x, align_corners, not align_corners)
 
 
-def _exact(x: Value, out: tuple[int, ...], scales: Sequence[float]) -> bool:
-    return all(length * scale == size for length, scale, size in zip(x.shape[2:], scales, out[2:], strict=True))
+def _check_scales(g: Emitter, x: Value, scales: Sequence[float] | None) -> None:
+    """Raise ConvertError for scales, where they are given, that do not lead to whole pixels."""
+    if scales is None:
+        return
+    if any(a * scale != b for a, scale, b in zip(x.shape[2:], scales, g.out.shape[2:], strict=True)):
+        raise g.error(f"scales {tuple(scales)} do not give whole pixels; give a size")
 
 
 def _nearest(g: Emitter, x: Value, align_corners: bool, half_pixel_centers: bool) -> Value:
@@ -146,6 +149,5 @@ def resize_nearest_neighbor_v2(
 @lowers("UpsampleNearest2D")
 def upsample_nearest_2d(g: Emitter, x: Value, output_size: Any, scales: Any) -> Value:
     """The resize of ``mindspore.mint``: ``floor(i * a / b)``."""
-    if scales is not None and not _exact(x, g.out.shape, scales):
-        raise g.error(f"scales {tuple(scales)} do not give whole pixels; give a size")
+    _check_scales(g, x, scales)
     return _nearest(g, x, False, False)

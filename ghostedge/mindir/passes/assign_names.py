@@ -1,14 +1,14 @@
-"""Name nodes and values after the place in the network that they come from."""
+"""Name nodes and values after the place in the network that they come from, each output as a value of its own."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from ghostedge.mindir.graph import Graph
+from ghostedge.mindir.graph import Graph, Node
 
-__all__ = ["assign_names"]
+__all__ = ["assign_names", "own_outputs"]
 
 #: What the constant inputs of an operator are called, from its second input on.
 _ROLES = {
@@ -32,6 +32,23 @@ _ROLES = {
 Scope = tuple[str, ...]
 
 
+def own_outputs(graph: Graph) -> Graph:
+    """Requires ONNX operators. Ensures that no output is an input or a constant, and that no two are the same value.
+
+    Where one is, an Identity makes the output; ONNX could not give it a name of its own otherwise.
+    """
+    made = {output for node in graph.nodes for output in node.outputs}
+    values, nodes, outputs = dict(graph.values), list(graph.nodes), []
+    for index, name in enumerate(graph.outputs):
+        if name not in made or name in outputs:
+            copy = f"%output {index}"
+            values[copy] = replace(values[name], name=copy, data=None)
+            nodes.append(Node("Identity", "Default/Identity-op0", (name,), (copy,)))
+            name = copy
+        outputs.append(name)
+    return replace(graph, nodes=tuple(nodes), values=values, outputs=tuple(outputs))
+
+
 def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mapping[str, str]]:
     """Requires ONNX operators and outputs with values of their own. Ensures unique names, equal ones for equal graphs.
 
@@ -43,8 +60,8 @@ def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mappin
        ``blocks.2.Add_1``.
     3. What a node makes is called like the node; several outputs are numbered: ``blocks.2.Split:0``.
     4. An input of the network is ``input``, an output ``logits``; where there are several, ``input_0``, ``logits_0``.
-    5. A parameter keeps its MindSpore name. Another constant is called after the first node that reads it and its role
-       there: ``blocks.2.conv.bias``.
+    5. A parameter keeps its MindSpore name. Any other constant is called after the first node that reads it and its
+       role there: ``blocks.2.conv.bias``.
 
     Args:
         graph: to name.
@@ -55,16 +72,7 @@ def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mappin
     """
     scopes = _scopes(graph)
     crowd = Counter(scopes)
-    taken: set[str] = set()
-
-    def unique(name: str) -> str:
-        candidate, count = name, 0
-        while candidate in taken:
-            count += 1
-            candidate = f"{name}_{count}"
-        taken.add(candidate)
-        return candidate
-
+    unique = _unique_names()
     renamed: dict[str, str] = {}
     for names, stem in ((graph.inputs, "input"), (graph.outputs, "logits")):
         for index, name in enumerate(names):
@@ -93,6 +101,21 @@ def assign_names(graph: Graph, parameters: Iterable[str]) -> tuple[Graph, Mappin
         },
     )
     return named, renamed
+
+
+def _unique_names() -> Callable[[str], str]:
+    """A function that gives the name it is asked for, numbered from the second time on."""
+    taken: set[str] = set()
+
+    def unique(name: str) -> str:
+        candidate, count = name, 0
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        taken.add(candidate)
+        return candidate
+
+    return unique
 
 
 def _scopes(graph: Graph) -> list[Scope]:

@@ -127,5 +127,5 @@ def _scale_weights(node: Node, weight: Value, scale: Vector, group: int) -> Vect
 
 def _add_constant(values: dict[str, Value], node: Node, role: str, data: NDArray[Any]) -> str:
     name = f"%{role} of {node.outputs[0]}"
-    values[name] = Value(name, data.dtype, data.shape, data)
+    values[name] = Value.constant(name, data)
     return name

@@ -35,16 +35,19 @@ def free_batch(graph: Graph) -> tuple[Graph, Mapping[str, int]]:
     axes = {name: 0 for name in graph.inputs if values[name].shape[:1] == (batch,) and batch}
     nodes = []
     for node in graph.nodes:
+        if not any(name in axes for name in node.inputs):  # what it makes does not depend on the inputs
+            nodes.append(node)
+            continue
+        call = _Call(node, values, axes, batch)
         try:
-            axis, rewritten = _step(node, values, axes, batch)
+            axis = _RULES.get(node.op, _unknown)(call)
         except _MixedImagesError as reason:
             raise ConvertError(
                 f"the batch cannot be made dynamic: operator '{node.op}' at node '{node.name}' {reason}; convert with "
                 "dynamic_batch=False to keep the batch size of the MindIR"
             ) from reason
-        nodes.append(rewritten)
-        if axis is not None:
-            axes.update(dict.fromkeys(node.outputs, axis))
+        nodes.append(call.node)
+        axes.update(dict.fromkeys(node.outputs, axis))
     return replace(graph, nodes=tuple(nodes), values=values), axes
 
 
@@ -52,20 +55,16 @@ class _MixedImagesError(Exception):
     """Why an operator does not keep the images apart."""
 
 
-def _step(node: Node, values: dict[str, Value], axes: Mapping[str, int], batch: int) -> tuple[int | None, Node]:
-    """The axis of the outputs that carries the batch (None: they do not depend on the inputs), and the node to run."""
-    batched = [index for index, name in enumerate(node.inputs) if name in axes]
-    if not batched:
-        return None, node
-    call = _Call(node, values, axes, batch)
-    rule = _RULES.get(node.op)
-    if rule is None:
-        raise _MixedImagesError("has no rule for the batch")
-    return rule(call), call.node
-
-
 class _Call:
-    """One node with the shapes of its inputs; rules may put another node in its place."""
+    """One node with the shapes of its inputs; rules may put another node in its place.
+
+    Attributes:
+        node: what is to run, at first the node that was given.
+        batch: the batch size that the MindIR was exported at.
+        inputs: what the node reads; None for an absent input.
+        axes: of each input the axis that carries the batch; None where it carries none.
+        out: what the node makes, its first output.
+    """
 
     def __init__(self, node: Node, values: dict[str, Value], axes: Mapping[str, int], batch: int) -> None:
         self.node = node
@@ -103,15 +102,19 @@ class _Call:
     def replace_constant(self, index: int, numbers: list[int]) -> None:
         if numbers == self.constant(index):
             return
-        array = np.array(numbers, np.int64)
         name = f"%batched input {index} of {self.node.outputs[0]}"
-        self._values[name] = Value(name, array.dtype, array.shape, array)
+        self._values[name] = Value.constant(name, np.array(numbers, np.int64))
         inputs = list(self.node.inputs)
         inputs[index] = name
         self.node = replace(self.node, inputs=tuple(inputs))
 
 
+#: A function that gives the axis of a node's outputs that carries the batch.
 _Rule = Callable[[_Call], int]
+
+
+def _unknown(call: _Call) -> int:
+    raise _MixedImagesError("has no rule for the batch")
 
 
 def _elementwise(call: _Call) -> int:
@@ -230,29 +233,22 @@ def _pad(call: _Call) -> int:
 
 
 def _matmul(call: _Call) -> int:
-    """(..., i, j) x (..., j, k): the leading axes are broadcast, j is summed over."""
-    rank = len(call.out.shape)
+    """(..., i, j) x (..., j, k): the leading axes are broadcast, j is summed over; axes are counted from the last."""
     found = set()
-    for index, summed, row in ((0, -1, -2), (1, -2, -1)):
-        axis = call.axes[index]
-        if axis is None:
+    for index, summed, kept in ((0, -1, -2), (1, -2, -1)):
+        batched, rank, other = call.axes[index], len(call.shape(index)), 1 - index
+        if batched is None:
             continue
-        own = len(call.shape(index))
-        other = 1 - index
-        call.apart(axis, own + summed)
-        if axis == own + row and call.axes[other] is not None:
+        axis = call.apart(batched, rank + summed) - rank
+        if axis == kept and call.axes[other] is not None:
             raise _MixedImagesError("multiplies the images of a batch with each other")
-        aligned = axis + rank - own
-        size = (
-            call.shape(other)[aligned - rank] if axis != own + row and rank - aligned <= len(call.shape(other)) else 1
-        )
+        size = call.shape(other)[axis] if axis != kept and -axis <= len(call.shape(other)) else 1
         if size != 1 and call.axes[other] is None:
             raise _MixedImagesError("combines the batch with a tensor of a fixed number of images")
-        found.add(aligned)
+        found.add(axis)
     if len(found) != 1:
         raise _MixedImagesError("combines inputs that carry the batch on different axes")
-    (axis,) = found
-    return axis
+    return len(call.out.shape) + found.pop()
 
 
 def _gemm(call: _Call) -> int:
@@ -266,82 +262,32 @@ def _gemm(call: _Call) -> int:
     return 0
 
 
-_ELEMENTWISE = {
-    "Abs",
-    "Add",
-    "And",
-    "Cast",
-    "Ceil",
-    "Celu",
-    "Clip",
-    "Cos",
-    "Div",
-    "Elu",
-    "Equal",
-    "Erf",
-    "Exp",
-    "Floor",
-    "Greater",
-    "GreaterOrEqual",
-    "HardSwish",
-    "Identity",
-    "LeakyRelu",
-    "Less",
-    "LessOrEqual",
-    "Log",
-    "Max",
-    "Min",
-    "Mul",
-    "Neg",
-    "Not",
-    "Or",
-    "Pow",
-    "PRelu",
-    "Reciprocal",
-    "Relu",
-    "Round",
-    "Selu",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Sub",
-    "Sum",
-    "Tanh",
-    "Where",
+#: Rule -> the operators that it is for.
+_OPERATORS: dict[_Rule, str] = {
+    _elementwise: (
+        "Abs Add And Cast Ceil Celu Clip Cos Div Elu Equal Erf Exp Floor Greater GreaterOrEqual HardSigmoid "
+        "HardSwish Identity LeakyRelu Less LessOrEqual Log Max Min Mul Neg Not Or Pow PRelu Reciprocal Relu "
+        "Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Tanh Where"
+    ),
+    _first_axis: (
+        "AveragePool BatchNormalization Conv ConvTranspose Flatten GlobalAveragePool GlobalMaxPool "
+        "InstanceNormalization MaxPool Resize"
+    ),
+    _reduction: "ArgMax ArgMin ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum",
+    _along_axis: "LogSoftmax Softmax Split",
+    _concat: "Concat",
+    _expand: "Expand",
+    _gather: "Gather",
+    _gemm: "Gemm",
+    _normalised: "LayerNormalization",
+    _matmul: "MatMul",
+    _pad: "Pad",
+    _reshape: "Reshape",
+    _slice: "Slice",
+    _squeeze: "Squeeze",
+    _tile: "Tile",
+    _transpose: "Transpose",
+    _unsqueeze: "Unsqueeze",
 }
-_FIRST_AXIS = {
-    "AveragePool",
-    "BatchNormalization",
-    "Conv",
-    "ConvTranspose",
-    "Flatten",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "InstanceNormalization",
-    "MaxPool",
-    "Resize",
-}
-_REDUCTIONS = {"ArgMax", "ArgMin", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
 
-_RULES: dict[str, _Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    **dict.fromkeys(_FIRST_AXIS, _first_axis),
-    **dict.fromkeys(_REDUCTIONS, _reduction),
-    **dict.fromkeys(("LogSoftmax", "Softmax", "Split"), _along_axis),
-    "Concat": _concat,
-    "Expand": _expand,
-    "Gather": _gather,
-    "Gemm": _gemm,
-    "LayerNormalization": _normalised,
-    "MatMul": _matmul,
-    "Pad": _pad,
-    "Reshape": _reshape,
-    "Slice": _slice,
-    "Squeeze": _squeeze,
-    "Tile": _tile,
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
-}
+_RULES: dict[str, _Rule] = {operator: rule for rule, operators in _OPERATORS.items() for operator in operators.split()}

@@ -55,7 +55,7 @@ def _merged(inner: Node, outer: Node, values: dict[str, Value]) -> Node:
     for role, limit in (("min", max(low1, low2)), ("max", min(high1, high2))):
         name = "" if np.isinf(limit) else f"%{role} of {outer.outputs[0]}"
         if name:
-            values[name] = Value(name, dtype, (), np.array(limit, dtype))
+            values[name] = Value.constant(name, np.array(limit, dtype))
         inputs.append(name)
     while not inputs[-1]:
         inputs.pop()

@@ -21,7 +21,7 @@ def merge_layout(graph: Graph) -> Graph:
     2. Transpose of a Transpose: one Transpose, or nothing where they cancel out.
     3. A Reshape that keeps the first axis and merges all others: Flatten.
 
-    What lies in between stays if somebody else reads it; `drop_dead_code` removes it otherwise.
+    What lies in between stays if somebody else reads it; `Graph.without_dead_code` removes it otherwise.
     """
     values = dict(graph.values)
     makers: dict[str, Node] = {}
@@ -57,5 +57,5 @@ def merge_layout(graph: Graph) -> Graph:
 def _reshape(node: Node, start: str, values: dict[str, Value]) -> Node:
     shape = np.array(values[node.outputs[0]].shape, np.int64)
     name = f"%shape of {node.outputs[0]}"
-    values[name] = Value(name, shape.dtype, shape.shape, shape)
+    values[name] = Value.constant(name, shape)
     return replace(node, op="Reshape", inputs=(start, name), attributes={})

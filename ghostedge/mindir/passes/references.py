@@ -19,9 +19,9 @@ def resolve_references(graph: Graph) -> Graph:
     2. ``MakeTuple``, ``TupleGetItem``: names for what goes in and out of the tuple.
     3. ``UpdateState`` and the chains that it makes: dropped; the order of the nodes says the same.
     4. ``TensorMove``: the value that its input has at this point.
-    5. ``Inplace...``: a new value, and from here on the one that every name of the changed tensor stands for. Changing
-       it again under a name from before the first change is refused: MindSpore's CPU backend loses the first one then.
-    6. ``...View``: shares memory with its input. Reading one of the two after the other was changed in place is
+    5. ``Inplace...``: a new value, and from here on every name of the changed tensor stands for it. A second change
+       under a name from before the first one is refused: MindSpore's CPU backend would lose the first change.
+    6. ``...View``: shares memory with its input. Once one of the two was changed in place, reading the other is
        refused: the change would have to be carried over.
     7. Anything else: kept, its inputs replaced by the values that they stand for.
 
@@ -41,7 +41,7 @@ class _Walk:
         self._graph = graph
         self._tensor: dict[str, str] = {}  # a name -> the tensor it is a name of
         self._value: dict[str, str] = {}  # a tensor -> its value now, where that is not the tensor's own name
-        self._changes: dict[str, int] = {}  # a name -> how often its tensor had been changed when it got it
+        self._changes: dict[str, int] = {}  # a name -> how often its tensor had been changed when it got the name
         self._changed: dict[str, int] = {}  # a tensor -> how often it has been changed
         self._memory: dict[str, str] = {}  # a view -> the tensor whose memory it shares
         self._stale: dict[str, str] = {}  # a tensor -> the node that changed the memory under it

@@ -1,6 +1,6 @@
-"""Rewrites of an ONNX graph that make LiteRT's XNNPACK execute less, one a file; each keeps what the graph computes.
+"""Rewrites of an ONNX graph for LiteRT's XNNPACK, one idea a file; each keeps what the graph computes.
 
-Each is a function on a `ghostedge.onnx.graph.View`, and says in its docstring when it does not apply.
+Each is a function on a `ghostedge.onnx.graph.OnnxGraph`, and says in its docstring what stays as it is.
 """
 
 from __future__ import annotations
@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ghostedge.errors import ConvertError
 from ghostedge.lazy import choose, require
-from ghostedge.onnx.graph import View
-from ghostedge.onnx.rewrites.depthwise_before_concat import depthwise_before_concat
-from ghostedge.onnx.rewrites.pool_as_depthwise import pool_as_depthwise
-from ghostedge.onnx.rewrites.pool_as_resize import pool_as_resize
+from ghostedge.onnx.graph import OnnxGraph, name_of
+from ghostedge.onnx.rewrites.concat import depthwise_before_concat, split_concat_conv
+from ghostedge.onnx.rewrites.pooling import mean_as_pool, pad_before_max_pool, pool_as_depthwise, pool_as_resize
 from ghostedge.onnx.rewrites.round_up_channels import round_up_channels
-from ghostedge.onnx.rewrites.sigmoid_as_tanh import sigmoid_as_tanh
-from ghostedge.onnx.rewrites.split_concat_conv import split_concat_conv
+from ghostedge.onnx.rewrites.sigmoid import hard_sigmoid_as_clip, sigmoid_as_tanh
 
-__all__ = ["FLOAT16_REWRITES", "INT8_REWRITES", "REWRITES", "apply_rewrites"]
+__all__ = ["FLOAT16_REWRITES", "INT8_REWRITES", "REWRITES", "apply_rewrites", "order_dependent", "prepare"]
 
-#: Name, as recipes give it -> the rewrite; in the order in which they are applied.
-REWRITES: dict[str, Callable[[View], None]] = {
+#: Name, as recipes give it -> the rewrite that makes XNNPACK execute less; in the order in which they are applied.
+REWRITES: dict[str, Callable[[OnnxGraph], None]] = {
     "depthwise_before_concat": depthwise_before_concat,
     "split_concat_conv": split_concat_conv,
     "pool_as_resize": pool_as_resize,
@@ -29,13 +28,50 @@ REWRITES: dict[str, Callable[[View], None]] = {
     "round_up_channels": round_up_channels,
 }
 
-#: What int8 gains from. `round_up_channels` and `sigmoid_as_tanh`, which float gains from, cost it requantisations;
-#: `pool_as_resize` costs a tenth of its accuracy's margin, `split_concat_conv` nothing and saves nothing.
+#: The rewrites that make int8 faster. `round_up_channels` and `sigmoid_as_tanh` make float faster, but cost int8
+#: requantisations; `pool_as_resize` costs a tenth of its accuracy's margin; `split_concat_conv` saves nothing.
 INT8_REWRITES = ("depthwise_before_concat", "pool_as_depthwise")
 
-#: What a model gains from that is computed in float16 where the CPU can: XNNPACK's float16 tiles are of 16 channels,
-#: which `round_up_channels` does not fill, and its slices are copies.
+#: The rewrites that make a model faster which the CPU may compute in float16: XNNPACK's float16 tiles are of 16
+#: channels, which `round_up_channels` does not fill, and its slices are copies.
 FLOAT16_REWRITES = tuple(name for name in REWRITES if name != "round_up_channels")
+
+#: ONNX operators whose result depends on the order of a tensor in memory; of an NCHW feature map they have no
+#: NHWC equivalent without a transpose.
+_ORDER_DEPENDENT = ("Flatten", "MatMul", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
+
+def prepare(model: Any) -> Any:
+    """Make of an ONNX model one of one image that becomes pure NHWC operators which XNNPACK has.
+
+    The batch is set to 1: sizes computed from it become constants, and phones' delegates want static shapes; LiteRT can
+    still resize the input. Operators are written as others, with the same values, where onnx2tf or TensorFlow would
+    make of them what XNNPACK does not have.
+
+    Args:
+        model: ``onnx.ModelProto``, changed in place.
+
+    Returns:
+        The model with inferred shapes.
+
+    Raises:
+        ConvertError: the model is not one image in, one row of logits out, with every size but the batch's known.
+    """
+    proto = model.graph
+    if len(proto.input) != 1 or len(proto.output) != 1:
+        raise ConvertError(
+            f"the ONNX model has {len(proto.input)} inputs and {len(proto.output)} outputs, not one each"
+        )
+    dims = proto.input[0].type.tensor_type.shape.dim
+    if len(dims) != 4 or not all(dim.dim_value > 0 for dim in dims[1:]):
+        shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
+        raise ConvertError(f"the ONNX input has shape {shape}, not (batch, channels, height, width) of known size")
+    dims[0].dim_value = 1
+    proto.output[0].type.tensor_type.ClearField("shape")
+    graph = OnnxGraph(proto)
+    for rewrite in (hard_sigmoid_as_clip, pad_before_max_pool, mean_as_pool):
+        rewrite(graph)
+    return _with_shapes(model)
 
 
 def apply_rewrites(model: Any, names: Sequence[str]) -> Any:
@@ -51,20 +87,32 @@ def apply_rewrites(model: Any, names: Sequence[str]) -> Any:
     Raises:
         UsageError: a name that is not a rewrite's.
     """
-    onnx = require("onnx", "export")
     for name in names:
         choose("rewrite", name, REWRITES)
     for name, rewrite in REWRITES.items():
         if name in names:
-            rewrite(View(model.graph))
-            del model.graph.value_info[:]
-            model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    _drop_unread_constants(model.graph)
+            rewrite(OnnxGraph(model.graph))
+            model = _with_shapes(model)
+    OnnxGraph(model.graph).remove_unread_constants()
     return model
 
 
-def _drop_unread_constants(graph: Any) -> None:
-    read = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+def order_dependent(model: Any) -> tuple[str, ...]:
+    """The names of the nodes that need a feature map in NCHW order.
+
+    Args:
+        model: ``onnx.ModelProto`` with inferred shapes.
+    """
+    graph = OnnxGraph(model.graph)
+
+    def is_feature_map(name: str) -> bool:
+        shape = graph.shape(name)
+        return not graph.is_constant(name) and len(shape) >= 4 and any(size != 1 for size in shape[2:])
+
+    nodes = graph.nodes(*_ORDER_DEPENDENT)
+    return tuple(name_of(node) for node in nodes if any(map(is_feature_map, (*node.input, *node.output))))
+
+
+def _with_shapes(model: Any) -> Any:
+    del model.graph.value_info[:]
+    return require("onnx", "export").shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ghostedge.onnx.graph import View, attributes, is_pointwise, make_node
+from ghostedge.onnx.graph import OnnxGraph, attributes, is_pointwise, make_node, name_of
 
 __all__ = ["round_up_channels"]
 
@@ -14,7 +14,7 @@ _TILE = 8
 _MIN_INPUT_CHANNELS = 16
 
 
-def round_up_channels(view: View) -> None:
+def round_up_channels(graph: OnnxGraph) -> None:
     """Conv 1 x 1 to 8 n + 4 channels, [Relu] -> Conv to 8 n + 8 channels, [Relu], Slice.
 
     XNNPACK's float32 kernels for ARM64 make tiles of 8 output channels. For 8 n + 4 it takes, for all channels, kernels
@@ -24,33 +24,32 @@ def round_up_channels(view: View) -> None:
 
     What stays: one pixel (there the tile is not full in any case), fewer than 12 output or 16 input channels.
     """
-    for conv in view.nodes("Conv"):
-        if not is_pointwise(view, conv):
+    for conv in graph.nodes("Conv"):
+        if not is_pointwise(graph, conv):
             continue
-        weight = view.constant(conv.input[1])
-        shape = view.shape(conv.output[0])
-        assert weight is not None
-        channels, input_channels = weight.shape[:2]
+        channels, input_channels = graph.shape(conv.input[1])[:2]
         if channels % _TILE != _TILE // 2 or channels < _TILE or input_channels < _MIN_INPUT_CHANNELS:
             continue
+        shape = graph.shape(conv.output[0])
         if len(shape) != 4 or np.prod(shape[2:]) <= 1:
             continue
-        more = _TILE // 2
-        name = conv.name or conv.output[0]
-        reader = view.only_reader(conv.output[0])
+        name = name_of(conv)
+        reader = graph.only_reader(conv.output[0])
         activation = reader if reader is not None and reader.op_type == "Relu" else None
-        inputs = [conv.input[0], view.add_constant(f"{name}/wide_weight", np.concatenate([weight, weight[:more]]))]
-        bias = view.constant(conv.input[2]) if len(conv.input) > 2 else None
-        if bias is not None:
-            inputs.append(view.add_constant(f"{name}/wide_bias", np.concatenate([bias, bias[:more]])))
+        inputs = [conv.input[0]]
+        for role, value in zip(("weight", "bias"), conv.input[1:], strict=False):
+            data = graph.constant(value)
+            if data is not None:
+                wider = np.concatenate([data, data[: _TILE // 2]])
+                inputs.append(graph.add_constant(f"{name}/wide_{role}", wider))
         wide = f"{conv.output[0]}/wide"
         new = [make_node("Conv", inputs, wide, f"{name}/wide", attributes(conv))]
         if activation is not None:
             new.append(make_node("Relu", [wide], f"{wide}/relu", f"{name}/wide_relu"))
         ends = {"starts": [0], "ends": [channels], "axes": [1]}
-        bounds = [view.add_constant(f"{name}/{key}", np.array(value, np.int64)) for key, value in ends.items()]
+        bounds = [graph.add_constant(f"{name}/{key}", np.array(value, np.int64)) for key, value in ends.items()]
         output = conv.output[0] if activation is None else activation.output[0]
         new.append(make_node("Slice", [new[-1].output[0], *bounds], output, f"{name}/slice"))
-        view.replace(conv, *new)
+        graph.replace(conv, *new)
         if activation is not None:
-            view.replace(activation)
+            graph.replace(activation)

@@ -1,4 +1,4 @@
-"""Names after the place in the network."""
+"""Names after the place in the network, and outputs with values of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ghostedge.mindir.graph import Graph, Node, Value
-from ghostedge.mindir.passes.assign_names import assign_names
+from ghostedge.mindir.passes.assign_names import assign_names, own_outputs
 
 
 def chain(*nodes: tuple[str, str]) -> Graph:
@@ -73,3 +73,17 @@ def test_two_inputs_and_outputs_are_numbered(golden: Any, images: Any) -> None:
     network = golden("x + y, x - y", images(4), images(4, seed=1)).graph
     assert [value.name for value in network.input] == ["input_0", "input_1"]
     assert [value.name for value in network.output] == ["logits_0", "logits_1"]
+
+
+def test_an_output_that_is_an_input_a_constant_or_another_one_becomes_its_own_value(graph_of: Any, run: Any) -> None:
+    graph = graph_of((3,), {"c": np.float32([1, 2, 3])}, ("y", "Relu", "x"), outputs=("y", "x", "c", "y"))
+    owned = own_outputs(graph)
+    x = np.float32([-1, 0, 1])
+    expected = [np.maximum(x, 0), x, [1, 2, 3], np.maximum(x, 0)]
+    for got, want in zip(run(owned, x), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_outputs_that_are_values_of_their_own_stay(graph_of: Any) -> None:
+    graph = graph_of((3,), {}, ("y", "Relu", "x"))
+    assert own_outputs(graph).nodes == graph.nodes

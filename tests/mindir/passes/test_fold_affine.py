@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.dead_code import drop_dead_code
 from ghostedge.mindir.passes.fold_affine import fold_affine
 
 RNG = np.random.default_rng(0)
@@ -52,7 +51,7 @@ def test_it_computes_the_same_in_one_node(graph_of: Any, run: Any, product: str,
     inputs = ("x", "w", "b") if bias else ("x", "w")
     all_constants = {"w": weights, "b": normal(6), **constants}
     graph = graph_of(X.shape, all_constants, ("a", product.split()[0], *inputs, attributes), line)
-    folded = drop_dead_code(fold_affine(graph))
+    folded = fold_affine(graph).without_dead_code()
     assert ops(folded) == [product.split()[0]]
     # The weights are rounded once more, 2^-24 of values near 10.
     np.testing.assert_allclose(run(folded, X)[0], run(graph, X)[0], rtol=1e-5, atol=1e-5)
@@ -68,7 +67,7 @@ def test_a_dense_layer_takes_its_bias_and_scale(graph_of: Any, run: Any, transpo
         ("b", "Mul", "a", "s"),
         ("y", "Add", "b", "t"),
     )
-    folded = drop_dead_code(fold_affine(graph))
+    folded = fold_affine(graph).without_dead_code()
     assert ops(folded) == ["Gemm"]
     np.testing.assert_allclose(run(folded, x)[0], run(graph, x)[0], rtol=1e-5, atol=1e-5)
 
@@ -92,18 +91,18 @@ def conv(*more: Any, **constants: Any) -> Any:
 )
 def test_what_must_stay(graph_of: Any, arguments: Any) -> None:
     graph = graph_of(*arguments)
-    assert ops(drop_dead_code(fold_affine(graph))) == ops(graph)
+    assert ops(fold_affine(graph).without_dead_code()) == ops(graph)
 
 
 def test_an_output_of_the_network_is_not_changed(graph_of: Any, run: Any) -> None:
     graph = graph_of(*conv(("y", "Add", "a", "c")), outputs=("a", "y"))
-    folded = drop_dead_code(fold_affine(graph))
+    folded = fold_affine(graph).without_dead_code()
     for got, want in zip(run(folded, X), run(graph, X), strict=True):
         np.testing.assert_array_equal(got, want)
 
 
 def test_shared_weights_are_scaled_for_one_reader_alone(graph_of: Any, run: Any) -> None:
     graph = graph_of(*conv(("b", "Conv", "x", "w"), ("d", "Mul", "a", "c"), ("y", "Sub", "d", "b")))
-    folded = drop_dead_code(fold_affine(graph))
+    folded = fold_affine(graph).without_dead_code()
     assert ops(folded) == ["Conv", "Conv", "Sub"]
     np.testing.assert_allclose(run(folded, X)[0], run(graph, X)[0], rtol=1e-5, atol=1e-5)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.dead_code import drop_dead_code
 from ghostedge.mindir.passes.fuse_bounds import fuse_bounds
 
 X = np.linspace(-9, 9, 37, dtype=np.float32)
@@ -40,6 +39,6 @@ def clip(output: str, x: str, low: str = "", high: str = "") -> tuple[str, ...]:
 )
 def test_case(graph_of: Any, run: Any, lines: list[tuple[Any, ...]], expected: list[str]) -> None:
     graph = graph_of(X.shape, NUMBERS, *lines)
-    fused = drop_dead_code(fuse_bounds(graph))
+    fused = fuse_bounds(graph).without_dead_code()
     assert [node.op for node in fused.nodes] == expected
     np.testing.assert_array_equal(run(fused, X)[0], run(graph, X)[0])

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.dead_code import drop_dead_code
 from ghostedge.mindir.passes.merge_layout import merge_layout
 
 X = np.arange(48, dtype=np.float32).reshape(2, 4, 1, 6)
@@ -52,7 +51,7 @@ SHAPES = {"axis2": np.int64([2]), "three": np.int64([2, 4, 6]), "two": np.int64(
 )
 def test_case(graph_of: Any, run: Any, lines: list[tuple[Any, ...]], expected: list[str]) -> None:
     graph = graph_of(X.shape, SHAPES, *lines)
-    merged = drop_dead_code(merge_layout(graph))
+    merged = merge_layout(graph).without_dead_code()
     merged.check()
     assert [node.op for node in merged.nodes] == expected
     np.testing.assert_array_equal(run(merged, X)[0], run(graph, X)[0])
