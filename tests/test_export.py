@@ -23,6 +23,7 @@ from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess
 from ghostedge.description import Description
 from ghostedge.errors import ParityError
+from ghostedge.explain.roles import roles
 from ghostedge.formats import open_model
 from ghostedge.ghostnet.import_weights import PYTORCH_NAMES, import_weights
 from ghostedge.ghostnet.variants import get_variant, parameter_shapes
@@ -33,8 +34,7 @@ from ghostedge.pipeline.build import ExportRequest, export
 from ghostedge.pipeline.recipe import recipes
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
-from ghostedge.tflite.model import unpack
-from ghostedge.tflite.quantize.roles import roles
+from ghostedge.tflite.flatbuffer import unpack
 
 onnx = pytest.importorskip("onnx")
 

@@ -92,7 +92,7 @@ def _cpu_differences(summary: ModelSummary) -> dict[str, Any]:
 def _explain(args: argparse.Namespace) -> int:
     from ghostedge.data.images import list_images
     from ghostedge.errors import UsageError
-    from ghostedge.explain.artifact import explain_artifact
+    from ghostedge.explain.explain import explain_artifact
     from ghostedge.formats import load_input_spec
     from ghostedge.reports.explanation import write_explanation
     from ghostedge.reports.write import check_report_path

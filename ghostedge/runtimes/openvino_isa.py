@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, GhostedgeError
+from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
@@ -88,26 +88,12 @@ def run_on_other_cpu(artifact: Model, batch: NDArray[Any], threads: int = 1) -> 
             "given": str(given),
             "made": str(made),
         }
-        command = [sys.executable, "-P", "-m", __name__]
         try:
-            done = subprocess.run(
-                command,
-                input=json.dumps(job),
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
-                env=environment,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise ArtifactError(
-                f"{artifact.path} was not run as on the other kind of CPU in {_TIMEOUT_S:.0f} s; use fewer images"
-            ) from exc
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["no message"]
-            reason = f"OpenVINO crashed (signal {-done.returncode})" if done.returncode < 0 else said[-1]
-            raise ArtifactError(f"{artifact.path} cannot be run as on the other kind of CPU: {reason}")
-        return OtherCpu(own, done.stdout.splitlines()[-1], np.load(made))
+            other = run_module(__name__, timeout_s=_TIMEOUT_S, stdin=json.dumps(job), environment=environment)
+        except ChildError as exc:
+            hint = "; use fewer images" if exc.returncode is None else ""
+            raise ArtifactError(f"{artifact.path} cannot be run as on the other kind of CPU: {exc}{hint}") from exc
+        return OtherCpu(own, other, np.load(made))
 
 
 class _InFloat(OpenVinoRuntime):

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.lazy import choose
 from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
 from ghostedge.quantize.ranges import ESTIMATORS, Range
-from ghostedge.tflite.edit import tensor_name
+from ghostedge.quantize.rounding import ROUNDINGS
+from ghostedge.tflite.flatbuffer import unpack
 from ghostedge.tflite.from_onnx import check_input, check_precision, finish, wants_float16
-from ghostedge.tflite.model import tensor_type, unpack
+from ghostedge.tflite.graph import Graph
 from ghostedge.tflite.quantize.quantizer import Prepared, Settings, prepare, quantise
-from ghostedge.tflite.quantize.weights import ROUNDINGS
 from ghostedge.tflite.rewrites.columns_as_channels import columns_as_channels
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation, take_raw, take_uint8
-from ghostedge.tflite.versions import state_versions
 
 __all__ = ["QuantizeTFLiteStage"]
 
@@ -67,11 +65,11 @@ class QuantizeTFLiteStage(Stage):
             data = source.path.read_bytes()
         except OSError as exc:
             raise ArtifactError(f"cannot read {source.path}: {exc.strerror}") from exc
-        model = unpack(data, source.path.name)
-        graph = model.subgraphs[0]
-        if any(tensor_type(tensor) in ("INT8", "INT16", "UINT8", "FLOAT16") for tensor in graph.tensors):
+        graph = unpack(data, source.path.name)
+        stored = {graph.dtype(tensor) for tensor in range(len(graph.tensors))}
+        if stored & {"INT8", "INT16", "UINT8", "FLOAT16"}:
             raise ConvertError(f"{source.path} is quantised already, or stores float16; give the float32 model")
-        names = (tensor_name(graph, int(graph.inputs[0])), tensor_name(graph, int(graph.outputs[0])))
+        names = (graph.name(graph.inputs[0]), graph.name(graph.outputs[0]))
         prepared: dict[tuple[InputSpec, bool], Prepared] = {}
         made = []
         for output in outputs:
@@ -102,29 +100,19 @@ def _prepare(data: bytes, path: Path, output: StageOutput) -> Prepared:
     if output.calibration is None:
         return prepare(data, path.name, ())
 
-    def change(model: Any) -> None:
-        if output.input.range == "raw":
-            fold_normalisation(model, output.input)
-        else:
-            columns_as_channels(model)
+    def change(graph: Graph) -> int:
+        return fold_normalisation(graph, output.input) if output.input.range == "raw" else columns_as_channels(graph)
 
-    return prepare(data, path.name, calibration_batch(output.calibration, _float(output.input)), change)
-
-
-def _float(spec: InputSpec) -> InputSpec:
-    return dataclasses.replace(spec, dtype="float32")
+    spec = dataclasses.replace(output.input, dtype="float32")
+    return prepare(data, path.name, calibration_batch(output.calibration, spec), change)
 
 
 def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Model:
     settings = Settings(**{name: value for name, value in output.options.items() if name not in _FINISH})
-    raw = output.input.range == "raw"
-    static = output.calibration is not None
-    fixed = {names[0]: Range.of(*output.input.span())}
-    data = quantise(prepared, output.precision, settings, fixed)
-    model = unpack(data, output.path.name)
-    state_versions(model)
-    if raw and static:
-        take_uint8(model, float16=False)
-    elif raw:
-        take_raw(model, output.input, float16=wants_float16(output))
-    return finish(model, output, source, names)
+    graph = quantise(prepared, output.precision, settings, {names[0]: Range.of(*output.input.span())})
+    if output.input.range == "raw":
+        if output.calibration is not None:  # the normalisation is in the weights
+            take_uint8(graph, float16=False)
+        else:
+            take_raw(graph, output.input, float16=wants_float16(output))
+    return finish(graph, output, source, names)
