@@ -34,10 +34,9 @@ from ghostedge.data.preprocess import preprocess_batch
 from ghostedge.errors import ArtifactError, ManifestError, UsageError
 from ghostedge.formats import FORMATS, read_description
 from ghostedge.isolate import ChildError, run_module
-from ghostedge.lazy import require
 from ghostedge.manifest import Manifest
 from ghostedge.model import InputSpec
-from ghostedge.tflite.flatbuffer import check_tflite
+from ghostedge.tflite.flatbuffer import check_packages, check_tflite
 
 __all__ = ["Explanation", "LayerError", "explain", "explain_artifact"]
 
@@ -174,8 +173,7 @@ def explain(
             activation is not finite.
         MissingExtraError: ai-edge-litert or flatbuffers is not installed.
     """
-    require("ai_edge_litert", "tflite")
-    require("flatbuffers", "export")
+    check_packages()
     for path in (quantised, against):
         check_tflite(path)
     with tempfile.TemporaryDirectory(prefix="ghostedge-") as folder:

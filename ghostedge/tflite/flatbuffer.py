@@ -17,12 +17,18 @@ from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
 from ghostedge.tflite.graph import Graph, ints, schema
 
-__all__ = ["check_tflite", "pack", "unpack"]
+__all__ = ["check_packages", "check_tflite", "pack", "unpack"]
 
 _IDENTIFIER = b"TFL3"
 
 #: Where XNNPACK and mmap want weights to begin; schema.fbs says so (``force_align: 16``), Python's packer forgets it.
 _ALIGNMENT = 16
+
+
+def check_packages() -> None:
+    """Raise MissingExtraError unless what runs and writes .tflite models is installed."""
+    require("ai_edge_litert", "tflite")
+    require("flatbuffers", "export")
 
 
 def unpack(data: bytes, name: str) -> Graph:
