@@ -26,7 +26,7 @@ _NO_SIGNAL_DB = -300.0
 
 
 class ErrorSums:
-    """Sums over all images of one layer; those of the own error for each channel (last axis).
+    """The sums of one layer over all images; its own error is added up for each channel (last axis).
 
     Args:
         graph: of the quantised model.

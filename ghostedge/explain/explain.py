@@ -40,7 +40,7 @@ from ghostedge.tflite.flatbuffer import check_packages, check_tflite
 
 __all__ = ["Explanation", "LayerError", "explain", "explain_artifact"]
 
-#: An image and a pair of GhostNetV2 takes a tenth of a second; a damaged file can make LiteRT hang.
+#: GhostNetV2 takes a tenth of a second an image; a damaged file can make LiteRT hang.
 _TIMEOUT_S = 600.0
 
 _CHILD = "ghostedge.explain.layer_errors"

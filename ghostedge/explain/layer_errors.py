@@ -25,10 +25,10 @@ __all__ = ["Pair", "layer_errors", "pairs"]
 
 _INTEGERS = ("INT8", "UINT8", "INT16", "INT4")
 
-#: Weights of one network differ by the step of their quantisation: 40 dB at 8 bits, 16 at 4. Those of another by 0.
+#: Quantised weights agree with their own float ones to 40 dB at 8 bits and 16 dB at 4, with another network's to 0 dB.
 _SAME_WEIGHTS_DB = 6.0
 
-#: What ends the messages that two files are not one network.
+#: The end of the messages that two files are not one network.
 _GIVE_SOURCE = "give the float model it was made from, of ghostedge's int8 the one named ..._equalised.tflite"
 
 

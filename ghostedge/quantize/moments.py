@@ -12,7 +12,7 @@ __all__ = ["InputMoments", "MomentSums"]
 
 #: How many positions of an activation are looked at in an image.
 _POSITIONS = 32
-#: Images whose inputs are kept until they are multiplied together: the products are many times as large.
+#: How many images' inputs are kept before they are multiplied together: the products are many times as large.
 _TOGETHER = 8
 
 

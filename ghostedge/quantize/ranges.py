@@ -16,11 +16,11 @@ __all__ = ["ESTIMATORS", "Observation", "Observer", "Range", "connected", "estim
 T = TypeVar("T", bound=Hashable)
 
 _BINS = 2048
-#: Shares of the whole range that `mse` and `lp` try for either end.
+#: The shares of the whole range that `mse` and `lp` try for either end.
 _SHARES = np.linspace(0.25, 1.0, 31)
-#: Values kept of an activation and an image; a few hundred images give the quantiles to 1 in 100,000.
+#: How many values of an activation are kept an image; a few hundred images give the quantiles to 1 in 100,000.
 _SAMPLES = 2048
-#: The range of small activations, as a multiple of what the calibration images reach.
+#: How much wider than what the calibration images reach the range of small activations is.
 _HEADROOM = 1.1
 _INT8_LEVELS = 256
 
@@ -117,7 +117,7 @@ def lp(samples: NDArray[np.float32], whole: Range, levels: int) -> Range:
 
 
 def _least_error(samples: NDArray[np.float32], whole: Range, levels: int, power: float) -> Range:
-    """What is clipped costs its distance to `power`, what is not the mean of that over half a step to either side."""
+    """A clipped value costs its distance to `power`, another one the mean of that over half a step to either side."""
     if whole.high <= whole.low:
         return whole
     counts, edges = np.histogram(samples, _BINS, (whole.low, whole.high))
@@ -142,7 +142,7 @@ ESTIMATORS: Mapping[str, Callable[[NDArray[np.float32], Range, int], Range]] = {
 
 
 def estimate(estimator: str, samples: NDArray[np.float32], whole: Range, levels: int = 256) -> Range:
-    """The range for values of which `samples` is a fair sample and `whole` holds all.
+    """The range of an activation, from a fair sample of its values and the whole range of them.
 
     Raises:
         UsageError: no such estimator.
@@ -161,7 +161,7 @@ def int8_range(observed: Sequence[Observation], estimator: str, headroom: float 
     Args:
         observed: what each of them was.
         estimator: a key of `ESTIMATORS`.
-        headroom: the range of small activations, as a multiple of what the calibration images reach.
+        headroom: how many times as wide as what the calibration images reach the range of small activations is.
 
     Raises:
         UsageError: no such estimator.

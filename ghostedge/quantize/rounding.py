@@ -30,7 +30,7 @@ PAIR_LIMIT = 32767 // 255
 #: How many columns are rounded before one product hands their errors on to all columns after them.
 _BLOCK = 64
 
-#: Steps that an output may take, as multiples of the one that its largest weight asks for.
+#: The steps that an output may take, as multiples of the one that its largest weight needs.
 _STEPS = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0)
 
 #: This share of the inputs' mean variance is added to each one's, so as not to rely on what few images show.
@@ -163,7 +163,7 @@ def _crowded(scaled: NDArray[np.float64], partners: NDArray[np.intp] | None) -> 
 
 
 class _Bounds:
-    """Chooses the integers of a column: at most `limit`, and with its partner at most `PAIR_LIMIT`.
+    """Choose the integers of a column: at most `limit` each, and with its partner at most `PAIR_LIMIT`.
 
     Args:
         limit: the largest integer.
@@ -182,7 +182,7 @@ class _Bounds:
         alone, done = (at == index)[:, None], (at < index)[:, None]
         of_partner = np.where(done, _column(rounded, at), _column(left, at))
         other = np.where(alone, 0.0, of_partner)
-        # The partner is still to come: share what is too much, the one whose input varies less takes more of it.
+        # The partner is still to be rounded: both give up a part of the surplus, the less varied one more.
         variance = np.take_along_axis(self._variance, at[:, None], axis=1)
         part = variance / (variance + self._variance[:, index : index + 1])
         surplus = np.where(wanted * other > 0, np.abs(wanted + other) - PAIR_LIMIT, 0.0).clip(0)
@@ -200,7 +200,7 @@ def _column(values: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.flo
 def _in_order(
     covariance: NDArray[np.float64],
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    """The order of the inputs, the most varied first; in it their damped covariance; and what errors are shared by."""
+    """The order of the inputs, the most varied first; in it their damped covariance; how later ones share an error."""
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     order = np.argsort(-variance, axis=1, kind="stable")
     damping = _DAMPING * variance.mean(axis=1)

@@ -1,10 +1,10 @@
 """Run an int8 IR as x86 CPUs of both kinds do: those with VNNI, and those without.
 
 VNNI adds four products of 8-bit numbers in 32 bits. Without it oneDNN adds two of them in 16 bits (VPMADDUBSW): what is
-beyond 32,767 is cut off, and no message says so. oneDNN can be told to leave out what is newer than AVX2
-(``ONEDNN_MAX_CPU_ISA``), but only as a process begins: hence a process of its own. No setting gives a CPU VNNI; what
-one would answer is there computed in float32, from the same integers and by the same quantisers (on a CPU that has VNNI
-both are equally far from the float model, to 0.1 dB).
+beyond 32,767 is cut off, and no message says so. oneDNN can be told to use nothing newer than AVX2
+(``ONEDNN_MAX_CPU_ISA``), but only as a process begins: hence a process of its own. No setting gives a CPU VNNI:
+where it has none, float32 stands in, from the same integers and by the same quantisers (on a CPU that has VNNI both are
+equally far from the float model, to 0.1 dB).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class _InFloat(OpenVinoRuntime):
             product = operator.input_value(1).get_node()
             parts = [product.input_value(index).get_node() for index in range(product.get_input_size())]
             if [part.get_type_name() for part in parts] == ["Convert", "Constant"]:
-                # Weights as one float constant are none that the plugin takes for quantised ones.
+                # The plugin does not take one float constant for quantised weights.
                 integers = parts[0].input_value(0).get_node().get_data()
                 real = ov.op.Constant(integers.astype(np.float32) * parts[1].get_data())
                 operator.input(1).replace_source_output(real.output(0))

@@ -115,7 +115,7 @@ class _Model(Protocol):
 
 
 def _open(path: Path, threads: int) -> _Model:
-    """`path` by whichever interface the installed version has. Raises: UsageError where it has none; see both."""
+    """Load `path` by the interface that the installed version has. Raises: UsageError where it has none; see both."""
     package = Path(str(require("ai_edge_litert", "tflite").__file__)).parent
     if (package / "cpu_options.py").exists():
         return _PythonModel(path, threads)
@@ -123,7 +123,7 @@ def _open(path: Path, threads: int) -> _Model:
 
 
 class _PythonModel:
-    """By LiteRT's ``CompiledModel`` with ``CpuOptions``.
+    """A `_Model` by LiteRT's ``CompiledModel`` with ``CpuOptions``.
 
     Raises:
         ArtifactError: LiteRT does not take it.
@@ -160,7 +160,7 @@ class _PythonModel:
 
 
 class _CModel:
-    """By LiteRT's C interface.
+    """A `_Model` by LiteRT's C interface.
 
     Raises:
         ArtifactError: LiteRT does not take it.
@@ -265,7 +265,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _probe(path: Path, version: str) -> None:
-    """Load and run the model in a process of its own: what XNNPACK cannot compute in float16 crashes LiteRT.
+    """Load and run the model in a process of its own, because LiteRT crashes on what XNNPACK cannot compute in float16.
 
     Raises:
         ArtifactError: it crashed, or LiteRT does not take the model.
@@ -301,7 +301,7 @@ def _main() -> int:
     except ArtifactError as exc:
         print(exc, file=sys.stderr)
         return 1
-    # Whatever is computed in float32 after the first such operator ends in numbers that float16 does not have.
+    # Once XNNPACK has gone over to float32, the logits are numbers that float16 does not have.
     with np.errstate(over="ignore"):
         return 0 if np.array_equal(logits, logits.astype(np.float16), equal_nan=True) else _NOT_FLOAT16
 

@@ -48,7 +48,7 @@ def inspecting_interpreter(data: bytes, *, keep: bool = True) -> Any:
 def observe(
     data: bytes, graph: Graph, batch: Iterable[NDArray[Any]]
 ) -> tuple[dict[str, Observation], dict[str, InputMoments]]:
-    """Observe the input, all float activations of a model, and what meets its weights.
+    """Observe the input and all float activations of a model, and what meets its weights.
 
     Args:
         data: the model's file, as LiteRT loads it.
@@ -84,7 +84,7 @@ def observe(
 
 
 class MomentsObserver:
-    """Takes the inputs of the weighted operators image by image.
+    """Measure, image by image, what operators with weights read.
 
     Args:
         graph: of a float model.

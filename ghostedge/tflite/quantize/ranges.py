@@ -22,12 +22,12 @@ _SAME_SCALE = {
     "TRANSPOSE",
 }
 
-#: Precision -> what LiteRT's own kernels of operators between 0 and 1 give out: steps of 1/256, or of 1/32768
-#: (tensorflow/lite/kernels/activations.cc). AI Edge Quantizer knows, but where a concatenation reads them it forgets.
+#: Precision -> the range in which LiteRT's kernels write numbers between 0 and 1: steps of 1/256, or of 1/32768
+#: (tensorflow/lite/kernels/activations.cc). AI Edge Quantizer forgets it where a concatenation reads them.
 _UNIT_RANGES = {"int8": Range(0.0, 255 / 256), "int16x8": Range(0.0, 32767 / 32768)}
 
-#: 65,536 levels leave room for more than any image brings, in all activations. Not 2: where what is added and the sum
-#: all have a power of two as scale, LiteRT's ADD shifts instead of multiplying, and refuses some of them.
+#: An int16 range is so many times as wide as what was seen: 65,536 levels leave room. Not 2: where summands and sum
+#: all have a power of two as scale, LiteRT's ADD shifts instead of multiplying, and refuses some.
 _HEADROOM_INT16 = 1.9
 
 
@@ -71,7 +71,7 @@ def choose_ranges(
 
 
 def _fixed_ranges(graph: Graph, precision: str) -> dict[str, Range]:
-    """Activation -> its range, of those for which LiteRT takes no other: what LOGISTIC and SOFTMAX make."""
+    """Activation -> its range, for what LOGISTIC and SOFTMAX make: LiteRT takes no other there."""
     made = [operator.name for operator in graph.operators if operator.kind in ("LOGISTIC", "SOFTMAX")]
     return dict.fromkeys(made, _UNIT_RANGES[precision])
 

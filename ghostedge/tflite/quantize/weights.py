@@ -41,7 +41,7 @@ def to_rows(weights: NDArray[np.float32], kind: str, channels: int) -> NDArray[n
 
 
 def from_rows(rows: NDArray[np.float32], kind: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """What `to_rows` took, of that shape."""
+    """Undo `to_rows`; `shape` is that of the weights."""
     if kind == "DEPTHWISE_CONV_2D":
         _, height, width, outputs = shape
         return np.ascontiguousarray(rows.reshape(outputs, height, width).transpose(1, 2, 0))[None]
@@ -55,14 +55,14 @@ def round_model(
     bias_correction: bool = True,
     keep: Collection[str] = (),
 ) -> int:
-    """Round the weights in the float model: writing it as int8 then finds these numbers.
+    """Round the weights of a float model to numbers that int8 has, so that writing it as int8 changes them no more.
 
     Each bias loses the expected shift of its output, ``E[(Q(W) - W) x]`` (Nagel et al., Data-Free Quantization through
     Weight Equalization and Bias Correction, 2019, section 4.2), with E[x] measured on calibration images.
 
     Args:
         graph: of a float model; changed in place.
-        moments: the name of an operator's output -> what it reads; what is not in it is left alone.
+        moments: the name of an operator's output -> what it reads; other operators are left alone.
         rounding: one of `ghostedge.quantize.rounding.ROUNDINGS`.
         bias_correction: whether biases are changed.
         keep: names of the outputs of operators that are left alone.

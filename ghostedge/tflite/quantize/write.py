@@ -18,7 +18,7 @@ from ghostedge.tflite.graph import Graph
 
 __all__ = ["SCHEMES", "state_versions", "write"]
 
-#: Precision -> the recipe of AI Edge Quantizer, whose name says weights and activations.
+#: Precision -> the recipe of AI Edge Quantizer; its name says the bits of weights and activations.
 SCHEMES: Mapping[str, str] = {
     "dynamic": "dynamic_wi8_afp32",
     "int8": "static_wi8_ai8",
@@ -39,16 +39,16 @@ def write(
     dynamic: Collection[str] = (),
     min_weight_elements: int = 0,
 ) -> bytes:
-    """Quantise.
+    """Quantise a model.
 
     Args:
         data: a float model.
         precision: a key of `SCHEMES`.
-        ranges: activation -> what its integers span; every activation for a static scheme, not read for ``"dynamic"``.
-        keep_float: names of the outputs of operators that stay in float; QUANTIZE and DEQUANTIZE are put around them.
-        int16: likewise, operators with int16 activations.
-        dynamic: likewise, operators of a static scheme that take and give float32, their weights int8.
-        min_weight_elements: of the scheme ``"dynamic"``: operators with fewer weights stay in float.
+        ranges: activation -> what its integers span; a static scheme needs all, ``"dynamic"`` reads none.
+        keep_float: operators that stay in float, by the names of their outputs; QUANTIZE and DEQUANTIZE are put around.
+        int16: operators that get int16 activations, likewise.
+        dynamic: operators of a static scheme that take and give float32 with int8 weights, likewise.
+        min_weight_elements: for ``"dynamic"``: operators with fewer weights stay in float.
 
     Returns:
         The quantised model; its input and output stay float32.
@@ -117,7 +117,7 @@ def _unquantised(operation: str, name: str | None = None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Its log says on every run which rules are overwritten, LiteRT warns that keeping all tensors takes memory."""
+    """Silence the quantizer, which logs which rules it overwrites, and LiteRT's warning that tensors take memory."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -3,10 +3,10 @@
 Up to LiteRT 2.1.6, XNNPACK made float16 of a finished float32 graph, in which it had joined each PAD of zeros with the
 convolution behind it. In LiteRT 2.3.0 its delegate builds the graph of float16 tensors from the start. Then:
 
-- a PAD is not joined (XNNPACK's `xnn_subgraph_fusion` knows zeros of float32 and of 8 bit integers only), and one of
-  rows and columns is copied pixel by pixel, about 100 ARM64 instructions each: `pad_rows`.
-- a dynamically quantised dense layer, and what XNNPACK makes one of, a 1 x 1 convolution of stride 1, counts as one
-  without float16 kernels (it asks for those of SME); it and all that follows is computed in float32: `group_pixels`.
+- a PAD is not joined (XNNPACK's `xnn_subgraph_fusion` knows zeros of float32 and of 8 bit integers only). It copies
+  pixel by pixel, about 100 ARM64 instructions each, where it adds rows and columns. `pad_rows` prevents that.
+- a dynamically quantised dense layer has no float16 kernels (XNNPACK asks for those of SME), so that it and all that
+  follows is computed in float32. XNNPACK takes a 1 x 1 convolution of stride 1 for one. `group_pixels` prevents that.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ghostedge.tflite.graph import VALID, Graph, Operator, options
 
 __all__ = ["drop_spare_channels", "group_pixels", "pad_rows"]
 
-#: Rows of the tiles of XNNPACK's kernels for them, the more important first: 4 on ARM64 and with AVX2, 8 with AVX-512.
+#: Rows of a tile of XNNPACK's kernels, the more important number first: 4 on ARM64 and with AVX2, 8 with AVX-512.
 _TILES = (4, 8)
 
-#: How many pixels may share a scale: fewer leave tiles empty, more lose accuracy (28 of them 1 dB).
+#: How many pixels may share a scale: fewer leave tiles empty, more lose accuracy (28 lose 1 dB).
 _FEWEST, _MOST = 4, 14
 
 
@@ -160,7 +160,7 @@ def _is_dynamic_pointwise(graph: Graph, operator: Operator) -> bool:
 
 
 def _group_size(pixels: int) -> int:
-    """How many of `pixels` share a scale: the divisor that leaves least of the kernels' tiles empty, the largest."""
+    """How many pixels share a scale: the largest of the divisors of `pixels` that leave least of the tiles empty."""
 
     def filled(size: int) -> tuple[float, ...]:
         return tuple(size / (-(-size // tile) * tile) for tile in _TILES)

@@ -14,12 +14,12 @@ from ghostedge.tflite.graph import Graph
 
 __all__ = ["dequantised", "replace_weights", "split_at_activations"]
 
-#: Types of quantised weights; int32 and int64 are those of biases.
+#: Types of quantised weights -> numpy; biases are int32 or int64.
 _DTYPES: dict[str, type[Any]] = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT4": np.int8}
 
 
 def split_at_activations(graph: Graph, tensors: Iterable[int]) -> dict[int, int]:
-    """Let what reads each of `tensors` read a new input of the graph instead, so that any value can be given there.
+    """Let the readers of each of `tensors` read a new input of the graph instead, so that any value can be given there.
 
     After it, `tensors` are the outputs of the graph, and each is computed from the new inputs that lie just before it
     and from nothing earlier.
@@ -52,7 +52,7 @@ def replace_weights(graph: Graph, quantised: Graph) -> dict[str, float]:
     """Give each operator of a float model the dequantised weights of the quantised model's operator of its name.
 
     Operators are paired by the name of their output, and then constants by their place among the inputs; one is taken
-    over where kind and shape agree. Biases stay as they are. What has no partner keeps its float weights.
+    over where kind and shape agree. Biases stay as they are. An operator without a partner keeps its float weights.
 
     Args:
         graph: of a float model, changed in place; its weights may be float32, or float16 behind a DEQUANTIZE.
