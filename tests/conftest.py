@@ -249,8 +249,8 @@ def float16_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The TFLite one of `linear_models`, which lets CPUs with float16 arithmetic compute in it."""
     pytest.importorskip("flatbuffers")
     pytest.importorskip("ai_edge_litert")
+    from ghostedge.tflite.flatbuffer import pack, unpack
     from ghostedge.tflite.float16 import allow_float16
-    from ghostedge.tflite.model import pack, unpack
 
     source = Path(__file__).parent / "data" / "linear" / "fp32.tflite"
     model = unpack(source.read_bytes(), source.name)

@@ -22,6 +22,7 @@ from ghostedge.data.calibration import choose_calibration
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import ParityError
+from ghostedge.explain.roles import roles
 from ghostedge.formats import open_model
 from ghostedge.ghostnet import checkpoint
 from ghostedge.ghostnet.ckpt_format import CkptContent, parse_ckpt
@@ -35,8 +36,7 @@ from ghostedge.pipeline.plan import ExportRequest
 from ghostedge.pipeline.recipe import recipes
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
-from ghostedge.tflite.model import unpack
-from ghostedge.tflite.quantize.roles import roles
+from ghostedge.tflite.flatbuffer import unpack
 
 onnx = pytest.importorskip("onnx")
 

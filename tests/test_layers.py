@@ -22,6 +22,7 @@ LAYERS = {
     "stored": 1,
     "wire": 1,
     "compare": 1,
+    "isolate": 1,
     "console": 1,
     "model": 2,
     "provenance": 2,

@@ -72,7 +72,7 @@ def inputs_of(model: Path, folder: Path | None, limit: int) -> NDArray[Any]:
     from ghostedge.data.preprocess import preprocess_batch
     from ghostedge.errors import GhostedgeError
     from ghostedge.formats import open_model
-    from ghostedge.tflite.check import check_tflite
+    from ghostedge.tflite.flatbuffer import check_tflite
 
     try:
         check_tflite(model)

@@ -17,11 +17,10 @@ an operator belongs to that operator, and a layer that it has merged away belong
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.compare import Difference
-from ghostedge.errors import ArtifactError
-from ghostedge.tflite.check import check_tflite
-from ghostedge.tflite.interpreter import check_packages
+from ghostedge.data.images import sample_images
+from ghostedge.data.preprocess import preprocess_batch
+from ghostedge.errors import ArtifactError, ManifestError, UsageError
+from ghostedge.formats import FORMATS, read_description
+from ghostedge.isolate import ChildError, run_module
+from ghostedge.manifest import Manifest
+from ghostedge.model import InputSpec
+from ghostedge.tflite.flatbuffer import check_packages, check_tflite
 
-__all__ = ["Explanation", "LayerError", "explain"]
+__all__ = ["Explanation", "LayerError", "explain", "explain_artifact"]
 
-#: An image and a pair of GhostNetV2 takes a tenth of a second; a damaged file can make LiteRT hang.
+#: GhostNetV2 takes a tenth of a second an image; a damaged file can make LiteRT hang.
 _TIMEOUT_S = 600.0
+
+_CHILD = "ghostedge.explain.layer_errors"
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class LayerError:
     Attributes:
         name: of the tensor that the layer makes.
         place: where the layer is, in the checkpoint's manner; the end of `name` where that is unknown.
-        kind: what it is; see `ghostedge.tflite.quantize.roles.Role`. ``"input"`` for the image itself.
+        kind: what it is; see `ghostedge.explain.roles.Role`. ``"input"`` for the image itself.
         operator: the float model's operator.
         dtype: of the activation in the quantised model, e.g. ``"int8"``.
         scale: of one step of it; None where it is not quantised.
@@ -151,7 +157,7 @@ def explain(
     batch: NDArray[Any],
     quantised_batch: NDArray[Any] | None = None,
 ) -> Explanation:
-    """Run both models on the same images and compare them layer by layer.
+    """Run both models on the same prepared images and compare them layer by layer.
 
     LiteRT runs in a process of its own, on its own kernels and one thread: a damaged file can crash it.
 
@@ -190,20 +196,64 @@ def explain(
 
 def _in_child(quantised: Path, against: Path, images: Path) -> Mapping[str, Any]:
     files = [str(path.absolute()) for path in (quantised, against, images)]
-    command = [sys.executable, "-P", "-m", "ghostedge.explain.layer_errors", *files]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as exc:
-        raise ArtifactError(
-            f"{quantised} and {against} were not compared in {_TIMEOUT_S:.0f} s; is a file damaged, or are the images "
-            "too many?"
-        ) from exc
-    if done.returncode < 0:
-        raise ArtifactError(f"LiteRT crashed (signal {-done.returncode}) on {quantised} or {against}")
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    if any(line.startswith("Traceback") for line in lines):
-        raise ArtifactError(f"{quantised} and {against} cannot be compared ({lines[-1]})")
-    if done.returncode:
-        raise ArtifactError(lines[-1] if lines else f"{quantised} and {against} cannot be compared: no message")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        result: dict[str, Any] = json.loads(run_module(_CHILD, files, timeout_s=_TIMEOUT_S))
+    except ChildError as exc:
+        if exc.deliberate:
+            raise ArtifactError(str(exc)) from exc
+        hint = "; is a file damaged, or are the images too many?" if exc.returncode is None else ""
+        raise ArtifactError(f"{quantised} and {against} cannot be compared in LiteRT: {exc}{hint}") from exc
     return result
+
+
+def explain_artifact(
+    quantised: Path, against: Path, images: Sequence[Path] = (), input_spec: InputSpec | None = None
+) -> Explanation:
+    """Explain a quantised file beside the float one, on photos prepared as the two files describe.
+
+    Args:
+        quantised: a quantised .tflite.
+        against: the float .tflite it was made from; a ``manifest.json`` beside it gives the cost of the stages before.
+        images: what to run; without any, the photos of this package.
+        input_spec: of the float model, and of the quantised one where that does not describe itself.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or they are not a float and a quantised model of one network.
+        ImageError: an image cannot be read.
+        UsageError: a file is not a .tflite.
+        MissingExtraError: a package is not installed.
+    """
+    for path in (quantised, against):
+        if FORMATS.get(path.suffix.lower()) not in ("tflite", None):
+            raise UsageError(
+                f"{path} is not a .tflite; --against explains a quantised TFLite model beside its float one"
+            )
+    described = [read_description(path) for path in (quantised, against)]
+    own, exact = (None if one is None else one.input for one in described)
+    exact = input_spec or exact or own
+    if exact is None:
+        raise ArtifactError(
+            f"neither {quantised} nor {against} says what its input holds; say it in a JSON file and give that with "
+            "--input-spec"
+        )
+    own = own or exact
+    paths = list(images) or list(sample_images())
+    found = explain(
+        quantised,
+        against,
+        preprocess_batch(paths, exact),
+        None if own == exact else preprocess_batch(paths, own),
+    )
+    return dataclasses.replace(found, conversion=_conversion(against))
+
+
+def _conversion(path: Path) -> Difference | None:
+    """How far the manifest beside `path` says it is from MindSpore's own run; None where it does not know the file."""
+    try:
+        manifest = Manifest.read(path.parent)
+    except ManifestError:  # of an export by another version; it is not what was asked for
+        return None
+    for record in manifest.artifacts.values() if manifest else ():
+        if record.files[0].name == path.name and record.intact(path.parent):
+            return record.reference_difference
+    return None

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
 from ghostedge.openvino.weights import exact_network
-from ghostedge.quantize.observation import Observation, Observer, int8_range
-from ghostedge.quantize.ranges import Range
+from ghostedge.quantize.ranges import Observation, Observer, Range, int8_range
 from ghostedge.quantize.union_find import connected
 
 __all__ = ["activation_quantisers", "choose_ranges", "drop_needless", "set_range"]

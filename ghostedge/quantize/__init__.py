@@ -1,1 +1,1 @@
-"""Quantise a float .tflite model: observe, choose ranges, correct biases, write, check, repair."""
+"""The numbers of quantisation, which TFLite and OpenVINO share: ranges of activations, rounding of weights, checks."""

@@ -1,24 +1,36 @@
-"""Add up what operators with weights read, for `ghostedge.quantize.rounding`."""
+"""Measure mean and covariance of what operators with weights read; rounding needs them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.quantize.rounding import InputMoments
+__all__ = ["InputMoments", "MomentSums"]
 
-__all__ = ["MomentSums"]
-
-#: Positions looked at of an activation and an image.
+#: How many positions of an activation are looked at in an image.
 _POSITIONS = 32
-#: Images whose inputs are kept until they are multiplied together: the products are many times as large.
+#: How many images' inputs are kept before they are multiplied together: the products are many times as large.
 _TOGETHER = 8
 
 
+@dataclass(frozen=True)
+class InputMoments:
+    """What an operator with weights reads, one row of its weights at a time, over positions of all images.
+
+    Attributes:
+        mean: float64 (groups, inputs): inputs are taps times channels of a group.
+        covariance: float64 (groups, inputs, inputs).
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+
 class MomentSums:
-    """Takes the inputs of operators image by image; the same in the same order give the same moments."""
+    """Add up the inputs of operators image by image; the same in the same order give the same moments."""
 
     def __init__(self) -> None:
         self._positions = np.random.default_rng(0)

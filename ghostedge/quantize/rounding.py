@@ -12,7 +12,6 @@ __all__ = [
     "LEVELS",
     "PAIR_LIMIT",
     "ROUNDINGS",
-    "InputMoments",
     "Integers",
     "round_integers",
     "round_to_nearest",
@@ -25,30 +24,17 @@ ROUNDINGS = ("compensated", "nearest")
 #: The largest integer that a weight becomes; the smallest is its negative.
 LEVELS = 127
 
-#: The most that two weights of one sign may add up to whose products with numbers of 0 to 255 are added in 16 bits.
+#: The largest sum of two weights of one sign whose products with numbers of 0 to 255 are added in 16 bits.
 PAIR_LIMIT = 32767 // 255
 
-#: Columns rounded before their errors are handed on to all that are behind them, by one product.
+#: How many columns are rounded before one product hands their errors on to all columns after them.
 _BLOCK = 64
 
-#: Steps that an output may take, as multiples of the one that its largest weight asks for.
+#: The steps that an output may take, as multiples of the one that its largest weight needs.
 _STEPS = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0)
 
-#: Of the mean variance of the inputs, added to each one's: what the calibration images do not show is not relied on.
+#: This share of the inputs' mean variance is added to each one's, so as not to rely on what few images show.
 _DAMPING = 0.01
-
-
-@dataclass(frozen=True)
-class InputMoments:
-    """What an operator with weights reads, one row of its weights at a time, over positions of all images.
-
-    Attributes:
-        mean: float64 (groups, inputs): inputs are taps times channels of a group.
-        covariance: float64 (groups, inputs, inputs).
-    """
-
-    mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
 
 
 def _scale(weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -71,10 +57,10 @@ def round_to_nearest(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64]) -> NDArray[np.float32]:
     """Like `round_to_nearest`, but with the least expected squared error of the outputs instead of the weights.
 
-    Weight by weight is rounded, that of the most varied input first; what its rounding does to the output, those still
-    to come make up for as far as their inputs vary together (Frantar et al., GPTQ: Accurate Post-Training Quantization
-    for Generative Pre-trained Transformers, 2022, equations 2 and 3, by the Cholesky form of section 3.3). Around
-    their means: the shift of the mean a bias takes exactly.
+    Round one weight at a time, starting with the input that varies most. The weights that are still to be rounded make
+    up for what this does to the output, as far as their inputs vary together (Frantar et al., GPTQ: Accurate
+    Post-Training Quantization for Generative Pre-trained Transformers, 2022, equations 2 and 3, by the Cholesky form of
+    section 3.3). Inputs are taken around their means, because a bias takes the shift of the mean exactly.
 
     The largest weight of an output stays the largest, so that whoever rounds the result finds the same scale and
     the same integers.
@@ -123,10 +109,10 @@ def round_integers(
 ) -> Integers:
     """Round as `round_weights` does, but with the step that costs each output least, and no pair beyond `PAIR_LIMIT`.
 
-    Where the weights of one sign of a pair add up to more, the surplus is taken off both, off the one whose input
-    varies less more, and what that does to the output the weights still to come make up for. An output may also
-    take a wider step, which brings all its weights down. Of the steps of `_STEPS` it takes the one with the least
-    expected squared error; the last of them leaves no surplus, so none is worse off than with half the range.
+    Where the two weights of a pair have one sign and add up to more, both give up a part of the surplus, the one whose
+    input varies less the larger part; the weights that are still to be rounded make up for it. An output may also take
+    a wider step, which makes all its integers smaller. Each output takes the step of `_STEPS` with the least expected
+    squared error; the last of them leaves no surplus, so none is worse off than with half the range.
 
     Args:
         weights: (groups, outputs, inputs).
@@ -177,7 +163,7 @@ def _crowded(scaled: NDArray[np.float64], partners: NDArray[np.intp] | None) -> 
 
 
 class _Bounds:
-    """Chooses the integers of a column: at most `limit`, and with its partner at most `PAIR_LIMIT`.
+    """Choose the integers of a column: at most `limit` each, and with its partner at most `PAIR_LIMIT`.
 
     Args:
         limit: the largest integer.
@@ -196,7 +182,7 @@ class _Bounds:
         alone, done = (at == index)[:, None], (at < index)[:, None]
         of_partner = np.where(done, _column(rounded, at), _column(left, at))
         other = np.where(alone, 0.0, of_partner)
-        # The partner is still to come: share what is too much, the one whose input varies less takes more of it.
+        # The partner is still to be rounded: both give up a part of the surplus, the less varied one more.
         variance = np.take_along_axis(self._variance, at[:, None], axis=1)
         part = variance / (variance + self._variance[:, index : index + 1])
         surplus = np.where(wanted * other > 0, np.abs(wanted + other) - PAIR_LIMIT, 0.0).clip(0)
@@ -214,7 +200,7 @@ def _column(values: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.flo
 def _in_order(
     covariance: NDArray[np.float64],
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    """The order of the inputs, the most varied first; in it their damped covariance; and what errors are shared by."""
+    """The order of the inputs, the most varied first; in it their damped covariance; how later ones share an error."""
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     order = np.argsort(-variance, axis=1, kind="stable")
     damping = _DAMPING * variance.mean(axis=1)

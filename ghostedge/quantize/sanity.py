@@ -12,12 +12,12 @@ from ghostedge.model import InputSpec
 
 __all__ = ["check_batch", "check_logits"]
 
-#: Photographs' channel means, normalised by the right channel's statistics, differ by less; swapped ones by 0.69.
+#: The normalised channel means of photographs differ by less; where red and blue are swapped, by 0.69.
 _SWAPPED = 0.35
 
 
 def check_batch(batch: NDArray[Any], spec: InputSpec) -> tuple[str, ...]:
-    """Compare what is about to be calibrated on with what the model takes.
+    """Check that a calibration batch is what the model takes.
 
     Args:
         batch: float32 or uint8, (n, ...), as the model shall see it.
@@ -107,6 +107,6 @@ def check_logits(exact: NDArray[np.float32], quantised: NDArray[np.float32], nam
 
 
 def _step(quantised: NDArray[np.float32]) -> float:
-    """The distance between neighbouring values, as the output's quantisation made it."""
+    """The least distance between two values: the step of the output's quantisation."""
     values = np.unique(quantised)
     return float(np.diff(values).min()) if len(values) > 1 else 0.0

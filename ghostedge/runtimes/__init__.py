@@ -16,7 +16,7 @@ RUNTIMES: dict[str, str] = {
 }
 
 
-#: Those that compute in float16 what a CPU with float16 arithmetic computes so, on any CPU.
+#: The runtimes that compute in float16 on any CPU what a CPU with float16 arithmetic computes so.
 FLOAT16_RUNTIMES: dict[str, str] = {"tflite": "ghostedge.runtimes.tflite_float16:Float16TFLiteRuntime"}
 
 

@@ -17,8 +17,8 @@ from ghostedge.runtimes.base import Shape, SingleImageRuntime
 
 __all__ = ["EXACT", "FLOAT", "SATURATING", "VNNI", "OpenVinoRuntime", "int8_arithmetic"]
 
-#: Answers of `int8_arithmetic`: four products are added in 32 bits; two in 16 bits, where they may saturate; in 32 bits
-#: on a CPU that is not x86; nothing is computed in 8 bits.
+#: The answers of `int8_arithmetic`: four products are added in 32 bits; two are added in 16 bits, where they may
+#: saturate; a CPU that is not x86 adds in 32 bits; nothing is computed in 8 bits.
 VNNI, SATURATING, EXACT, FLOAT = "VNNI", "16-bit sums (no VNNI)", "32-bit sums", "float"
 
 
@@ -98,8 +98,8 @@ class OpenVinoRuntime(SingleImageRuntime):
 def int8_arithmetic() -> str:
     """How OpenVINO adds products of 8-bit numbers in this process: `VNNI`, `SATURATING`, `EXACT` or `FLOAT`.
 
-    Found out, not looked up: what decides is not the CPU alone but also ``ONEDNN_MAX_CPU_ISA`` and what OpenVINO was
-    built with. A convolution multiplies 255 by 127 everywhere; sums of two such products do not fit into 16 bits.
+    It is tried out, because the CPU alone does not decide it: ``ONEDNN_MAX_CPU_ISA`` and how OpenVINO was built do too.
+    A convolution multiplies 255 by 127 everywhere; the sum of two such products does not fit into 16 bits.
     """
     ov = require("openvino", "openvino")
     ops, channels = ov.opset13, 8

@@ -1,17 +1,16 @@
 """Run an int8 IR as x86 CPUs of both kinds do: those with VNNI, and those without.
 
 VNNI adds four products of 8-bit numbers in 32 bits. Without it oneDNN adds two of them in 16 bits (VPMADDUBSW): what is
-beyond 32,767 is cut off, and no message says so. oneDNN can be told to leave out what is newer than AVX2
-(``ONEDNN_MAX_CPU_ISA``), but only as a process begins: hence a process of its own. No setting gives a CPU VNNI; what
-one would answer is there computed in float32, from the same integers and by the same quantisers (on a CPU that has VNNI
-both are equally far from the float model, to 0.1 dB).
+beyond 32,767 is cut off, and no message says so. oneDNN can be told to use nothing newer than AVX2
+(``ONEDNN_MAX_CPU_ISA``), but only as a process begins: hence a process of its own. No setting gives a CPU VNNI:
+where it has none, float32 stands in, from the same integers and by the same quantisers (on a CPU that has VNNI both are
+equally far from the float model, to 0.1 dB).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, GhostedgeError
+from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
@@ -88,26 +88,12 @@ def run_on_other_cpu(artifact: Model, batch: NDArray[Any], threads: int = 1) -> 
             "given": str(given),
             "made": str(made),
         }
-        command = [sys.executable, "-P", "-m", __name__]
         try:
-            done = subprocess.run(
-                command,
-                input=json.dumps(job),
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
-                env=environment,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise ArtifactError(
-                f"{artifact.path} was not run as on the other kind of CPU in {_TIMEOUT_S:.0f} s; use fewer images"
-            ) from exc
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["no message"]
-            reason = f"OpenVINO crashed (signal {-done.returncode})" if done.returncode < 0 else said[-1]
-            raise ArtifactError(f"{artifact.path} cannot be run as on the other kind of CPU: {reason}")
-        return OtherCpu(own, done.stdout.splitlines()[-1], np.load(made))
+            other = run_module(__name__, timeout_s=_TIMEOUT_S, stdin=json.dumps(job), environment=environment)
+        except ChildError as exc:
+            hint = "; use fewer images" if exc.returncode is None else ""
+            raise ArtifactError(f"{artifact.path} cannot be run as on the other kind of CPU: {exc}{hint}") from exc
+        return OtherCpu(own, other, np.load(made))
 
 
 class _InFloat(OpenVinoRuntime):
@@ -121,7 +107,7 @@ class _InFloat(OpenVinoRuntime):
             product = operator.input_value(1).get_node()
             parts = [product.input_value(index).get_node() for index in range(product.get_input_size())]
             if [part.get_type_name() for part in parts] == ["Convert", "Constant"]:
-                # Weights as one float constant are none that the plugin takes for quantised ones.
+                # The plugin does not take one float constant for quantised weights.
                 integers = parts[0].input_value(0).get_node().get_data()
                 real = ov.op.Constant(integers.astype(np.float32) * parts[1].get_data())
                 operator.input(1).replace_source_output(real.output(0))

@@ -18,11 +18,11 @@ from ghostedge.lazy import require
 from ghostedge.model import Model
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import Shape, SingleImageRuntime
-from ghostedge.tflite.check import check_tflite
 from ghostedge.tflite.coverage import partition
+from ghostedge.tflite.flatbuffer import check_tflite
 from ghostedge.tflite.float16 import allows_float16, cpu_has_float16
 
-__all__ = ["TFLiteRuntime", "quiet_stderr"]
+__all__ = ["TFLiteRuntime", "quiet_stderr", "to_integers", "to_reals"]
 
 _stderr_lock = threading.Lock()
 
@@ -80,7 +80,7 @@ class TFLiteRuntime(SingleImageRuntime):
 
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
         if image.dtype != self._in["dtype"]:
-            image = _quantise(image, self._in)
+            image = to_integers(image, self._in)
         try:
             self._model.set_tensor(self._in["index"], image)
             self._model.invoke()
@@ -88,7 +88,7 @@ class TFLiteRuntime(SingleImageRuntime):
         except (ValueError, RuntimeError) as exc:
             runtime = f"{self.info['name']} {self.info['version']}"
             raise ArtifactError(refusal(self.artifact.path, runtime, "failed to run", exc)) from exc
-        return _dequantise(output, self._out) if output.dtype.kind in "iu" else output
+        return to_reals(output, self._out) if output.dtype.kind in "iu" else output
 
     def _release(self) -> None:
         self._model = None
@@ -111,15 +111,15 @@ def _shape(details: dict[str, Any]) -> Shape:
     return tuple(map(int, details["shape"]))
 
 
-def _quantise(real: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
-    """``round(real / scale) + zero_point``, halves to even, clipped to the integer type."""
+def to_integers(real: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
+    """``round(real / scale) + zero_point`` of a tensor's details, halves to even, clipped to its integer type."""
     scale, zero_point = details["quantization"]
     limits = np.iinfo(details["dtype"])
     integers = np.clip(np.rint(real / np.float32(scale)) + zero_point, limits.min, limits.max)
     return np.asarray(integers, details["dtype"])
 
 
-def _dequantise(integers: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
+def to_reals(integers: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
     """``(integer - zero_point) * scale``; the integers themselves where the output is not quantised."""
     scale, zero_point = details["quantization"]
     if not scale:

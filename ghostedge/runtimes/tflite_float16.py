@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.model import Model
 from ghostedge.provenance import refusal
 from ghostedge.runtimes.base import SingleImageRuntime
 from ghostedge.runtimes.tflite import quiet_stderr
-from ghostedge.tflite.check import check_tflite
+from ghostedge.tflite.flatbuffer import check_tflite
 from ghostedge.tflite.float16 import allows_float16
 
 __all__ = ["Float16TFLiteRuntime"]
@@ -115,7 +115,7 @@ class _Model(Protocol):
 
 
 def _open(path: Path, threads: int) -> _Model:
-    """`path` by whichever interface the installed version has. Raises: UsageError where it has none; see both."""
+    """Load `path` by the interface that the installed version has. Raises: UsageError where it has none; see both."""
     package = Path(str(require("ai_edge_litert", "tflite").__file__)).parent
     if (package / "cpu_options.py").exists():
         return _PythonModel(path, threads)
@@ -123,7 +123,7 @@ def _open(path: Path, threads: int) -> _Model:
 
 
 class _PythonModel:
-    """By LiteRT's ``CompiledModel`` with ``CpuOptions``.
+    """A `_Model` by LiteRT's ``CompiledModel`` with ``CpuOptions``.
 
     Raises:
         ArtifactError: LiteRT does not take it.
@@ -160,7 +160,7 @@ class _PythonModel:
 
 
 class _CModel:
-    """By LiteRT's C interface.
+    """A `_Model` by LiteRT's C interface.
 
     Raises:
         ArtifactError: LiteRT does not take it.
@@ -265,30 +265,25 @@ def _library() -> ctypes.CDLL:
 
 
 def _probe(path: Path, version: str) -> None:
-    """Load and run the model in a process of its own: what XNNPACK cannot compute in float16 crashes LiteRT.
+    """Load and run the model in a process of its own, because LiteRT crashes on what XNNPACK cannot compute in float16.
 
     Raises:
         ArtifactError: it crashed, or LiteRT does not take the model.
         UsageError: see `_library`; or it is not computed in float16 to its end.
     """
     runtime = f"ai-edge-litert {version}"
-    command = [sys.executable, "-P", "-m", __name__, str(path.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as exc:
-        reason = f"not done in {_TIMEOUT_S:.0f} s"
-        raise ArtifactError(refusal(path, runtime, "did not compute in float16", reason)) from exc
-    said = done.stderr.strip().splitlines() or ["no message"]
-    if done.returncode == _NO_INTERFACE:
-        raise UsageError(said[-1])
-    if done.returncode == _NOT_FLOAT16:
-        raise UsageError(
-            f"{runtime} computes only a part of {path} in float16 on this CPU: from 2.2 on XNNPACK goes over to "
-            f"float32 where it has no float16 kernel (on x86: RESIZE_BILINEAR); {_INSTALL}"
-        )
-    if done.returncode:
-        reason = f"it crashes (signal {-done.returncode})" if done.returncode < 0 else said[-1]
-        raise ArtifactError(refusal(path, runtime, "cannot compute in float16", reason))
+        run_module(__name__, [str(path.absolute())], timeout_s=_TIMEOUT_S)
+    except ChildError as exc:
+        if exc.returncode == _NO_INTERFACE:
+            raise UsageError(str(exc)) from exc
+        if exc.returncode == _NOT_FLOAT16:
+            raise UsageError(
+                f"{runtime} computes only a part of {path} in float16 on this CPU: from 2.2 on XNNPACK goes over to "
+                f"float32 where it has no float16 kernel (on x86: RESIZE_BILINEAR); {_INSTALL}"
+            ) from exc
+        did = "did not compute in float16" if exc.returncode is None else "cannot compute in float16"
+        raise ArtifactError(refusal(path, runtime, did, exc)) from exc
 
 
 def _main() -> int:
@@ -306,7 +301,7 @@ def _main() -> int:
     except ArtifactError as exc:
         print(exc, file=sys.stderr)
         return 1
-    # Whatever is computed in float32 after the first such operator ends in numbers that float16 does not have.
+    # Once XNNPACK has gone over to float32, the logits are numbers that float16 does not have.
     with np.errstate(over="ignore"):
         return 0 if np.array_equal(logits, logits.astype(np.float16), equal_nan=True) else _NOT_FLOAT16
 

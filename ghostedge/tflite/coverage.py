@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ghostedge.errors import ArtifactError
+from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.provenance import refusal
 
-__all__ = ["Coverage", "coverage"]
+__all__ = ["Coverage", "coverage", "partition"]
 
 _TIMEOUT_S = 120.0
 
@@ -54,21 +54,12 @@ def coverage(path: Path) -> Coverage:
         MissingExtraError: ai-edge-litert is not installed.
     """
     runtime = f"ai-edge-litert {require('ai_edge_litert', 'tflite').__version__}"
-    command = [sys.executable, "-P", "-m", __name__, str(path.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as exc:
-        raise ArtifactError(refusal(path, runtime, "did not run", f"not done in {_TIMEOUT_S:.0f} s")) from exc
-    if done.returncode != 0:
-        reason = f"it crashed (signal {-done.returncode})" if done.returncode < 0 else _last_line(done.stderr)
-        raise ArtifactError(refusal(path, runtime, "does not run", reason))
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found: dict[str, Any] = json.loads(run_module(__name__, [str(path.absolute())], timeout_s=_TIMEOUT_S))
+    except ChildError as exc:
+        did = "did not run" if exc.returncode is None else "does not run"
+        raise ArtifactError(refusal(path, runtime, did, exc)) from exc
     return Coverage(found["nodes"], found["delegated"], found["partitions"], tuple(found["outside"]))
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
 
 
 def partition(nodes: Iterable[Mapping[str, Any]]) -> Coverage:

@@ -17,13 +17,9 @@ import mmap
 import platform
 import sys
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ghostedge.errors import ArtifactError
-from ghostedge.lazy import require
-from ghostedge.tflite.model import text
+from ghostedge.tflite.graph import Graph
 
 __all__ = ["allow_float16", "allows_float16", "cpu_has_float16"]
 
@@ -35,14 +31,9 @@ _AT_HWCAP = 16
 _HWCAP_FPHP, _HWCAP_ASIMDHP = 1 << 9, 1 << 10
 
 
-def allow_float16(model: Any) -> None:
-    """Put the entry into a ``ModelT``, changed in place; one that says something else goes."""
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(_VALUE, np.uint8)
-    entry.name, entry.buffer = _ENTRY, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(other for other in model.metadata or [] if text(other.name) != _ENTRY), entry]
+def allow_float16(graph: Graph) -> None:
+    """Put the entry into a model's metadata; one that says something else goes."""
+    graph.set_metadata(_ENTRY, _VALUE)
 
 
 def allows_float16(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.files import atomic_path
@@ -13,14 +12,15 @@ from ghostedge.lazy import choose
 from ghostedge.model import Format, Model, StageOutput
 from ghostedge.onnx.rewrites import FLOAT16_REWRITES, INT8_REWRITES, REWRITES
 from ghostedge.tflite.coverage import Coverage, coverage
+from ghostedge.tflite.flatbuffer import unpack
 from ghostedge.tflite.float16 import allow_float16
+from ghostedge.tflite.graph import Graph
 from ghostedge.tflite.metadata import embed
-from ghostedge.tflite.model import spatial_transposes, unpack
 from ghostedge.tflite.onnx2tf import Reply, Request, Worker
-from ghostedge.tflite.rewrites.add_n_to_add import sums_to_additions
-from ghostedge.tflite.rewrites.copies import drop_spare_channels, group_pixels, pad_rows
-from ghostedge.tflite.rewrites.nearest import nearest_to_copies
+from ghostedge.tflite.rewrites.for_float16 import drop_spare_channels, group_pixels, pad_rows
+from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add
 from ghostedge.tflite.rewrites.raw_input import take_raw
+from ghostedge.tflite.rewrites.resize_as_copies import resize_as_copies
 
 __all__ = ["TFLiteStage", "check_input", "check_precision", "finish", "wants_float16"]
 
@@ -150,15 +150,15 @@ def check_input(output: StageOutput, source: Model) -> None:
 
 def _finish(source: Model, output: StageOutput, raw: Path, reply: Reply) -> Model:
     model = unpack(raw.read_bytes(), output.path.name)
-    sums_to_additions(model)
-    nearest_to_copies(model)
+    add_n_as_add(model)
+    resize_as_copies(model)
     if output.input.range == "raw":
         take_raw(model, output.input, float16=wants_float16(output))
     return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
 
 
 def finish(
-    model: Any, output: StageOutput, source: Path, names: tuple[str, str], order_dependent: bool = False
+    model: Graph, output: StageOutput, source: Path, names: tuple[str, str], order_dependent: bool = False
 ) -> Model:
     """Embed the metadata, check that a model is as fast as its recipe wants it, and put the file in its place.
 
@@ -173,7 +173,7 @@ def finish(
         ConvertError: LiteRT cannot run it, or it is not wholly on XNNPACK.
         OutputError: the file cannot be written.
     """
-    transposes = spatial_transposes(model)
+    transposes = model.spatial_transposes()
     if wants_float16(output):
         allow_float16(model)
         drop_spare_channels(model)

@@ -18,7 +18,8 @@ import numpy as np
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
 from ghostedge.model import KEY, Model
-from ghostedge.tflite.model import ints, pack
+from ghostedge.tflite.flatbuffer import pack
+from ghostedge.tflite.graph import Graph, schema
 
 __all__ = ["DESCRIPTION_FILE", "LABEL_FILE", "embed", "metadata"]
 
@@ -38,11 +39,11 @@ _COLOUR_UNKNOWN, _COLOUR_RGB = 0, 1  # enum ColorSpaceType
 _OPTIONS_NORMALISATION = 1  # union ProcessUnitOptions
 
 
-def embed(model: Any, description: Model, name: str, input_name: str, output_name: str) -> bytes:
+def embed(graph: Graph, description: Model, name: str, input_name: str, output_name: str) -> bytes:
     """Name the tensors of a model with one input and one output, and put the metadata in.
 
     Args:
-        model: what `ghostedge.tflite.model.unpack` gave, changed in place; its output's shape is (n, classes).
+        graph: changed in place; its output's shape is (n, classes).
         description: what the model's input holds, its labels, its precision.
         name: the model's name.
         input_name: of the input tensor; also in the model's signature.
@@ -54,50 +55,37 @@ def embed(model: Any, description: Model, name: str, input_name: str, output_nam
     Raises:
         ConvertError: the labels do not fit the output, or the input does not fit the description.
     """
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    graph = model.subgraphs[0]
-    (input_index,), (output_index,) = ints(graph.inputs), ints(graph.outputs)
-    _check(description, name, graph.tensors[input_index], graph.tensors[output_index])
-    graph.tensors[input_index].name = input_name
-    graph.tensors[output_index].name = output_name
-    model.signatureDefs = [_signature(schema, {input_name: input_index}, {output_name: output_index})]
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = metadata(description, name, input_name, output_name)
-    entry.name, entry.buffer = _ENTRY, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
+    (image,), (logits,) = graph.inputs, graph.outputs
+    _check(description, name, graph.shape(image), graph.shape(logits))
+    graph.tensors[image].name = input_name
+    graph.tensors[logits].name = output_name
+    signature = schema().SignatureDefT()
+    signature.signatureKey = _SIGNATURE
+    signature.inputs, signature.outputs = [_named(input_name, image)], [_named(output_name, logits)]
+    graph.model.signatureDefs = [signature]
+    graph.set_metadata(_ENTRY, metadata(description, name, input_name, output_name))
     files = {DESCRIPTION_FILE: description.to_json()}
     if description.labels:
         files[LABEL_FILE] = "".join(f"{label}\n" for label in description.labels)
-    return _with_files(pack(model), files)
+    return _with_files(pack(graph), files)
 
 
-def _check(description: Model, name: str, image: Any, logits: Any) -> None:
-    shape, wanted = ints(image.shape), description.input.shape(1)
-    if shape != wanted:
-        raise ConvertError(f"{name}: the converted model's input is {shape}, not {wanted}")
-    classes = ints(logits.shape)
-    if len(classes) != 2:
-        raise ConvertError(f"{name}: the converted model's output is {classes}, not (n, classes)")
-    if description.labels and len(description.labels) != classes[1]:
-        raise ConvertError(f"{name}: {len(description.labels)} labels for {classes[1]} classes")
+def _check(description: Model, name: str, image: tuple[int, ...], logits: tuple[int, ...]) -> None:
+    wanted = description.input.shape(1)
+    if image != wanted:
+        raise ConvertError(f"{name}: the converted model's input is {image}, not {wanted}")
+    if len(logits) != 2:
+        raise ConvertError(f"{name}: the converted model's output is {logits}, not (n, classes)")
+    if description.labels and len(description.labels) != logits[1]:
+        raise ConvertError(f"{name}: {len(description.labels)} labels for {logits[1]} classes")
     if any(len(label.splitlines()) > 1 for label in description.labels):
         raise ConvertError(f"{name}: a label holds a line break; {LABEL_FILE} has one label a line")
 
 
-def _signature(schema: Any, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
-    def maps(names: dict[str, int]) -> list[Any]:
-        result = []
-        for name, index in names.items():
-            entry = schema.TensorMapT()
-            entry.name, entry.tensorIndex = name, index
-            result.append(entry)
-        return result
-
-    signature = schema.SignatureDefT()
-    signature.signatureKey = _SIGNATURE
-    signature.inputs, signature.outputs = maps(inputs), maps(outputs)
-    return signature
+def _named(name: str, tensor: int) -> Any:
+    entry = schema().TensorMapT()
+    entry.name, entry.tensorIndex = name, tensor
+    return entry
 
 
 def _with_files(model: bytes, files: dict[str, str]) -> bytes:

@@ -93,7 +93,7 @@ def preprocess() -> list[dict[str, Any]]:
 
 def encode() -> list[dict[str, Any]]:
     """Input tensors of one crop: every range, layout, colour order and type."""
-    from ghostedge.runtimes.tflite import _quantise
+    from ghostedge.runtimes.tflite import to_integers
 
     base = InputSpec(height=6, width=5, resize=8)
     crop = picture(base.width, base.height)[None]
@@ -111,7 +111,7 @@ def encode() -> list[dict[str, Any]]:
             spec = replace(base, layout=layout, colour_order=order, range=value_range, dtype=dtype)
             tensor: NDArray[Any] = to_spec(crop, spec)
             if tensor.dtype != kind:
-                tensor = _quantise(tensor, {"dtype": np.dtype(kind), "quantization": (scale, zero)})
+                tensor = to_integers(tensor, {"dtype": np.dtype(kind), "quantization": (scale, zero)})
             case = {"spec": spec.to_dict(), "type": kind, "scale": scale, "zero": zero}
             cases.append({**case, "sha256": digest(tensor)})
     return cases
@@ -119,12 +119,12 @@ def encode() -> list[dict[str, Any]]:
 
 def dequantise() -> list[dict[str, Any]]:
     """The 256 values of a byte as logits."""
-    from ghostedge.runtimes.tflite import _dequantise
+    from ghostedge.runtimes.tflite import to_reals
 
     cases = []
     for kind, scale, zero in (("int8", 0.1573, -31), ("uint8", 0.0391, 117), ("int8", 0.0, 0), ("uint8", 0.0, 0)):
         integers = np.arange(256, dtype=np.uint8).view(kind)
-        logits = _dequantise(integers, {"quantization": (scale, zero)})
+        logits = to_reals(integers, {"quantization": (scale, zero)})
         cases.append({"type": kind, "scale": scale, "zero": zero, "sha256": digest(logits)})
     return cases
 
@@ -394,8 +394,8 @@ def words_of(value: float) -> str:
 
 def described_linear() -> bytes:
     """tests/data/linear/fp32.tflite with the metadata that `ghostedge export` embeds."""
+    from ghostedge.tflite.flatbuffer import unpack
     from ghostedge.tflite.metadata import embed
-    from ghostedge.tflite.model import unpack
 
     path = ROOT / "tests" / "data" / "linear" / "fp32.tflite"
     described = Model(path, "tflite", LINEAR_SPEC, LINEAR_LABELS, source_sha256=LINEAR_SOURCE, bounds=LINEAR_BOUNDS)

@@ -94,9 +94,9 @@ def test_xnnpack_takes_the_kernels_of_that_cpu(tiny: Path) -> None:
 
 
 def test_the_newest_litert_pads_no_pixels_in_float16(tmp_path: Path) -> None:
+    from ghostedge.tflite.flatbuffer import pack
     from ghostedge.tflite.float16 import allow_float16
-    from ghostedge.tflite.model import pack
-    from ghostedge.tflite.rewrites.copies import pad_rows
+    from ghostedge.tflite.rewrites.for_float16 import pad_rows
     from tests.tflite.rewrites.test_columns_as_channels import network
 
     costs = {}
@@ -115,8 +115,8 @@ def test_the_newest_litert_pads_no_pixels_in_float16(tmp_path: Path) -> None:
 
 
 def test_float16_kernels_run_where_the_cpu_has_them(tiny: Path, tmp_path: Path) -> None:
+    from ghostedge.tflite.flatbuffer import pack, unpack
     from ghostedge.tflite.float16 import allow_float16
-    from ghostedge.tflite.model import pack, unpack
 
     plain, allowed = tiny / "tiny_fp32.tflite", tmp_path / "allowed.tflite"
     model = unpack(plain.read_bytes(), plain.name)

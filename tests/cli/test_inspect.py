@@ -170,7 +170,7 @@ def test_an_explanation_is_one_json_document(
     [
         (["tiny_int8.tflite", "--against", "tiny_fp32.tflite"], "--input-spec"),
         (["tiny_int8.tflite", "tiny_int8.tflite", "--against", "tiny_fp32.tflite"], "2 are named"),
-        (["tiny_int8.tflite", "--against", "tiny.onnx"], "no .tflite"),
+        (["tiny_int8.tflite", "--against", "tiny.onnx"], "not a .tflite"),
         (["tiny_int8.tflite", "--against", "absent.tflite"], "does not exist"),
         (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--report", "r.txt"], ".html"),
         (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--layers", "0"], "--layers"),

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.explain.explain import Explanation, explain
-from ghostedge.tflite.model import ints, operator_name, pack, text, unpack
+from ghostedge.tflite.flatbuffer import pack, unpack
+from ghostedge.tflite.graph import Graph
 
 pytest.importorskip("ai_edge_litert")
 
@@ -33,22 +34,21 @@ def sound(batch: NDArray[np.float32]) -> Explanation:
     return explain(INT8, FLOAT, batch)
 
 
-def edited(path: Path, tmp_path: Path, edit: Callable[[Any, Any], None]) -> Path:
-    """A copy of a model after `edit(model, graph)`."""
-    model = unpack(path.read_bytes(), "tiny")
-    edit(model, model.subgraphs[0])
+def edited(path: Path, tmp_path: Path, edit: Callable[[Graph], None]) -> Path:
+    """A copy of a model after `edit(graph)`."""
+    graph = unpack(path.read_bytes(), "tiny")
+    edit(graph)
     target = tmp_path / f"edited_{path.name}"
-    target.write_bytes(pack(model))
+    target.write_bytes(pack(graph))
     return target
 
 
-def tensor(graph: Any, name: str) -> Any:
-    return next(each for each in graph.tensors if text(each.name) == name)
+def tensor(graph: Graph, name: str) -> Any:
+    return next(each for index, each in enumerate(graph.tensors) if graph.name(index) == name)
 
 
-def weights_of(model: Any, graph: Any, kind: str) -> Any:
-    operator = next(each for each in graph.operators if operator_name(model, each) == kind)
-    return graph.tensors[ints(operator.inputs)[1]]
+def weights_of(graph: Graph, kind: str) -> int:
+    return next(operator.inputs[1] for operator in graph.operators if operator.kind == kind)
 
 
 def test_a_sound_model_loses_to_rounding_alone(sound: Explanation) -> None:
@@ -75,9 +75,8 @@ def test_the_numbers_are_those_of_their_definitions(batch: NDArray[np.float32]) 
     """Of the linear model, in numpy: mean over the pixels, then a product."""
     batch = batch[:, :8, :8]
     found = {layer.name: layer for layer in explain(LINEAR / "int8.tflite", LINEAR / "fp32.tflite", batch).layers}
-    model = unpack((LINEAR / "int8.tflite").read_bytes(), "int8")
-    parameters = model.subgraphs[0].tensors[0].quantization
-    scale, zero = float(parameters.scale[0]), int(parameters.zeroPoint[0])
+    graph = unpack((LINEAR / "int8.tflite").read_bytes(), "int8")
+    (scale,), (zero,) = graph.scales(0), graph.zero_points(0)
     image = (np.clip(np.rint(batch / scale) + zero, -128, 127) - zero) * scale
     noise = np.square(image - batch).mean()
     assert found["serving_default_image:0"].mse == pytest.approx(noise, rel=1e-3)
@@ -97,8 +96,8 @@ def test_the_numbers_are_those_of_their_definitions(batch: NDArray[np.float32]) 
 def test_a_wrong_scale_of_one_weight_channel_is_named(
     sound: Explanation, batch: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    def edit(model: Any, graph: Any) -> None:
-        scales = weights_of(model, graph, "CONV_2D").quantization
+    def edit(graph: Graph) -> None:
+        scales = graph.tensors[weights_of(graph, "CONV_2D")].quantization
         scales.scale = np.array(scales.scale)
         scales.scale[5] *= 1.5
 
@@ -117,7 +116,7 @@ def test_a_wrong_scale_of_one_weight_channel_is_named(
 
 @pytest.mark.parametrize("name", ["Relu;Conv2D", "Mean", "Identity"])
 def test_a_range_that_is_too_narrow_is_named(name: str, batch: NDArray[np.float32], tmp_path: Path) -> None:
-    def edit(model: Any, graph: Any) -> None:
+    def edit(graph: Graph) -> None:
         parameters = tensor(graph, name).quantization
         parameters.scale = np.array(parameters.scale) / 8
 
@@ -128,7 +127,7 @@ def test_a_range_that_is_too_narrow_is_named(name: str, batch: NDArray[np.float3
 
 @pytest.mark.parametrize("name", ["Relu;Conv2D", "Mean"])
 def test_a_zero_point_at_the_wrong_end_is_named(name: str, batch: NDArray[np.float32], tmp_path: Path) -> None:
-    def edit(model: Any, graph: Any) -> None:
+    def edit(graph: Graph) -> None:
         parameters = tensor(graph, name).quantization
         parameters.zeroPoint = -1 - np.array(parameters.zeroPoint)
 
@@ -137,12 +136,14 @@ def test_a_zero_point_at_the_wrong_end_is_named(name: str, batch: NDArray[np.flo
 
 
 def test_a_wrong_bias_is_an_offset(batch: NDArray[np.float32], tmp_path: Path) -> None:
-    def edit(model: Any, graph: Any) -> None:
-        operator = next(each for each in graph.operators if operator_name(model, each) == "CONV_2D")
-        bias = graph.tensors[ints(operator.inputs)[2]]
-        data = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32).copy()
-        data[2] += round(1.0 / float(bias.quantization.scale[2]))
-        model.buffers[bias.buffer].data = np.frombuffer(data.tobytes(), np.uint8)
+    def edit(graph: Graph) -> None:
+        operator = next(each for each in graph.operators if each.kind == "CONV_2D")
+        bias = operator.inputs[2]
+        values = graph.constant(bias)
+        assert values is not None
+        values = values.copy()
+        values[2] += round(1.0 / graph.scales(bias)[2])
+        graph.set_constant(bias, values)
 
     worst = explain(edited(INT8, tmp_path, edit), FLOAT, batch).layers[0]
     assert (worst.name, worst.cause, worst.worst_channel) == ("Relu;Conv2D", "offset", 2)
@@ -151,7 +152,7 @@ def test_a_wrong_bias_is_an_offset(batch: NDArray[np.float32], tmp_path: Path) -
 def test_tensors_renamed_by_a_quantiser_are_part_of_the_next_layer(
     sound: Explanation, batch: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    def edit(model: Any, graph: Any) -> None:
+    def edit(graph: Graph) -> None:
         tensor(graph, "Mean").name = b"renamed"
 
     found = explain(edited(INT8, tmp_path, edit), FLOAT, batch)
@@ -186,7 +187,7 @@ def test_the_first_is_the_quantised_one(batch: NDArray[np.float32]) -> None:
 def test_two_networks_are_refused(batch: NDArray[np.float32], tmp_path: Path) -> None:
     assert "not of one network" in refused(INT8, LINEAR / "fp32.tflite", batch)
 
-    def rename(model: Any, graph: Any) -> None:
+    def rename(graph: Graph) -> None:
         for number, each in enumerate(graph.tensors):
             each.name = f"other_{number}".encode()
 
@@ -194,12 +195,11 @@ def test_two_networks_are_refused(batch: NDArray[np.float32], tmp_path: Path) ->
 
 
 def test_another_training_of_the_same_network_is_refused(batch: NDArray[np.float32], tmp_path: Path) -> None:
-    def retrain(model: Any, graph: Any) -> None:
+    def retrain(graph: Graph) -> None:
         rng = np.random.default_rng(1)
         for kind in ("CONV_2D", "FULLY_CONNECTED"):
-            buffer = model.buffers[weights_of(model, graph, kind).buffer]
-            values = rng.normal(0, 0.3, len(buffer.data) // 4).astype(np.float32)
-            buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+            weights = weights_of(graph, kind)
+            graph.set_constant(weights, rng.normal(0, 0.3, graph.shape(weights)).astype(np.float32))
 
     assert "another training" in refused(INT8, edited(FLOAT, tmp_path, retrain), batch)
 

@@ -14,7 +14,7 @@ from ghostedge.inspection import ModelSummary, Port, inspect
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.openvino.from_onnx import OpenVinoStage
-from ghostedge.tflite.model import pack, unpack
+from ghostedge.tflite.flatbuffer import pack, unpack
 
 SPEC = InputSpec(height=32, width=32, resize=36)
 LABELS = tuple(f"class {index}" for index in range(5))
@@ -96,15 +96,13 @@ def test_a_summary_is_json(summaries: dict[str, ModelSummary]) -> None:
 
 def test_quantised_tensors_are_told_apart(tiny_tflite: dict[str, Model], tmp_path: Path) -> None:
     schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
-    constants = [
-        t for t in model.subgraphs[0].tensors if len(t.shape) == 4 and model.buffers[t.buffer].data is not None
-    ]
+    graph = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
+    constants = [t for i, t in enumerate(graph.tensors) if len(t.shape) == 4 and graph.stored(i) is not None]
     for tensor, steps in zip(constants, (1, 8), strict=True):
         tensor.quantization = schema.QuantizationParametersT()
         tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5] * steps, [0] * steps
     path = tmp_path / "quantised.tflite"
-    path.write_bytes(pack(model))
+    path.write_bytes(pack(graph))
     summary = inspect(path)
     assert (summary.quantised_per_tensor, summary.quantised_per_channel) == (1, 1)
 

@@ -18,8 +18,7 @@ from ghostedge.errors import UsageError
 from ghostedge.model import CalibrationImage, CalibrationSet, Model
 from ghostedge.pipeline.tuning import Search
 from ghostedge.runtimes import open_runtime
-from ghostedge.tflite.edit import constant, replace_constant
-from ghostedge.tflite.model import operator_name, pack, unpack
+from ghostedge.tflite.flatbuffer import pack, unpack
 
 #: XNNPACK takes no int8 ADD whose scales are 1,000 apart.
 REPORT = {"xnnpack": "report"}
@@ -46,19 +45,18 @@ def fragile(tiny_tflite: dict[str, Model], tmp_path_factory: pytest.TempPathFact
     In float it changes nothing; in int8 the activations that share that channel's scale have no room for the others.
     """
     source = tiny_tflite["fp32"]
-    model = unpack(source.path.read_bytes(), "m")
-    graph = model.subgraphs[0]
-    cheap = next(o for o in graph.operators if operator_name(model, o) == "DEPTHWISE_CONV_2D")  # the other is a pool
-    (dense,) = (o for o in graph.operators if operator_name(model, o) == "FULLY_CONNECTED")
-    bias, weights = constant(model, graph, int(cheap.inputs[2])), constant(model, graph, int(dense.inputs[1]))
+    graph = unpack(source.path.read_bytes(), "m")
+    cheap = next(o for o in graph.operators if o.kind == "DEPTHWISE_CONV_2D")  # the other is a pool
+    (dense,) = (o for o in graph.operators if o.kind == "FULLY_CONNECTED")
+    bias, weights = graph.constant(cheap.inputs[2]), graph.constant(dense.inputs[1])
     assert bias is not None
     assert weights is not None
     bias, weights = bias.copy(), weights.copy()
     bias[0], weights[:, 8] = 3e3, 0
-    replace_constant(model, graph, int(cheap.inputs[2]), bias)
-    replace_constant(model, graph, int(dense.inputs[1]), weights)
+    graph.set_constant(cheap.inputs[2], bias)
+    graph.set_constant(dense.inputs[1], weights)
     path = tmp_path_factory.mktemp("fragile") / "fragile_fp32.tflite"
-    path.write_bytes(pack(model))
+    path.write_bytes(pack(graph))
     return dataclasses.replace(source, path=path, labels=())
 
 

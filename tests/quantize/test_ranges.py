@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import UsageError
 from ghostedge.quantize.ranges import ESTIMATORS, Range, estimate
+from ghostedge.quantize.union_find import connected
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,11 @@ def test_every_range_holds_zero() -> None:
 def test_an_unknown_estimator_is_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'percentile'"):
         estimate("percentil", np.zeros(4, np.float32), Range(0, 1))
+
+
+def test_ties_that_share_an_item_make_one_group() -> None:
+    assert connected("abcdef", ["ab", "ce", "eb"]) == [["a", "b", "c", "e"], ["d"], ["f"]]
+
+
+def test_nothing_is_tied_by_one_item_or_none() -> None:
+    assert connected([3, 1, 2], [[], [1], [2, 2]]) == [[3], [1], [2]]

@@ -76,8 +76,8 @@ def test_a_whole_network(tiny_float16: Model) -> None:
 @pytest.fixture
 def tiny_float16(tiny_tflite: dict[str, Model], tmp_path: Path) -> Model:
     """`tiny_tflite`'s fp16, allowed to be computed in float16."""
+    from ghostedge.tflite.flatbuffer import pack, unpack
     from ghostedge.tflite.float16 import allow_float16
-    from ghostedge.tflite.model import pack, unpack
 
     artifact = tiny_tflite["fp16"]
     model = unpack(artifact.path.read_bytes(), "tiny")

@@ -47,7 +47,7 @@ def test_a_file_that_crashes_litert_is_one_line(tiny_tflite: dict[str, Model], t
     path = tmp_path / "crash.tflite"
     path.write_bytes(b"\xff\xff\xff\x7f" + data[4:])
     with pytest.raises(
-        ArtifactError, match=r"ai-edge-litert [\d.]+ does not run .*crash\.tflite: it crashed \(signal 11\)$"
+        ArtifactError, match=r"ai-edge-litert [\d.]+ does not run .*crash\.tflite: it crashed \(signal SIGSEGV\)$"
     ):
         coverage(path)
 

@@ -7,12 +7,12 @@ import platform
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError
+from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.float16 import allow_float16, allows_float16, cpu_has_float16
-from ghostedge.tflite.model import pack, text, unpack
+from ghostedge.tflite.graph import text
 
 LINEAR = Path(__file__).parents[1] / "data" / "linear"
 
@@ -44,11 +44,10 @@ def test_only_the_whole_entry_allows_it(float16_tflite: Path, tmp_path: Path) ->
 
 def test_what_a_converter_said_before_goes(float16_tflite: Path) -> None:
     pytest.importorskip("flatbuffers")
-    model = unpack(float16_tflite.read_bytes(), "m")
-    (before,) = (entry for entry in model.metadata if text(entry.name) == "reduced_precision_support")
-    model.buffers[before.buffer].data = np.frombuffer(b"fp16accfp32", np.uint8)  # as TFLiteConverter writes
-    allow_float16(model)
-    again = unpack(pack(model), "m")
+    graph = unpack(float16_tflite.read_bytes(), "m")
+    graph.set_metadata("reduced_precision_support", b"fp16accfp32")  # as TFLiteConverter writes
+    allow_float16(graph)
+    again = unpack(pack(graph), "m").model
     found = [bytes(again.buffers[e.buffer].data) for e in again.metadata if text(e.name) == "reduced_precision_support"]
     assert found == [b"fp16accfp16"]
 

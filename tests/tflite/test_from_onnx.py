@@ -29,9 +29,10 @@ from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.runtimes import open_runtime
 from ghostedge.tflite import from_onnx as tflite
 from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.float16 import allows_float16
 from ghostedge.tflite.from_onnx import TFLiteStage
-from ghostedge.tflite.model import operator_name, pack, spatial_transposes, unpack
+from ghostedge.tflite.graph import Graph, schema
 
 NCHW = InputSpec(height=32, width=32, resize=36)
 NHWC = dataclasses.replace(NCHW, layout="NHWC")
@@ -75,8 +76,7 @@ def test_tflite_gives_the_logits_of_the_onnx(
 def test_all_of_it_is_on_xnnpack_in_nhwc(tiny_tflite: dict[str, Model], precision: str) -> None:
     path = tiny_tflite[precision].path
     assert coverage(path).whole
-    model = unpack(path.read_bytes(), "tiny")
-    assert spatial_transposes(model) == ()
+    assert unpack(path.read_bytes(), "tiny").spatial_transposes() == ()
     interpreter = require("ai_edge_litert.interpreter", "tflite").Interpreter(model_path=str(path))
     ports = [*interpreter.get_input_details(), *interpreter.get_output_details()]
     assert [(p["name"], p["shape"].tolist(), p["dtype"]) for p in ports] == [
@@ -170,48 +170,29 @@ def finish(raw: bytes, tmp_path: Path, **fields: Any) -> Model:
     return tflite.finish(unpack(raw, "raw"), output, tmp_path / "source.onnx", ("input", "logits"), order_dependent)
 
 
-def with_an_operator_that_xnnpack_lacks(model: Any) -> bytes:
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    (code,) = (c for c in model.operatorCodes if c.builtinCode == schema.BuiltinOperator.LOGISTIC)
-    code.builtinCode = schema.BuiltinOperator.RELU_0_TO_1
-    code.deprecatedBuiltinCode = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
-    return pack(model)
+def with_an_operator_that_xnnpack_lacks(graph: Graph) -> bytes:
+    kinds = schema().BuiltinOperator
+    (code,) = (c for c in graph.model.operatorCodes if c.builtinCode == kinds.LOGISTIC)
+    code.builtinCode, code.deprecatedBuiltinCode = kinds.RELU_0_TO_1, kinds.PLACEHOLDER_FOR_GREATER_OP_CODES
+    return pack(graph)
 
 
-def with_a_transposed_feature_map(model: Any) -> bytes:
+def with_a_transposed_feature_map(graph: Graph) -> bytes:
     """Exchange rows and columns of the (square) feature map that the gate's resizing reads."""
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    graph = model.subgraphs[0]
-    kinds = [model.operatorCodes[operator.opcodeIndex].builtinCode for operator in graph.operators]
-    position = kinds.index(schema.BuiltinOperator.RESIZE_BILINEAR)
-    resized = graph.operators[position]
-    code, buffer, order, result, operator = (
-        schema.OperatorCodeT(), schema.BufferT(), schema.TensorT(), schema.TensorT(), schema.OperatorT(),
-    )  # fmt: skip
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE
-    buffer.data = np.array([0, 2, 1, 3], np.int32).tobytes()
-    order.name, order.shape, order.type, order.buffer = "order", [4], schema.TensorType.INT32, len(model.buffers)
-    feature_map = graph.tensors[resized.inputs[0]]
-    result.name, result.shape, result.type, result.buffer = "transposed", feature_map.shape, feature_map.type, 0
-    first = len(graph.tensors)
-    operator.opcodeIndex, operator.inputs, operator.outputs = (
-        len(model.operatorCodes),
-        [resized.inputs[0], first],
-        [first + 1],
-    )
-    resized.inputs = [first + 1, resized.inputs[1]]
-    model.operatorCodes.append(code)
-    model.buffers.append(buffer)
-    graph.tensors += [order, result]
-    graph.operators.insert(position, operator)
-    return pack(model)
+    resized = next(operator for operator in graph.operators if operator.kind == "RESIZE_BILINEAR")
+    image, size = resized.inputs
+    order = graph.add_constant(np.array([0, 2, 1, 3], np.int32), "order")
+    transposed = graph.add_tensor(graph.shape(image), "FLOAT32", "transposed")
+    resized.inputs = [transposed, size]
+    graph.replace(resized, [graph.make("TRANSPOSE", [image, order], [transposed]), resized])
+    return pack(graph)
 
 
 def test_operators_off_xnnpack_are_refused_unless_the_recipe_accepts_them(
     tiny_tflite: dict[str, Model], tmp_path: Path
 ) -> None:
-    model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
-    raw = with_an_operator_that_xnnpack_lacks(model)
+    graph = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
+    raw = with_an_operator_that_xnnpack_lacks(graph)
     with pytest.raises(ConvertError, match=r"would be slow: .* partitions, operators left out: RELU_0_TO_1; .*report"):
         finish(raw, tmp_path)
     assert not (tmp_path / "made.tflite").exists()
@@ -222,12 +203,12 @@ def test_operators_off_xnnpack_are_refused_unless_the_recipe_accepts_them(
 def test_a_layout_transpose_is_refused_unless_the_onnx_needs_the_order(
     tiny_tflite: dict[str, Model], tmp_path: Path
 ) -> None:
-    model = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
-    raw = with_a_transposed_feature_map(model)
+    graph = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
+    raw = with_a_transposed_feature_map(graph)
     with pytest.raises(ConvertError, match=r"1 layout transpose.* the first makes transposed"):
         finish(raw, tmp_path)
     made = finish(raw, tmp_path, order_dependent=("flatten",))
-    assert spatial_transposes(unpack(made.path.read_bytes(), "made")) == ("transposed",)
+    assert unpack(made.path.read_bytes(), "made").spatial_transposes() == ("transposed",)
 
 
 def test_what_cannot_be_made_is_refused_by_name(tiny_onnx: Path, tmp_path: Path) -> None:
@@ -332,8 +313,7 @@ def test_a_recipe_chooses_its_rewrites(tiny_onnx: Path, tiny_tflite: dict[str, M
     TFLiteStage().build(Model(tiny_onnx, "onnx", NCHW), outputs)
 
     def pools(path: Path) -> bool:
-        model = unpack(path.read_bytes(), path.name)
-        return any(operator_name(model, operator) == "AVERAGE_POOL_2D" for operator in model.subgraphs[0].operators)
+        return any(o.kind == "AVERAGE_POOL_2D" for o in unpack(path.read_bytes(), path.name).operators)
 
     assert pools(tmp_path / "plain.tflite")
     assert not pools(tmp_path / "fast.tflite")

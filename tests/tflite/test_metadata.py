@@ -14,8 +14,8 @@ from flatbuffers.number_types import Float32Flags, Int8Flags, Uint8Flags
 
 from ghostedge.errors import ConvertError
 from ghostedge.model import InputSpec, Model
+from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.metadata import embed, metadata
-from ghostedge.tflite.model import pack, unpack
 
 SPEC = InputSpec(layout="NHWC", height=32, width=32, resize=36)
 
@@ -105,7 +105,7 @@ def test_the_output_names_its_label_file_if_there_are_labels() -> None:
 
 def test_a_file_carries_metadata_labels_and_description(tiny_tflite: dict[str, Model]) -> None:
     artifact = tiny_tflite["fp16"]
-    model = unpack(artifact.path.read_bytes(), "tiny")
+    model = unpack(artifact.path.read_bytes(), "tiny").model
     (entry,) = (entry for entry in model.metadata if entry.name == b"TFLITE_METADATA")
     image, logits = ports(bytes(model.buffers[entry.buffer].data))
     assert (image.text(0), logits.text(0)) == ("input", "logits")

@@ -16,6 +16,7 @@ from typing import Any, cast
 import ghostedge
 from ghostedge.errors import GhostedgeError
 from ghostedge.evaluation.worker import About, Job, Result, Stopped, Task
+from ghostedge.isolate import how_it_ended
 
 __all__ = ["LocalEngine"]
 
@@ -107,9 +108,10 @@ class LocalEngine:
 
     def _lost(self, connection: Connection) -> GhostedgeError:
         code = self._processes[connection].wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         hint = "; the system may be short of memory: take fewer --workers" if code == -signal.SIGKILL else ""
-        return GhostedgeError(f"a worker process ended ({how}){hint}; run the same command again to continue")
+        return GhostedgeError(
+            f"a worker process ended ({how_it_ended(code)}){hint}; run the same command again to continue"
+        )
 
     def close(self) -> None:
         """End the workers."""

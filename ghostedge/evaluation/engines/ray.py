@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
@@ -19,6 +17,7 @@ from typing import Any
 
 from ghostedge.errors import GhostedgeError, UsageError, first_line
 from ghostedge.evaluation.worker import About, Job, Result, Stopped, Task, Worker
+from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 
 __all__ = ["RayEngine"]
@@ -152,16 +151,11 @@ def _check_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
         if not address.startswith("ray://"):  # Ray's client protocol, which has a time limit of its own
             # What accepts a connection may be something else. The question is asked in a process that can be ended.
-            command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, stdin=subprocess.DEVNULL)
-            if done.returncode:
-                raise ValueError(
-                    ([line for line in done.stderr.splitlines() if line.strip()] or ["it is not well"])[-1]
-                )
-    except subprocess.TimeoutExpired as exc:
-        raise UsageError(
-            f"what listens at '{address}' does not answer as a Ray cluster within {_ANSWER_S:g} s; "
-            "--address is host:port of its head (6379 unless it was started with another port)"
-        ) from exc
-    except (OSError, ValueError) as exc:
+            run_module("ray.scripts.scripts", ["health-check", "--address", address], timeout_s=_ANSWER_S)
+    except (OSError, ValueError, ChildError) as exc:
+        if isinstance(exc, ChildError) and exc.returncode is None:
+            raise UsageError(
+                f"what listens at '{address}' does not answer as a Ray cluster within {_ANSWER_S:g} s; "
+                "--address is host:port of its head (6379 unless it was started with another port)"
+            ) from exc
         raise UsageError(f"no Ray cluster answers at '{address}' ({exc}); --address is host:port of its head") from exc

@@ -1,31 +1,58 @@
-"""Run a float .tflite model on the calibration images and observe its activations."""
+"""Run a float .tflite model on the calibration images and observe its activations, and what meets its weights."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
-from ghostedge.quantize.observation import Observation, Observer
-from ghostedge.quantize.rounding import InputMoments
-from ghostedge.tflite.edit import tensor_name
-from ghostedge.tflite.interpreter import inspecting_interpreter
-from ghostedge.tflite.model import tensor_type
-from ghostedge.tflite.quantize.weights import MomentsObserver
+from ghostedge.lazy import require
+from ghostedge.quantize.moments import InputMoments, MomentSums
+from ghostedge.quantize.ranges import Observation, Observer
+from ghostedge.tflite.graph import SAME, Graph, Operator
+from ghostedge.tflite.quantize.weights import weighted_operators
 
-__all__ = ["observe"]
+__all__ = ["MomentsObserver", "inspecting_interpreter", "observe"]
+
+
+def inspecting_interpreter(data: bytes, *, keep: bool = True) -> Any:
+    """A LiteRT ``Interpreter`` on one thread whose indices of tensors are those of the file.
+
+    Without a delegate, because a delegate's intermediate tensors cannot be read. XNNPACK's int8 kernels round
+    differently from LiteRT's own by at most one step.
+
+    Args:
+        data: the model's bytes, of a file that `ghostedge.tflite.flatbuffer.check_tflite` has passed.
+        keep: keep every tensor; without it only outputs may be read.
+
+    Raises:
+        ValueError, RuntimeError: LiteRT does not take the model.
+    """
+    litert = require("ai_edge_litert.interpreter", "tflite")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        interpreter = litert.Interpreter(
+            model_content=data,
+            num_threads=1,
+            experimental_preserve_all_tensors=keep,
+            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def observe(
-    data: bytes, model: Any, batch: Iterable[NDArray[Any]]
+    data: bytes, graph: Graph, batch: Iterable[NDArray[Any]]
 ) -> tuple[dict[str, Observation], dict[str, InputMoments]]:
-    """Observe the input, all float activations of a model, and what meets its weights.
+    """Observe the input and all float activations of a model, and what meets its weights.
 
     Args:
         data: the model's file, as LiteRT loads it.
-        model: the same, unpacked.
+        graph: the same, unpacked.
         batch: images, each of the shape and type of the model's input without its first axis.
 
     Returns:
@@ -34,23 +61,67 @@ def observe(
     Raises:
         ConvertError: an activation is not finite; the message names the first one and the image.
     """
-    graph = model.subgraphs[0]
-    made = [int(graph.inputs[0]), *(int(output) for operator in graph.operators for output in operator.outputs)]
-    watched = [index for index in made if tensor_type(graph.tensors[index]) == "FLOAT32"]
+    image_input = graph.inputs[0]
+    made = (image_input, *(tensor for operator in graph.operators for tensor in operator.outputs))
+    watched = {tensor: graph.name(tensor) for tensor in made if graph.dtype(tensor) == "FLOAT32"}
     interpreter = inspecting_interpreter(data)
-    observer, moments = Observer(), MomentsObserver(model)
+    observer, moments = Observer(), MomentsObserver(graph)
     count = 0
     for image in batch:
-        interpreter.set_tensor(int(graph.inputs[0]), image[None])
+        interpreter.set_tensor(image_input, image[None])
         interpreter.invoke()
         count += 1
-        for index in watched:
-            if not observer.add(tensor_name(graph, index), interpreter.get_tensor(index)):
+        for tensor, name in watched.items():
+            if not observer.add(name, interpreter.get_tensor(tensor)):
                 raise ConvertError(
-                    f"activation '{tensor_name(graph, index)}' is not finite on calibration image {count}; "
+                    f"activation '{name}' is not finite on calibration image {count}; "
                     "the weights or the input are damaged"
                 )
         moments.add(interpreter)
     if not count:
         raise ConvertError("there is no calibration image")
     return observer.observations(), moments.moments()
+
+
+class MomentsObserver:
+    """Measure, image by image, what operators with weights read.
+
+    Args:
+        graph: of a float model.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._operators = [(operator, weights.shape) for operator, weights in weighted_operators(graph)]
+        self._sums = MomentSums()
+
+    def add(self, interpreter: Any) -> None:
+        """Observe the image that `interpreter`, which keeps all tensors, has just run."""
+        for operator, shape in self._operators:
+            value = interpreter.get_tensor(operator.inputs[0])
+            if operator.kind == "FULLY_CONNECTED":
+                self._sums.add(operator.name, value.reshape(1, -1, shape[1]))
+            else:
+                self._add_convolution(operator, value, shape)
+
+    def _add_convolution(self, operator: Operator, value: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+        windows, taps = operator.options, (shape[1], shape[2])
+        strides, dilations = (windows.strideH, windows.strideW), (windows.dilationHFactor, windows.dilationWFactor)
+        if windows.padding == SAME:
+            (top, bottom), (left, right) = map(_same, value.shape[1:3], taps, strides, dilations)
+            _, height, width, channels = value.shape
+            inner = value
+            value = np.zeros((1, top + height + bottom, left + width + right, channels), np.float32)
+            value[:, top : top + height, left : left + width] = inner
+        channels = value.shape[-1]
+        groups = channels if operator.kind == "DEPTHWISE_CONV_2D" else channels // shape[3]
+        self._sums.add_convolution(operator.name, value[0], taps, strides, dilations, groups)
+
+    def moments(self) -> dict[str, InputMoments]:
+        """The name of an operator's output -> what it reads; called once, after the last image."""
+        return self._sums.moments()
+
+
+def _same(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Zeros before and after, as TFLite's padding SAME puts them."""
+    zeros = max(0, (-(-size // stride) - 1) * stride + (taps - 1) * dilation + 1 - size)
+    return zeros // 2, zeros - zeros // 2

@@ -3,31 +3,72 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.lazy import choose
 from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
-from ghostedge.quantize.ranges import ESTIMATORS, Range
-from ghostedge.tflite.edit import tensor_name
+from ghostedge.quantize.moments import InputMoments
+from ghostedge.quantize.ranges import ESTIMATORS, Observation, Range
+from ghostedge.quantize.rounding import ROUNDINGS
+from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.from_onnx import check_input, check_precision, finish, wants_float16
-from ghostedge.tflite.model import tensor_type, unpack
-from ghostedge.tflite.quantize.quantizer import Prepared, Settings, prepare, quantise
-from ghostedge.tflite.quantize.weights import ROUNDINGS
+from ghostedge.tflite.graph import Graph
+from ghostedge.tflite.quantize.observe import observe
+from ghostedge.tflite.quantize.ranges import choose_ranges
+from ghostedge.tflite.quantize.weights import round_model, weighted_operators
+from ghostedge.tflite.quantize.write import state_versions, write
 from ghostedge.tflite.rewrites.columns_as_channels import columns_as_channels
+from ghostedge.tflite.rewrites.for_xnnpack import pool_as_depthwise
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation, take_raw, take_uint8
-from ghostedge.tflite.versions import state_versions
 
-__all__ = ["QuantizeTFLiteStage"]
+__all__ = ["QuantizeTFLiteStage", "Settings"]
 
 _OPTIONS = (
     *("bias_correction", "estimator", "inference_precision", "int16", "keep_float"),
     *("min_weight_elements", "rounding", "xnnpack"),
 )
-#: Those that `ghostedge.tflite.from_onnx.finish` takes.
+#: The options that `ghostedge.tflite.from_onnx.finish` reads.
 _FINISH = ("inference_precision", "xnnpack")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is quantised.
+
+    Attributes:
+        estimator: what chooses activation ranges, a key of `ghostedge.quantize.ranges.ESTIMATORS`.
+        rounding: how weights are rounded, one of `ghostedge.quantize.rounding.ROUNDINGS`.
+        bias_correction: whether biases make up for the mean error of rounded weights.
+        min_weight_elements: for dynamic: operators with fewer weights stay in float, unless all have fewer.
+        keep_float: names of the outputs of operators that stay in float.
+        int16: names of the outputs of operators with int16 activations.
+    """
+
+    estimator: str = "mse"
+    rounding: str = "compensated"
+    bias_correction: bool = True
+    min_weight_elements: int = 4096
+    keep_float: Collection[str] = ()
+    int16: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A float model ready to be quantised, and what its activations were on the calibration images.
+
+    Attributes:
+        data: the model's file.
+        seen: activation -> observation; empty where nothing was observed.
+        moments: a weighted operator, by the name of its output -> what it reads; likewise.
+    """
+
+    data: bytes
+    seen: Mapping[str, Observation]
+    moments: Mapping[str, InputMoments]
 
 
 class QuantizeTFLiteStage(Stage):
@@ -82,48 +123,74 @@ class QuantizeTFLiteStage(Stage):
             data = source.path.read_bytes()
         except OSError as exc:
             raise ArtifactError(f"cannot read {source.path}: {exc.strerror}") from exc
-        model = unpack(data, source.path.name)
-        graph = model.subgraphs[0]
-        if any(tensor_type(tensor) in ("INT8", "INT16", "UINT8", "FLOAT16") for tensor in graph.tensors):
+        graph = unpack(data, source.path.name)
+        stored = {graph.dtype(tensor) for tensor in range(len(graph.tensors))}
+        if stored & {"INT8", "INT16", "UINT8", "FLOAT16"}:
             raise ConvertError(f"{source.path} is quantised already, or stores float16; give the float32 model")
-        names = (tensor_name(graph, int(graph.inputs[0])), tensor_name(graph, int(graph.outputs[0])))
-        prepared: dict[tuple[InputSpec, bool], Prepared] = {}
+        names = (graph.name(graph.inputs[0]), graph.name(graph.outputs[0]))
+        prepared: dict[tuple[InputSpec, bool], _Prepared] = {}
         made = []
         for output in outputs:
             key = (output.input, output.calibration is not None)
             if key not in prepared:  # observing takes longest; precisions of one input share it
                 prepared[key] = _prepare(data, source.path, output)
-            made.append(_quantise(prepared[key], output, source.path, names))
+            made.append(_make(prepared[key], output, source.path, names))
         return tuple(made)
 
 
-def _prepare(data: bytes, path: Path, output: StageOutput) -> Prepared:
-    if output.calibration is None:
-        return prepare(data, path.name, ())
-
-    def change(model: Any) -> None:
+def _prepare(data: bytes, path: Path, output: StageOutput) -> _Prepared:
+    """Rewrite what has no fast int8 form, and observe the activations on the calibration images, if there are any."""
+    graph = unpack(data, path.name)
+    graph.model.metadata = None  # it is embedded anew
+    if output.calibration is not None:
         if output.input.range == "raw":
-            fold_normalisation(model, output.input)
+            fold_normalisation(graph, output.input)
         else:
-            columns_as_channels(model)
+            columns_as_channels(graph)
+    pool_as_depthwise(graph)
+    data = pack(graph)
+    if output.calibration is None:
+        return _Prepared(data, {}, {})
+    spec = dataclasses.replace(output.input, dtype="float32")
+    return _Prepared(data, *observe(data, graph, calibration_batch(output.calibration, spec)))
 
-    return prepare(data, path.name, calibration_batch(output.calibration, _float(output.input)), change)
 
-
-def _float(spec: InputSpec) -> InputSpec:
-    return dataclasses.replace(spec, dtype="float32")
-
-
-def _quantise(prepared: Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Model:
+def _make(prepared: _Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Model:
     settings = Settings(**{name: value for name, value in output.options.items() if name not in _FINISH})
-    raw = output.input.range == "raw"
-    static = output.calibration is not None
-    fixed = {names[0]: Range.of(*output.input.span())}
-    data = quantise(prepared, output.precision, settings, fixed)
-    model = unpack(data, output.path.name)
-    state_versions(model)
-    if raw and static:
-        take_uint8(model, float16=False)
-    elif raw:
-        take_raw(model, output.input, float16=wants_float16(output))
-    return finish(model, output, source, names)
+    graph = _quantise(prepared, output.precision, settings, {names[0]: Range.of(*output.input.span())})
+    if output.input.range == "raw":
+        if output.calibration is not None:  # the normalisation is in the weights
+            take_uint8(graph, float16=False)
+        else:
+            take_raw(graph, output.input, float16=wants_float16(output))
+    return finish(graph, output, source, names)
+
+
+def _quantise(prepared: _Prepared, precision: str, settings: Settings, fixed: Mapping[str, Range]) -> Graph:
+    """The quantised model; its input and output stay float32. `fixed`: activation -> its range, where that is known."""
+    graph, keep_float = unpack(prepared.data, "the float model"), settings.keep_float
+    round_model(graph, prepared.moments, settings.rounding, settings.bias_correction, keep_float)
+    ranges: dict[str, Range] = {}
+    if precision != "dynamic":
+        ranges = choose_ranges(graph, prepared.seen, precision, settings.estimator, keep_float, fixed)
+    dynamic = () if precision != "int8" else _logits(graph, settings)
+    least = settings.min_weight_elements
+    if all(weights.size < least or op.kind == "DEPTHWISE_CONV_2D" for op, weights in weighted_operators(graph)):
+        least = 0  # a small network: not one of its operators would be quantised
+    written = write(pack(graph), precision, ranges, keep_float, settings.int16, dynamic, least)
+    made = unpack(written, f"the {precision} model")
+    state_versions(made)
+    return made
+
+
+def _logits(graph: Graph, settings: Settings) -> tuple[str, ...]:
+    """The name of the output of the dense layer that gives the logits; nothing where a setting names that operator.
+
+    Int8 logits have 256 values over the range of all classes and images: on one image in fifty the two best classes of
+    200 get the same one, and the order of the classes decides. This layer, 0.2 to 0.8% of the multiply-accumulates,
+    therefore quantises its input as it runs and gives float32.
+    """
+    output = graph.outputs[0]
+    name, last = graph.name(output), graph.producer(output)
+    dense = last is not None and last.kind == "FULLY_CONNECTED" and graph.constant(last.inputs[1]) is not None
+    return (name,) if dense and name not in (*settings.keep_float, *settings.int16) else ()

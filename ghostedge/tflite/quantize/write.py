@@ -14,15 +14,20 @@ import numpy as np
 from ghostedge.errors import ConvertError, first_line
 from ghostedge.lazy import require
 from ghostedge.quantize.ranges import Range
+from ghostedge.tflite.graph import Graph
 
-__all__ = ["SCHEMES", "write"]
+__all__ = ["SCHEMES", "state_versions", "write"]
 
-#: Precision -> the recipe of AI Edge Quantizer, whose name says weights and activations.
+#: Precision -> the recipe of AI Edge Quantizer; its name says the bits of weights and activations.
 SCHEMES: Mapping[str, str] = {
     "dynamic": "dynamic_wi8_afp32",
     "int8": "static_wi8_ai8",
     "int16x8": "static_wi8_ai16",
 }
+
+#: TensorFlow's version of a FULLY_CONNECTED of float activations whose int8 weights have one scale an output channel
+#: (lite/core/kernels/register.cc has it since 2.16).
+_PER_CHANNEL_HYBRID_DENSE = 12
 
 
 def write(
@@ -34,16 +39,16 @@ def write(
     dynamic: Collection[str] = (),
     min_weight_elements: int = 0,
 ) -> bytes:
-    """Quantise.
+    """Quantise a model.
 
     Args:
         data: a float model.
         precision: a key of `SCHEMES`.
-        ranges: activation -> what its integers span; every activation for a static scheme, not read for ``"dynamic"``.
-        keep_float: names of the outputs of operators that stay in float; QUANTIZE and DEQUANTIZE are put around them.
-        int16: likewise, operators with int16 activations.
-        dynamic: likewise, operators of a static scheme that take and give float32, their weights int8.
-        min_weight_elements: of the scheme ``"dynamic"``: operators with fewer weights stay in float.
+        ranges: activation -> what its integers span; a static scheme needs all, ``"dynamic"`` reads none.
+        keep_float: operators that stay in float, by the names of their outputs; QUANTIZE and DEQUANTIZE are put around.
+        int16: operators that get int16 activations, likewise.
+        dynamic: operators of a static scheme that take and give float32 with int8 weights, likewise.
+        min_weight_elements: for ``"dynamic"``: operators with fewer weights stay in float.
 
     Returns:
         The quantised model; its input and output stay float32.
@@ -53,22 +58,19 @@ def write(
     """
     quantizer = require("ai_edge_quantizer.quantizer", "export")
     recipe = require("ai_edge_quantizer.recipe", "export")
-    scheme = getattr(recipe, SCHEMES[precision])()
-    static = precision != "dynamic"
-    if not static:
+    scheme, static = getattr(recipe, SCHEMES[precision])(), precision != "dynamic"
+    if static:
+        scheme += [_unquantised("INPUT"), _unquantised("OUTPUT")]
+        scheme += [_unquantised("*", name) for name in sorted(keep_float)]
+        for names, rules in ((int16, recipe.static_wi8_ai16), (dynamic, recipe.dynamic_wi8_afp32)):
+            for name in sorted(names):
+                (rule,) = rules()
+                scheme.append({**rule, "regex": _exactly(name)})
+    else:
         for rule in scheme:
             rule["op_config"]["min_weight_elements"] = min_weight_elements
         # XNNPACK has no dynamically quantised depthwise convolution; each would cut its partition in two.
         scheme.append(_unquantised("DEPTHWISE_CONV_2D"))
-    if static:
-        scheme += [_unquantised("INPUT"), _unquantised("OUTPUT")]
-        scheme += [_unquantised("*", name) for name in sorted(keep_float)]
-        for name in sorted(int16):
-            (rule,) = recipe.static_wi8_ai16()
-            scheme.append({**rule, "regex": _exactly(name)})
-        for name in sorted(dynamic):
-            (rule,) = recipe.dynamic_wi8_afp32()
-            scheme.append({**rule, "regex": _exactly(name)})
     statistics = {name: {"min": np.float32(r.low), "max": np.float32(r.high)} for name, r in ranges.items()}
     with _quiet():
         try:
@@ -76,6 +78,28 @@ def write(
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as exc:
             raise ConvertError(f"AI Edge Quantizer cannot write the model as {precision}: {first_line(exc)}") from exc
     return bytes(result.quantized_model)
+
+
+def state_versions(graph: Graph) -> int:
+    """State the version of dense layers that older runtimes would compute wrongly, so that they refuse the model.
+
+    AI Edge Quantizer 0.4 leaves version 1 on a FULLY_CONNECTED of float activations and weights of one scale a channel.
+    tflite-runtime 2.14 takes that and ignores such weights: its answer is the bias (0 dB), without an error.
+
+    Returns:
+        How many operators there are of this kind.
+    """
+    found = 0
+    for operator in graph.operators:
+        if operator.kind != "FULLY_CONNECTED":
+            continue
+        activation, weights = operator.inputs[:2]
+        hybrid = (graph.dtype(activation), graph.dtype(weights)) == ("FLOAT32", "INT8")
+        if hybrid and len(graph.scales(weights)) > 1:
+            code = graph.model.operatorCodes[operator.raw.opcodeIndex]
+            code.version = max(code.version, _PER_CHANNEL_HYBRID_DENSE)
+            found += 1
+    return found
 
 
 def _exactly(name: str) -> str:
@@ -93,7 +117,7 @@ def _unquantised(operation: str, name: str | None = None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Its log says on every run which rules are overwritten, LiteRT warns that keeping all tensors takes memory."""
+    """Silence the quantizer, which logs which rules it overwrites, and LiteRT's warning that tensors take memory."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

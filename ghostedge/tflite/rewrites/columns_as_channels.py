@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.lazy import require
-from ghostedge.tflite.edit import add_constant, add_tensor, constant, make_operator, tensor_name
-from ghostedge.tflite.model import ints
-from ghostedge.tflite.wiring import Wiring
+from ghostedge.tflite.graph import VALID, Graph, Operator, options
 
 __all__ = ["columns_as_channels"]
 
-_VALID = 1  # schema.fbs, enum Padding
 
-
-def columns_as_channels(model: Any) -> bool:
+def columns_as_channels(graph: Graph) -> int:
     """PAD, CONV_2D 3 x 3 of stride 2 on 3 channels -> RESHAPE, PAD, CONV_2D 3 x 2 of stride (2, 1) on 6.
 
     Two neighbouring columns lie one after the other in memory: as six channels they are the same bytes. Without dot
@@ -32,54 +25,45 @@ def columns_as_channels(model: Any) -> bool:
     float32, other readers of the image or of the padded one.
 
     Args:
-        model: what `ghostedge.tflite.model.unpack` gave, of a float32 model; changed in place.
-
-    Returns:
-        Whether it was changed.
+        graph: of a float32 model.
     """
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    graph, wiring = model.subgraphs[0], Wiring(model)
-    (image,) = ints(graph.inputs)
-    place = _stem(wiring, image)
-    if place is None:
-        return False
-    pad, conv = graph.operators[place], graph.operators[wiring.readers[wiring.output(place)][0]]
-    weights = constant(model, graph, int(conv.inputs[1]))
+    (image,) = graph.inputs
+    found = _stem(graph, image)
+    if found is None:
+        return 0
+    pad, conv = found
+    weights = graph.constant(conv.inputs[1])
     assert weights is not None
-    _, height, width, channels = wiring.shape(image)
-    name, half = tensor_name(graph, int(conv.outputs[0])), (1, height, width // 2, 2 * channels)
-    pairs = add_tensor(graph, half, "FLOAT32", f"{name}/pairs")
-    padded = add_tensor(graph, (1, height + 1, width // 2 + 1, 2 * channels), "FLOAT32", f"{name}/padded")
+    _, height, width, channels = graph.shape(image)
+    name, half = conv.name, (1, height, width // 2, 2 * channels)
+    pairs = graph.add_tensor(half, "FLOAT32", f"{name}/pairs")
+    padded = graph.add_tensor((1, height + 1, width // 2 + 1, 2 * channels), "FLOAT32", f"{name}/padded")
     # The last row and column that were padded no window of stride 2 reaches.
     widths = np.array([[0, 0], [1, 0], [1, 0], [0, 0]], np.int32)
-    reshape = schema.ReshapeOptionsT()
-    reshape.newShape = np.array(half, np.int32)
-    size = add_constant(model, graph, reshape.newShape, f"{name}/pairs/shape")
-    pad.inputs = np.array([pairs, add_constant(model, graph, widths, f"{name}/padded/widths")], np.int32)
-    pad.outputs = np.array([padded], np.int32)
-    wide = add_constant(model, graph, _of_pairs(weights), f"{name}/pairs/weights")
-    conv.inputs = np.array([padded, wide, *conv.inputs[2:]], np.int32)
-    conv.builtinOptions.strideW = 1
-    graph.operators.insert(place, make_operator(model, "RESHAPE", [image, size], [pairs], reshape))
-    return True
+    shape = np.array(half, np.int32)
+    size = graph.add_constant(shape, f"{name}/pairs/shape")
+    pad.inputs = [pairs, graph.add_constant(widths, f"{name}/padded/widths")]
+    pad.outputs = [padded]
+    conv.inputs = [padded, graph.add_constant(_of_pairs(weights), f"{name}/pairs/weights"), *conv.inputs[2:]]
+    conv.options.strideW = 1
+    graph.replace(pad, [graph.make("RESHAPE", [image, size], [pairs], options("Reshape", newShape=shape)), pad])
+    return 1
 
 
-def _stem(wiring: Wiring, image: int) -> int | None:
-    """The PAD that the image goes to, if it and the convolution behind it are what is looked for."""
-    model, graph, shape = wiring.model, wiring.graph, wiring.shape(image)
-    (place, *others) = wiring.readers.get(image, [-1])
-    if others or place < 0 or wiring.kind(place) != "PAD" or wiring.dtype(image) != "FLOAT32":
+def _stem(graph: Graph, image: int) -> tuple[Operator, Operator] | None:
+    """The PAD that alone reads the image and the CONV_2D that alone reads the PAD, if they are what is looked for."""
+    pads = graph.readers(image)
+    if len(pads) != 1 or pads[0].kind != "PAD" or graph.dtype(image) != "FLOAT32":
         return None
-    widths = constant(model, graph, wiring.reads(place)[1])
-    (after, *others) = wiring.readers.get(wiring.output(place), [-1])
-    if others or after < 0 or wiring.kind(after) != "CONV_2D" or widths is None:
+    widths, convs = graph.constant(pads[0].reads[1]), graph.readers(pads[0].output)
+    if len(convs) != 1 or convs[0].kind != "CONV_2D" or widths is None:
         return None
-    weights, options = constant(model, graph, wiring.reads(after)[1]), graph.operators[after].builtinOptions
+    shape, weights, windows = graph.shape(image), graph.constant(convs[0].reads[1]), convs[0].options
     fits = len(shape) == 4 and shape[3] == 3 and shape[1] % 2 == 0 and shape[2] % 2 == 0
     fits &= widths.tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]
     fits &= weights is not None and weights.dtype == np.float32 and weights.shape[1:] == (3, 3, 3)
-    fits &= options.padding == _VALID and (options.strideH, options.strideW) == (2, 2)
-    return place if fits and options.dilationHFactor == options.dilationWFactor == 1 else None
+    fits &= windows.padding == VALID and (windows.strideH, windows.strideW) == (2, 2)
+    return (pads[0], convs[0]) if fits and windows.dilationHFactor == windows.dilationWFactor == 1 else None
 
 
 def _of_pairs(weights: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
-from ghostedge.lazy import require
 from ghostedge.model import InputSpec
-from ghostedge.tflite.edit import (
-    add_constant,
-    add_tensor,
-    constant,
-    make_operator,
-    replace_constant,
-)
-from ghostedge.tflite.model import ints, operator_name
-from ghostedge.tflite.wiring import Wiring
+from ghostedge.tflite.graph import VALID, Graph, Operator, options, schema
 
 __all__ = ["fold_normalisation", "take_raw", "take_uint8"]
-
-_VALID = 1  # schema.fbs, enum Padding
 
 
 def _normalisation(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -32,48 +19,43 @@ def _normalisation(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.flo
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-def take_raw(model: Any, spec: InputSpec, *, float16: bool) -> None:
+def take_raw(graph: Graph, spec: InputSpec, *, float16: bool) -> int:
     """Make a float model take uint8 pixels: `take_uint8`, and a 1 x 1 depthwise convolution that normalises.
 
     The network behind them is untouched; it still pads with zeros in normalised space.
     """
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    graph = model.subgraphs[0]
-    (index,) = ints(graph.inputs)
-    factor, shift = _normalisation(spec)
-    real = add_tensor(graph, ints(graph.tensors[index].shape), "FLOAT32", "pixels/float32")
-    options = schema.DepthwiseConv2DOptionsT()
-    options.padding = _VALID
-    options.strideH = options.strideW = options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
-    weights = add_constant(model, graph, factor.reshape(1, 1, 1, 3), "normalise/weights")
-    bias = add_constant(model, graph, shift, "normalise/bias")
-    graph.operators.insert(0, make_operator(model, "DEPTHWISE_CONV_2D", [real, weights, bias], [index], options))
-    graph.tensors[index].name = b"normalised"
-    graph.inputs = np.array([real], np.int32)
-    take_uint8(model, float16=float16)
+    (image,), (factor, shift) = graph.inputs, _normalisation(spec)
+    real = graph.add_tensor(graph.shape(image), "FLOAT32", "pixels/float32")
+    ones = dict.fromkeys(("strideH", "strideW", "depthMultiplier", "dilationHFactor", "dilationWFactor"), 1)
+    weights = graph.add_constant(factor.reshape(1, 1, 1, 3), "normalise/weights")
+    bias = graph.add_constant(shift, "normalise/bias")
+    windows = options("DepthwiseConv2D", padding=VALID, **ones)
+    normalise = graph.make("DEPTHWISE_CONV_2D", [real, weights, bias], [image], windows)
+    graph.operators = (normalise, *graph.operators)
+    graph.tensors[image].name = b"normalised"
+    graph.inputs = [real]
+    return take_uint8(graph, float16=float16)
 
 
-def take_uint8(model: Any, *, float16: bool) -> None:
+def take_uint8(graph: Graph, *, float16: bool) -> int:
     """Make a model whose input is float32, 0..255, take uint8.
 
     By a DEQUANTIZE, which XNNPACK has; a QUANTIZE from uint8 to int8 it leaves to LiteRT (2.1.0). With `float16`, for
     models that may be computed in it, by LiteRT's own CAST: on a DEQUANTIZE of uint8 beside operators that quantise
     their inputs as they run, XNNPACK crashes on CPUs that do so (2.1.0 and 2.1.6; 2.3.0 computes it).
     """
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    graph = model.subgraphs[0]
-    (index,) = ints(graph.inputs)
-    pixels = add_tensor(graph, ints(graph.tensors[index].shape), "UINT8", "pixels", None if float16 else (1.0, 0))
-    graph.tensors[index].name = b"pixels/real"
-    kind, options = "DEQUANTIZE", None
-    if float16:
-        kind, options = "CAST", schema.CastOptionsT()
-        options.inDataType, options.outDataType = schema.TensorType.UINT8, schema.TensorType.FLOAT32
-    graph.operators.insert(0, make_operator(model, kind, [pixels], [index], options))
-    graph.inputs = np.array([pixels], np.int32)
+    (image,) = graph.inputs
+    pixels = graph.add_tensor(graph.shape(image), "UINT8", "pixels", None if float16 else (1.0, 0))
+    graph.tensors[image].name = b"pixels/real"
+    types = schema().TensorType
+    cast = options("Cast", inDataType=types.UINT8, outDataType=types.FLOAT32) if float16 else None
+    convert = graph.make("CAST" if float16 else "DEQUANTIZE", [pixels], [image], cast)
+    graph.operators = (convert, *graph.operators)
+    graph.inputs = [pixels]
+    return 1
 
 
-def fold_normalisation(model: Any, spec: InputSpec) -> None:
+def fold_normalisation(graph: Graph, spec: InputSpec) -> int:
     """Make a float model take float pixels 0..255: normalisation goes into the first convolution's weights and bias.
 
     Where the network pads the image with zeros, that is with the mean colour, rows and columns of that colour are
@@ -82,62 +64,58 @@ def fold_normalisation(model: Any, spec: InputSpec) -> None:
     Raises:
         ConvertError: the network does not begin with a convolution, padded or not, with constant float32 weights.
     """
-    graph = model.subgraphs[0]
-    (index,) = ints(graph.inputs)
-    wiring = Wiring(model)
-    first, pads = wiring.readers[index], [(0, 0), (0, 0)]
-    pad = None
-    if len(first) == 1 and wiring.kind(first[0]) == "PAD":
-        pad = graph.operators[first[0]]
-        widths = constant(model, graph, int(pad.inputs[1]))
-        if widths is not None and not widths[[0, 3]].any():
-            pads = [(int(a), int(b)) for a, b in widths[1:3]]
-            first = wiring.readers[int(pad.outputs[0])]
-    stem = graph.operators[first[0]] if len(first) == 1 else None
-    if stem is None or operator_name(model, stem) != "CONV_2D" or stem.builtinOptions.padding != _VALID:
-        raise ConvertError(
-            "raw input needs a network that begins with one convolution, its padding written as an operator of its own"
-        )
-    weights, bias = (constant(model, graph, int(i)) for i in stem.inputs[1:3])
+    (image,) = graph.inputs
+    pad, pads, stem = _beginning(graph, image)
+    weights, bias = (graph.constant(tensor) for tensor in stem.inputs[1:3])
     if weights is None or bias is None or weights.dtype != np.float32:
         raise ConvertError("raw input needs constant float32 weights in the first convolution")
     factor, shift = _normalisation(spec)
-    replace_constant(model, graph, int(stem.inputs[1]), (weights * factor).astype(np.float32))
-    replace_constant(
-        model, graph, int(stem.inputs[2]), (bias + (weights * shift).sum(axis=(1, 2, 3))).astype(np.float32)
-    )
-    if not any(map(any, pads)):
-        return
-    image, made = ints(graph.tensors[index].shape), ints(graph.tensors[int(stem.outputs[0])].shape)
-    strides = (0, stem.builtinOptions.strideH, stem.builtinOptions.strideW)
+    graph.set_constant(stem.inputs[1], (weights * factor).astype(np.float32))
+    graph.set_constant(stem.inputs[2], (bias + (weights * shift).sum(axis=(1, 2, 3))).astype(np.float32))
+    if pad is None or not any(map(any, pads)):
+        return 1
+    size, made = graph.shape(image), graph.shape(stem.output)
+    strides = (0, stem.options.strideH, stem.options.strideW)
     for axis in (1, 2):
         reached = (made[axis] - 1) * strides[axis] + weights.shape[axis]  # rows or columns that windows look at
         before = pads[axis - 1][0]
-        pads[axis - 1] = (before, max(0, reached - image[axis] - before))
-    graph.operators.remove(pad)
-    frame = _frame(model, index, pads, -shift / factor)
-    graph.operators[:0] = frame
-    stem.inputs = np.array([frame[-1].outputs[0], *stem.inputs[1:]], np.int32)
+        pads[axis - 1] = (before, max(0, reached - size[axis] - before))
+    frame = _frame(graph, image, pads, -shift / factor)
+    graph.operators = (*frame, *(operator for operator in graph.operators if operator is not pad))
+    stem.inputs = [frame[-1].output, *stem.inputs[1:]]
+    return 1
 
 
-def _frame(model: Any, image: int, pads: list[tuple[int, int]], colour: NDArray[np.float32]) -> list[Any]:
+def _beginning(graph: Graph, image: int) -> tuple[Operator | None, list[tuple[int, int]], Operator]:
+    """The PAD that reads the image, if there is one; (before, after) of rows, of columns; the convolution behind it."""
+    first, pads, pad = graph.readers(image), [(0, 0), (0, 0)], None
+    if len(first) == 1 and first[0].kind == "PAD":
+        pad = first[0]
+        widths = graph.constant(pad.inputs[1])
+        if widths is not None and not widths[[0, 3]].any():
+            pads = [(int(before), int(after)) for before, after in widths[1:3]]
+            first = graph.readers(pad.output)
+    if len(first) != 1 or first[0].kind != "CONV_2D" or first[0].options.padding != VALID:
+        raise ConvertError(
+            "raw input needs a network that begins with one convolution, its padding written as an operator of its own"
+        )
+    return pad, pads, first[0]
+
+
+def _frame(graph: Graph, image: int, pads: list[tuple[int, int]], colour: NDArray[np.float32]) -> list[Operator]:
     """The operators that put a frame of one colour around an image; `pads`: (before, after) of rows, of columns."""
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    graph = model.subgraphs[0]
     made = []
     for axis, (before, after) in enumerate(pads, start=1):
         parts = [image]
         for width, place in ((before, 0), (after, len(parts) + bool(before))):
             if width:
-                shape = list(ints(graph.tensors[image].shape))
+                shape = [*graph.shape(image)]
                 shape[axis] = width
                 value = np.broadcast_to(colour, shape).astype(np.float32)
-                parts.insert(place, add_constant(model, graph, value, f"frame/{axis}/{place}"))
-        shape = list(ints(graph.tensors[image].shape))
+                parts.insert(place, graph.add_constant(value, f"frame/{axis}/{place}"))
+        shape = [*graph.shape(image)]
         shape[axis] += before + after
         if len(parts) > 1:
-            image = add_tensor(graph, tuple(shape), "FLOAT32", f"framed/{axis}")
-            options = schema.ConcatenationOptionsT()
-            options.axis = axis
-            made.append(make_operator(model, "CONCATENATION", parts, [image], options))
+            image = graph.add_tensor(shape, "FLOAT32", f"framed/{axis}")
+            made.append(graph.make("CONCATENATION", parts, [image], options("Concatenation", axis=axis)))
     return made

@@ -22,9 +22,12 @@ from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec, Model, 
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
 from ghostedge.tflite.coverage import coverage
+from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.float16 import allow_float16
-from ghostedge.tflite.model import operator_name, pack, tensor_type, unpack
+from ghostedge.tflite.graph import Graph
+from ghostedge.tflite.quantize.observe import inspecting_interpreter
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation
+from tests.tflite.graphs import kinds
 
 RAW = {"range": "raw", "dtype": "uint8"}
 
@@ -97,11 +100,11 @@ def test_dynamic_in_float16(
 def test_what_crashes_litert_in_float16_is_one_line(quantise: Quantise) -> None:
     # Why raw pixels go through a CAST where float16 is allowed: without, they go through a DEQUANTIZE.
     made = quantise("dynamic", **RAW)
-    model = unpack(made.path.read_bytes(), "m")
-    assert operator_name(model, model.subgraphs[0].operators[0]) == "DEQUANTIZE"
-    allow_float16(model)
-    made.path.write_bytes(pack(model))
-    with pytest.raises(ArtifactError, match=r"cannot compute in float16 .*\.tflite: it crashes \(signal"):
+    graph = unpack(made.path.read_bytes(), "m")
+    assert graph.operators[0].kind == "DEQUANTIZE"
+    allow_float16(graph)
+    made.path.write_bytes(pack(graph))
+    with pytest.raises(ArtifactError, match=r"cannot compute in float16 .*\.tflite: it crashed \(signal"):
         open_runtime(made, float16=True)
 
 
@@ -117,15 +120,12 @@ def test_no_two_logits_of_int8_are_one_number(quantise: Quantise, calibration: C
 def test_int8_is_one_partition_with_integers_inside(quantise: Quantise, fields: dict[str, Any]) -> None:
     path = quantise("int8", **fields).path
     assert coverage(path).whole
-    model = unpack(path.read_bytes(), "m")
-    graph = model.subgraphs[0]
-    kinds = [operator_name(model, operator) for operator in graph.operators]
-    inside = kinds[1:-2] if not fields else kinds[2:-2]
-    assert kinds[-2:] == ["DEQUANTIZE", "FULLY_CONNECTED"]  # the dense layer quantises its input as it runs
-    assert kinds[0] == ("DEQUANTIZE" if fields else "QUANTIZE")
-    assert not {"QUANTIZE", "DEQUANTIZE", "AVERAGE_POOL_2D"} & set(inside)
-    made = [graph.tensors[operator.outputs[0]] for operator in graph.operators[2:-2]]
-    assert {tensor_type(tensor) for tensor in made} == {"INT8"}
+    graph = unpack(path.read_bytes(), "m")
+    first, *inside, before_last, last = kinds(graph)
+    assert (before_last, last) == ("DEQUANTIZE", "FULLY_CONNECTED")  # it quantises its input as it runs
+    assert first == ("DEQUANTIZE" if fields else "QUANTIZE")
+    assert not {"QUANTIZE", "DEQUANTIZE", "AVERAGE_POOL_2D"} & set(inside[1:] if fields else inside)
+    assert {graph.dtype(operator.output) for operator in graph.operators[2:-2]} == {"INT8"}
 
 
 def test_the_same_bytes_come_again(quantise: Quantise) -> None:
@@ -163,9 +163,9 @@ def test_folded_normalisation_pads_with_the_mean_colour(tiny_tflite: dict[str, M
     fold_normalisation(raw, source.input)
     black = unpack(source.path.read_bytes(), "m")
     fold_normalisation(black, source.input)
-    for tensor in black.subgraphs[0].tensors:
-        if b"frame/" in (tensor.name if isinstance(tensor.name, bytes) else tensor.name.encode()):
-            black.buffers[tensor.buffer].data = np.zeros_like(black.buffers[tensor.buffer].data)
+    for tensor in range(len(black.tensors)):
+        if "frame/" in black.name(tensor):
+            black.set_constant(tensor, np.zeros(black.shape(tensor), np.float32))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
     mean, std = (np.array(v, np.float32) * 255 for v in (source.input.mean, source.input.std))
     features = [stem(exact, (pixels - mean) / std), stem(raw, pixels), stem(black, pixels)]
@@ -176,36 +176,32 @@ def test_folded_normalisation_pads_with_the_mean_colour(tiny_tflite: dict[str, M
     assert not wrong[1:, 1:].any()
 
 
-def stem(model: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
+def stem(graph: Graph, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the first convolution gives."""
-    from ghostedge.tflite.interpreter import inspecting_interpreter
-
-    interpreter = inspecting_interpreter(pack(model))
-    graph = model.subgraphs[0]
-    interpreter.set_tensor(int(graph.inputs[0]), image)
+    interpreter = inspecting_interpreter(pack(graph))
+    interpreter.set_tensor(graph.inputs[0], image)
     interpreter.invoke()
-    first = next(o for o in graph.operators if operator_name(model, o) == "CONV_2D")
-    features: NDArray[np.float32] = interpreter.get_tensor(int(first.outputs[0]))
+    first = next(operator for operator in graph.operators if operator.kind == "CONV_2D")
+    features: NDArray[np.float32] = interpreter.get_tensor(first.output)
     return features
 
 
 def test_operators_can_stay_in_float_or_take_16_bits(quantise: Quantise) -> None:
-    model = unpack(quantise("int8").path.read_bytes(), "m")
-    (dense,) = (o for o in model.subgraphs[0].operators if operator_name(model, o) == "FULLY_CONNECTED")
-    names = [t.name.decode() for t in unpack(quantise("dynamic").path.read_bytes(), "m").subgraphs[0].tensors]
-    gate = next(name for name in names if "igmoid" in name)
+    assert kinds(unpack(quantise("int8").path.read_bytes(), "m")).count("FULLY_CONNECTED") == 1
+    dynamic = unpack(quantise("dynamic").path.read_bytes(), "m")
+    gate = next(name for tensor in range(len(dynamic.tensors)) if "igmoid" in (name := dynamic.name(tensor)))
     kept = unpack(quantise("int8", {"keep_float": [gate]}).path.read_bytes(), "m")
-    kinds = {t.name.decode(): tensor_type(t) for t in kept.subgraphs[0].tensors}
-    assert kinds[gate] == "FLOAT32"
-    assert dense is not None
+    types = {kept.name(tensor): kept.dtype(tensor) for tensor in range(len(kept.tensors))}
+    assert types[gate] == "FLOAT32"
 
 
 def test_dynamic_leaves_operators_with_few_weights_in_float(quantise: Quantise) -> None:
     """Their float kernels are faster than quantising what they read, and they hold little of the file."""
 
     def integers(least: int) -> list[int]:
-        graph = unpack(quantise("dynamic", {"min_weight_elements": least}).path.read_bytes(), "m").subgraphs[0]
-        return sorted(int(np.prod(t.shape)) for t in graph.tensors if tensor_type(t) == "INT8")
+        graph = unpack(quantise("dynamic", {"min_weight_elements": least}).path.read_bytes(), "m")
+        weights = [tensor for tensor in range(len(graph.tensors)) if graph.dtype(tensor) == "INT8"]
+        return sorted(int(np.prod(graph.shape(tensor))) for tensor in weights)
 
     everything = integers(0)
     least = everything[len(everything) // 2]
@@ -250,17 +246,14 @@ def test_what_cannot_be_quantised_is_refused(
 def test_activations_that_are_not_finite_are_named(
     tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path
 ) -> None:
-    from ghostedge.tflite.edit import constant, replace_constant
-
     source = tiny_tflite["fp32"]
-    model = unpack(source.path.read_bytes(), "m")
-    graph = model.subgraphs[0]
-    (dense,) = (o for o in graph.operators if operator_name(model, o) == "FULLY_CONNECTED")
-    bias = constant(model, graph, int(dense.inputs[2]))
+    graph = unpack(source.path.read_bytes(), "m")
+    (dense,) = (operator for operator in graph.operators if operator.kind == "FULLY_CONNECTED")
+    bias = graph.constant(dense.inputs[2])
     assert bias is not None
-    replace_constant(model, graph, int(dense.inputs[2]), np.full_like(bias, np.nan))
+    graph.set_constant(dense.inputs[2], np.full_like(bias, np.nan))
     broken = dataclasses.replace(source, path=tmp_path / "nan.tflite")
-    broken.path.write_bytes(pack(model))
+    broken.path.write_bytes(pack(graph))
     with pytest.raises(ConvertError, match="'logits' is not finite on calibration image 1"):
         make_stage("tflite", "int8").build(
             broken,

@@ -10,13 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.quantize.rounding import round_to_nearest
-from ghostedge.tflite.edit import add_constant, add_tensor, constant, make_operator, tensor_name
-from ghostedge.tflite.interpreter import inspecting_interpreter
-from ghostedge.tflite.model import ints, pack, unpack
-from ghostedge.tflite.quantize.weights import MomentsObserver, from_rows, round_model, to_rows, weighted_operators
+from ghostedge.tflite.flatbuffer import pack, unpack
+from ghostedge.tflite.graph import options, schema
+from ghostedge.tflite.quantize.observe import MomentsObserver, inspecting_interpreter
+from ghostedge.tflite.quantize.weights import from_rows, round_model, to_rows, weighted_operators
+from tests.tflite.graphs import empty
 
 pytest.importorskip("flatbuffers")
-schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+pytest.importorskip("ai_edge_litert")
 
 SHAPES = {
     "CONV_2D": ((6, 3, 3, 4), 8),  # two groups of four inputs
@@ -36,60 +37,55 @@ def test_rows_go_there_and_back(kind: str) -> None:
 
 def network(padding: str, stride: int, dilation: int) -> bytes:
     """(1, 9, 11, 8) -> grouped convolution -> depthwise convolution -> mean of positions -> dense layer."""
-    rng = np.random.default_rng(1)
-    model = schema.ModelT()
-    model.version, model.buffers, model.operatorCodes = 3, [schema.BufferT()], []
-    graph = schema.SubGraphT()
-    graph.tensors, graph.operators, model.subgraphs = [], [], [graph]
+    rng, graph = np.random.default_rng(1), empty()
 
     def weights(*shape: int) -> int:
-        return add_constant(model, graph, rng.standard_normal(shape).astype(np.float32), f"w{len(graph.tensors)}")
+        return graph.add_constant(rng.standard_normal(shape).astype(np.float32), f"w{len(graph.tensors)}")
 
-    def windows(options: Any) -> Any:
-        options.padding = getattr(schema.Padding, padding)
-        options.strideH = options.strideW = stride
-        options.dilationHFactor = options.dilationWFactor = dilation
-        return options
-
-    x = add_tensor(graph, (1, 9, 11, 8), "FLOAT32", "x")
-    probe = np.empty((9, 11))
+    windows = {
+        "padding": getattr(schema().Padding, padding),
+        **dict.fromkeys(("strideH", "strideW"), stride),
+        **dict.fromkeys(("dilationHFactor", "dilationWFactor"), dilation),
+    }
+    x = graph.add_tensor((1, 9, 11, 8), "FLOAT32", "x")
+    graph.inputs, sizes = [x], [9, 11]
     for kind, shape, outputs in (("CONV_2D", (6, 3, 2, 4), 6), ("DEPTHWISE_CONV_2D", (1, 2, 3, 12), 12)):
         reach = [(size - 1) * dilation + 1 for size in shape[1:3]]
-        sizes = [-(-size // stride) for size in probe.shape]
         if padding == "VALID":
-            sizes = [(size - r) // stride + 1 for size, r in zip(probe.shape, reach, strict=True)]
-        probe = np.empty(sizes)
-        y = add_tensor(graph, (1, *sizes, outputs), "FLOAT32", f"{kind} out")
-        if kind == "CONV_2D":
-            options = windows(schema.Conv2DOptionsT())
+            sizes = [(size - r) // stride + 1 for size, r in zip(sizes, reach, strict=True)]
         else:
-            options = windows(schema.DepthwiseConv2DOptionsT())
-            options.depthMultiplier = 2
-        graph.operators.append(make_operator(model, kind, [x, weights(*shape), weights(outputs)], [y], options))
+            sizes = [-(-size // stride) for size in sizes]
+        y = graph.add_tensor((1, *sizes, outputs), "FLOAT32", f"{kind} out")
+        made = options("Conv2D", **windows)
+        if kind == "DEPTHWISE_CONV_2D":
+            made = options("DepthwiseConv2D", depthMultiplier=2, **windows)
+        inputs = [x, weights(*shape), weights(outputs)]
+        graph.operators = (*graph.operators, graph.make(kind, inputs, [y], made))
         x = y
-    mean = add_tensor(graph, (1, 12), "FLOAT32", "mean")
-    axes = add_constant(model, graph, np.array([1, 2], np.int32), "axes")
-    graph.operators.append(make_operator(model, "MEAN", [x, axes], [mean], schema.ReducerOptionsT()))
-    out = add_tensor(graph, (1, 5), "FLOAT32", "out")
-    dense = schema.FullyConnectedOptionsT()
-    graph.operators.append(make_operator(model, "FULLY_CONNECTED", [mean, weights(5, 12), weights(5)], [out], dense))
-    graph.inputs, graph.outputs = np.array([0], np.int32), np.array([out], np.int32)
-    return pack(model)
+    mean = graph.add_tensor((1, 12), "FLOAT32", "mean")
+    axes = graph.add_constant(np.array([1, 2], np.int32), "axes")
+    out = graph.add_tensor((1, 5), "FLOAT32", "out")
+    dense = [mean, weights(5, 12), weights(5)]
+    graph.operators = (
+        *graph.operators,
+        graph.make("MEAN", [x, axes], [mean], options("Reducer")),
+        graph.make("FULLY_CONNECTED", dense, [out], options("FullyConnected")),
+    )
+    graph.outputs = [out]
+    return pack(graph)
 
 
 def run(data: bytes, images: NDArray[np.float32], each: Callable[[Any], None] = lambda interpreter: None) -> Any:
     """What each weighted operator gives, by its name: (images x positions, channels)."""
-    model = unpack(data, "m")
-    graph, interpreter = model.subgraphs[0], inspecting_interpreter(data)
+    graph, interpreter = unpack(data, "m"), inspecting_interpreter(data)
     made: dict[str, list[NDArray[np.float32]]] = {}
     for image in images:
-        interpreter.set_tensor(int(graph.inputs[0]), image[None])
+        interpreter.set_tensor(graph.inputs[0], image[None])
         interpreter.invoke()
         each(interpreter)
-        for operator, _, _ in weighted_operators(model):
-            value = interpreter.get_tensor(int(operator.outputs[0]))
-            name = tensor_name(graph, int(operator.outputs[0]))
-            made.setdefault(name, []).append(value.reshape(-1, value.shape[-1]))
+        for operator, _ in weighted_operators(graph):
+            value = interpreter.get_tensor(operator.output)
+            made.setdefault(operator.name, []).append(value.reshape(-1, value.shape[-1]))
     return {name: np.concatenate(values).astype(np.float64) for name, values in made.items()}
 
 
@@ -98,14 +94,12 @@ WINDOWS = [("SAME", 1, 1), ("SAME", 2, 1), ("VALID", 2, 1), ("SAME", 1, 2), ("VA
 
 def predicted(data: bytes, moments: dict[str, Any]) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Mean and variance of what each weighted operator gives, by channel, as the moments of its inputs have it."""
-    model, found = unpack(data, "m"), {}
-    graph = model.subgraphs[0]
-    for operator, kind, weights in weighted_operators(model):
-        name = tensor_name(graph, int(operator.outputs[0]))
-        read, bias = moments[name], constant(model, graph, int(operator.inputs[2]))
-        rows = to_rows(weights, kind, ints(graph.tensors[int(operator.inputs[0])].shape)[-1]).astype(np.float64)
+    graph, found = unpack(data, "m"), {}
+    for operator, weights in weighted_operators(graph):
+        read, bias = moments[operator.name], graph.constant(operator.inputs[2])
+        rows = to_rows(weights, operator.kind, graph.shape(operator.inputs[0])[-1]).astype(np.float64)
         variance = np.einsum("goi,gij,goj->go", rows, read.covariance, rows).reshape(-1)
-        found[name] = ((rows @ read.mean[:, :, None]).reshape(-1) + bias, variance)
+        found[operator.name] = ((rows @ read.mean[:, :, None]).reshape(-1) + bias, variance)
     return found
 
 
@@ -149,12 +143,12 @@ def test_rounding_leaves_the_mean_output_where_it_was(rounding: str, monkeypatch
     images = np.random.default_rng(2).gamma(2, 1, (11, 9, 11, 8)).astype(np.float32)
     shifts = {}
     for bias_correction in (True, False):
-        model = unpack(data, "m")
-        assert round_model(model, moments, rounding, bias_correction) == 3
-        rounded = run(pack(model), images)
+        graph = unpack(data, "m")
+        assert round_model(graph, moments, rounding, bias_correction) == 3
+        rounded = run(pack(graph), images)
         shifts[bias_correction] = np.abs(rounded["CONV_2D out"].mean(axis=0) - outputs["CONV_2D out"].mean(axis=0))
-        for operator, kind, weights in weighted_operators(model):  # int8 numbers, all of them
-            rows = to_rows(weights, kind, ints(model.subgraphs[0].tensors[int(operator.inputs[0])].shape)[-1])
+        for operator, weights in weighted_operators(graph):  # int8 numbers, all of them
+            rows = to_rows(weights, operator.kind, graph.shape(operator.inputs[0])[-1])
             np.testing.assert_allclose(round_to_nearest(rows), rows, rtol=1e-6)
     assert shifts[True].max() < 1e-4
     assert shifts[False].max() > 1e-3
@@ -168,9 +162,9 @@ def test_compensated_weights_make_less_of_an_error_and_what_is_kept_none() -> No
     outputs = run(data, images, observer.add)
     moments, errors = observer.moments(), {}
     for rounding in ("compensated", "nearest"):
-        model = unpack(data, "m")
-        assert round_model(model, moments, rounding, keep=["out"]) == 2
-        errors[rounding] = run(pack(model), images)["CONV_2D out"] - outputs["CONV_2D out"]
-        kept, before = list(weighted_operators(model))[-1], list(weighted_operators(unpack(data, "m")))[-1]
-        np.testing.assert_array_equal(kept[2], before[2])
+        graph = unpack(data, "m")
+        assert round_model(graph, moments, rounding, keep=["out"]) == 2
+        errors[rounding] = run(pack(graph), images)["CONV_2D out"] - outputs["CONV_2D out"]
+        kept, before = list(weighted_operators(graph))[-1], list(weighted_operators(unpack(data, "m")))[-1]
+        np.testing.assert_array_equal(kept[1], before[1])
     assert errors["compensated"].std() < 0.8 * errors["nearest"].std()

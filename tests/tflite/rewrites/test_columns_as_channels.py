@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.lazy import require
 from ghostedge.tflite.coverage import coverage
-from ghostedge.tflite.edit import add_constant, add_tensor, make_operator
-from ghostedge.tflite.model import operator_name, pack, unpack
+from ghostedge.tflite.flatbuffer import pack
+from ghostedge.tflite.graph import VALID, Graph, options
 from ghostedge.tflite.rewrites.columns_as_channels import columns_as_channels
+from tests.tflite.graphs import empty, kinds, linear, run
 
 pytest.importorskip("ai_edge_litert")
 
-LINEAR = Path(__file__).parents[2] / "data" / "linear" / "fp32.tflite"
-_VALID, _RELU = 1, 1  # schema.fbs
+_RELU = 1  # schema.fbs
 
 
 def network(
@@ -28,55 +27,38 @@ def network(
     taps: int = 3,
     pads: int = 1,
     other: str = "",
-) -> Any:
+) -> Graph:
     """PAD and CONV_2D, ReLU; `other` is a second reader of the ``"image"`` or of what is ``"padded"``."""
-    schema = require("ai_edge_litert.schema_py_generated", "tflite")
-    model = unpack(LINEAR.read_bytes(), LINEAR.name)
-    graph, rng = model.subgraphs[0], np.random.default_rng(3)
+    graph, rng = empty(), np.random.default_rng(3)
     rows, columns = (number + 2 * pads for number in size)
     made = tuple((number - taps) // stride + 1 for number in (rows, columns))
-    graph.operators, graph.tensors, model.signatureDefs = [], [], None
-    image = add_tensor(graph, (1, *size, channels), "FLOAT32", "image")
-    padded = add_tensor(graph, (1, rows, columns, channels), "FLOAT32", "image/padded")
-    result = add_tensor(graph, (1, *made, 16), "FLOAT32", "result")
-    widths = np.array([[0, 0], [pads, pads], [pads, pads], [0, 0]], np.int32)
+    image = graph.add_tensor((1, *size, channels), "FLOAT32", "image")
+    padded = graph.add_tensor((1, rows, columns, channels), "FLOAT32", "image/padded")
+    result = graph.add_tensor((1, *made, 16), "FLOAT32", "result")
     weights = rng.standard_normal((16, taps, taps, channels), np.float32)
-    constants = [add_constant(model, graph, weights, "w"), add_constant(model, graph, weights[:, 0, 0, 0], "b")]
-    options = schema.Conv2DOptionsT()
-    options.padding, options.fusedActivationFunction = _VALID, _RELU
-    options.strideH = options.strideW = stride
-    options.dilationHFactor = options.dilationWFactor = 1
-    pad = [image, add_constant(model, graph, widths, "widths")]
-    graph.operators.append(make_operator(model, "PAD", pad, [padded], schema.PadOptionsT()))
-    graph.operators.append(make_operator(model, "CONV_2D", [padded, *constants], [result], options))
-    graph.inputs, graph.outputs = np.array([image], np.int32), [result]
+    constants = [graph.add_constant(weights, "w"), graph.add_constant(weights[:, 0, 0, 0], "b")]
+    widths = graph.add_constant(np.array([[0, 0], [pads, pads], [pads, pads], [0, 0]], np.int32), "widths")
+    ones = {"dilationHFactor": 1, "dilationWFactor": 1}
+    windows = options("Conv2D", padding=VALID, fusedActivationFunction=_RELU, strideH=stride, strideW=stride, **ones)
+    pad = graph.make("PAD", [image, widths], [padded], options("Pad"))
+    graph.operators = [pad, graph.make("CONV_2D", [padded, *constants], [result], windows)]
+    graph.inputs, graph.outputs = [image], [result]
     if other:
         read = {"image": image, "padded": padded}[other]
-        graph.outputs.append(add_tensor(graph, tuple(graph.tensors[read].shape), "FLOAT32", "other"))
-        graph.operators.append(make_operator(model, "ABS", [read], graph.outputs[1:], schema.AbsOptionsT()))
-    graph.outputs = np.array(graph.outputs, np.int32)
-    return model
-
-
-def run(data: bytes) -> np.ndarray:
-    interpreter = require("ai_edge_litert.interpreter", "tflite").Interpreter(model_content=data)
-    interpreter.allocate_tensors()
-    (taken,) = interpreter.get_input_details()
-    interpreter.set_tensor(taken["index"], np.random.default_rng(0).standard_normal(taken["shape"], dtype=np.float32))
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+        second = graph.add_tensor(graph.shape(read), "FLOAT32", "other")
+        graph.operators = (*graph.operators, graph.make("ABS", [read], [second], options("Abs")))
+        graph.outputs = [result, second]
+    return graph
 
 
 @pytest.mark.parametrize("size", [(8, 12), (2, 2), (10, 6)])
 def test_it_computes_the_same(size: tuple[int, int], tmp_path: Path) -> None:
-    before = run(pack(network(size=size)))
-    model = network(size=size)
-    assert columns_as_channels(model)
-    kinds = [operator_name(model, operator) for operator in model.subgraphs[0].operators]
-    assert kinds == ["RESHAPE", "PAD", "CONV_2D"]
-    after = tmp_path / "pairs.tflite"
-    after.write_bytes(pack(model))
-    np.testing.assert_allclose(run(after.read_bytes()), before, atol=2e-6)
+    graph, after = network(size=size), tmp_path / "pairs.tflite"
+    before = run(graph)
+    assert columns_as_channels(graph) == 1
+    assert kinds(graph) == ["RESHAPE", "PAD", "CONV_2D"]
+    after.write_bytes(pack(graph))
+    np.testing.assert_allclose(run(graph), before, atol=2e-6)
     assert np.abs(before).max() > 1
     assert coverage(after).whole
 
@@ -95,11 +77,11 @@ def test_it_computes_the_same(size: tuple[int, int], tmp_path: Path) -> None:
     ],
 )
 def test_what_it_does_not_fit_stays(what: dict[str, Any]) -> None:
-    model = network(**what)
-    before = pack(model)
-    assert not columns_as_channels(model)
-    assert pack(model) == before
+    graph = network(**what)
+    before = pack(graph)
+    assert not columns_as_channels(graph)
+    assert pack(graph) == before
 
 
 def test_a_network_that_begins_otherwise_stays() -> None:
-    assert not columns_as_channels(unpack(LINEAR.read_bytes(), LINEAR.name))
+    assert not columns_as_channels(linear())

@@ -1,15 +1,135 @@
-"""Check that a TFLite file is a whole flatbuffer, because LiteRT crashes the process on one that is not."""
+"""Read, write and check the flatbuffer that a .tflite file is.
+
+Schema: tensorflow/lite/schema/schema.fbs, file identifier ``TFL3``; its Python classes come with LiteRT.
+"""
 
 from __future__ import annotations
 
+import functools
 import mmap
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from ghostedge.errors import ArtifactError
+from ghostedge.lazy import require
+from ghostedge.tflite.graph import Graph, ints, schema
 
-__all__ = ["check_tflite"]
+__all__ = ["check_packages", "check_tflite", "pack", "unpack"]
+
+_IDENTIFIER = b"TFL3"
+
+#: Where XNNPACK and mmap want weights to begin; schema.fbs says so (``force_align: 16``), Python's packer forgets it.
+_ALIGNMENT = 16
+
+
+def check_packages() -> None:
+    """Raise MissingExtraError unless what runs and writes .tflite models is installed."""
+    require("ai_edge_litert", "tflite")
+    require("flatbuffers", "export")
+
+
+def unpack(data: bytes, name: str) -> Graph:
+    """The graph of a file.
+
+    Args:
+        data: a whole file; what follows the flatbuffer is ignored.
+        name: the file's name, for messages.
+
+    Raises:
+        ArtifactError: not a TFLite model, or a damaged one.
+    """
+    if data[4:8] != _IDENTIFIER:
+        raise ArtifactError(f"{name} is not a TFLite model (no {_IDENTIFIER.decode()} at byte 4)")
+    try:
+        model = schema().ModelT.InitFromObj(schema().Model.GetRootAs(data, 0))
+        if not model.subgraphs or not model.buffers or not model.operatorCodes:
+            raise ValueError("it holds no graph")
+        _check_references(model)
+        return Graph(model)
+    except (struct.error, ValueError, TypeError, IndexError, AttributeError, OverflowError, MemoryError) as exc:
+        raise ArtifactError(f"{name} is damaged or cut short ({exc}); export it again") from exc
+
+
+def _check_references(model: Any) -> None:
+    """Every index and every constant's size must fit. Raises: ValueError, TypeError or IndexError."""
+    for graph in model.subgraphs:
+        tensors = range(len(graph.tensors))
+        for tensor in graph.tensors:
+            model.buffers[tensor.buffer]
+        for index in (*ints(graph.inputs), *ints(graph.outputs)):
+            tensors[index]
+        for operator in graph.operators:
+            model.operatorCodes[operator.opcodeIndex]
+            for index in (*ints(operator.inputs), *ints(operator.outputs)):
+                if index != -1:  # an optional input that is left out
+                    tensors[index]
+
+
+def pack(graph: Graph) -> bytes:
+    """The flatbuffer of a graph's model.
+
+    Every buffer's data begins at a multiple of 16 bytes; data that no tensor and no metadata refers to is left out;
+    equal zero points are written once for all tensors (8 bytes a channel, and nearly all are zero).
+    """
+    model = graph.model
+    used = {tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+        buffer.Pack = functools.partial(_pack_buffer, buffer)
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = require("flatbuffers", "export").Builder(size + size // 8 + 65536)
+    shared: dict[bytes, int] = {}
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            if tensor.quantization is not None and tensor.quantization.details is None:
+                tensor.quantization.Pack = functools.partial(_pack_quantisation, tensor.quantization, shared)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _pack_buffer(buffer: Any, builder: Any) -> int:
+    """``BufferT.Pack``, but aligned. Returns: the offset of the table."""
+    data = None
+    if buffer.data is not None:
+        content = bytes(buffer.data)
+        builder.StartVector(1, len(content), _ALIGNMENT)
+        builder.head -= len(content)
+        builder.Bytes[builder.head : builder.head + len(content)] = content
+        data = builder.EndVector()
+    schema().BufferStart(builder)
+    if data is not None:
+        schema().BufferAddData(builder, data)
+    table: int = schema().BufferEnd(builder)
+    return table
+
+
+def _pack_quantisation(parameters: Any, shared: dict[bytes, int], builder: Any) -> int:
+    """``QuantizationParametersT.Pack``, but equal zero points share one vector. Returns: the offset of the table."""
+    vectors: dict[str, int] = {}
+    for name, dtype in (("Min", "<f4"), ("Max", "<f4"), ("Scale", "<f4"), ("ZeroPoint", "<i8")):
+        values = getattr(parameters, name[0].lower() + name[1:])
+        if values is None:
+            continue
+        array = np.asarray(values, dtype)
+        key = array.tobytes()
+        if name != "ZeroPoint":
+            vectors[name] = builder.CreateNumpyVector(array)
+        else:
+            vectors[name] = shared[key] if key in shared else shared.setdefault(key, builder.CreateNumpyVector(array))
+    schema().QuantizationParametersStart(builder)
+    for name, offset in vectors.items():
+        getattr(schema(), f"QuantizationParametersAdd{name}")(builder, offset)
+    schema().QuantizationParametersAddQuantizedDimension(builder, parameters.quantizedDimension)
+    table: int = schema().QuantizationParametersEnd(builder)
+    return table
+
+
+# -- checking a file ----------------------------------------------------------------------------------------------
 
 # The tables of the TFLite schema, version 3 (tensorflow/compiler/mlir/lite/schema/schema.fbs). A table is the tuple of
 # its fields in the schema's order, each one of: bytes of a scalar; ("vector", bytes of an element); ("table", name);

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.lazy import require
-from ghostedge.tflite.edit import add_constant, add_tensor, make_operator, tensor_name
-from ghostedge.tflite.model import ints, operator_name, tensor_type
+from ghostedge.tflite.graph import Graph, Operator, options
 
-__all__ = ["nearest_to_copies"]
+__all__ = ["resize_as_copies"]
 
 #: The mask of a STRIDED_SLICE that leaves all four axes whole.
 _WHOLE = 0b1111
@@ -20,7 +19,7 @@ _WHOLE = 0b1111
 _MAX_PARTS = 5
 
 
-def nearest_to_copies(model: Any) -> int:
+def resize_as_copies(graph: Graph) -> int:
     """Replace each RESIZE_NEAREST_NEIGHBOR that enlarges by CONCATENATION, RESHAPE and STRIDED_SLICE; equal to the bit.
 
     XNNPACK does not have it (LiteRT 2.1.0), so that each one splits the network in two partitions. Columns are doubled
@@ -28,38 +27,30 @@ def nearest_to_copies(model: Any) -> int:
     besides (3 -> 7 is 0 0 0 1 1 2 2) is cut out and put before it. The batch stays free.
 
     What stays: a side that becomes smaller, or a type other than float32.
-
-    Returns:
-        How many were replaced.
     """
     replaced = 0
-    for graph in model.subgraphs:
-        operators = []
-        for operator in graph.operators:
-            copies = _copies(model, graph, operator)
-            replaced += bool(copies)
-            operators += copies or [operator]
-        graph.operators = operators
+    for operator in graph.operators:
+        if operator.kind == "RESIZE_NEAREST_NEIGHBOR" and (copies := _copies(graph, operator)):
+            graph.replace(operator, copies)
+            replaced += 1
     return replaced
 
 
-def _copies(model: Any, graph: Any, resize: Any) -> list[Any]:
+def _copies(graph: Graph, resize: Operator) -> list[Operator]:
     """The operators that do the same; none where `resize` stays."""
-    if operator_name(model, resize) != "RESIZE_NEAREST_NEIGHBOR":
-        return []
-    source, target = int(resize.inputs[0]), int(resize.outputs[0])
-    before, after = ints(graph.tensors[source].shape), ints(graph.tensors[target].shape)
-    pixels = {axis: _pixels(before[axis], after[axis], resize.builtinOptions) for axis in (1, 2)}
+    source, target = resize.inputs[0], resize.output
+    before, after = graph.shape(source), graph.shape(target)
+    pixels = {axis: _pixels(before[axis], after[axis], resize.options) for axis in (1, 2)}
     times = {axis: int(np.bincount(pixels[axis], minlength=before[axis]).min()) for axis in (1, 2)}
-    if tensor_type(graph.tensors[source]) != "FLOAT32" or 0 in times.values() or before == after:
+    if graph.dtype(source) != "FLOAT32" or 0 in times.values() or before == after:
         return []
-    writer = _Writer(model, graph, tensor_name(graph, target))
+    writer = _Writer(graph, graph.name(target))
     value = source
     for axis in (2, 1):
         value = writer.repeat(value, axis, times[axis])
     for axis in (1, 2):
         value = writer.choose(value, axis, np.repeat(np.arange(before[axis]), times[axis]), pixels[axis])
-    writer.made[-1].outputs = np.array([target], np.int32)
+    writer.made[-1].outputs = [target]
     del graph.tensors[-1]  # what the last operator would have made
     return writer.made
 
@@ -77,22 +68,20 @@ def _pixels(size: int, enlarged: int, options: Any) -> NDArray[np.int64]:
 class _Writer:
     """Writes operators whose intermediate tensors are named after `name`; `made` holds them in their order."""
 
-    def __init__(self, model: Any, graph: Any, name: str) -> None:
-        self.model, self.graph, self.name = model, graph, name
-        self.schema = require("ai_edge_litert.schema_py_generated", "tflite")
-        self.made: list[Any] = []
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph, self.name = graph, name
+        self.made: list[Operator] = []
 
     def repeat(self, value: int, axis: int, times: int) -> int:
         """Write every row (`axis` 1) or column (2) `times` times. Returns: the tensor."""
         if times == 1:
             return value
         # Behind the axis that grows lies the one on which copies stand side by side in memory.
-        shape = self._shape(value)
+        shape = [*self.graph.shape(value)]
         copies = self._concatenate([value] * times, axis + 1)
         shape[axis] *= times
-        options = self.schema.ReshapeOptionsT()
-        options.newShape = np.array([-1, *shape[1:]], np.int32)
-        return self._write("RESHAPE", [copies, self._constant(options.newShape, "shape")], shape, options)
+        size = np.array([-1, *shape[1:]], np.int32)
+        return self._write("RESHAPE", [copies, self._constant(size, "shape")], shape, options("Reshape", newShape=size))
 
     def choose(self, value: int, axis: int, have: NDArray[np.int64], want: NDArray[np.int64]) -> int:
         """Write the rows or columns `want`, in runs that `value`, whose own are `have`, holds. Returns: the tensor."""
@@ -106,35 +95,31 @@ class _Writer:
         return parts[0] if len(parts) == 1 else self._concatenate(parts, axis)
 
     def _cut(self, value: int, axis: int, begin: int, end: int) -> int:
-        shape = self._shape(value)
+        shape = [*self.graph.shape(value)]
         begins, ends, strides = np.zeros(4, np.int32), np.array(shape, np.int32), np.ones(4, np.int32)
         begins[axis], ends[axis] = begin, end
         shape[axis] = end - begin
-        options = self.schema.StridedSliceOptionsT()
-        options.beginMask = options.endMask = _WHOLE & ~(1 << axis)
+        others = _WHOLE & ~(1 << axis)
         bounds = [self._constant(data, key) for key, data in (("begin", begins), ("end", ends), ("strides", strides))]
-        return self._write("STRIDED_SLICE", [value, *bounds], shape, options)
+        return self._write(
+            "STRIDED_SLICE", [value, *bounds], shape, options("StridedSlice", beginMask=others, endMask=others)
+        )
 
     def _concatenate(self, parts: list[int], axis: int) -> int:
         while len(parts) > _MAX_PARTS:
             groups = [parts[i : i + _MAX_PARTS] for i in range(0, len(parts), _MAX_PARTS)]
             parts = [group[0] if len(group) == 1 else self._concatenate(group, axis) for group in groups]
-        shape = self._shape(parts[0])
-        shape[axis] = sum(self._shape(part)[axis] for part in parts)
-        options = self.schema.ConcatenationOptionsT()
-        options.axis = axis
-        return self._write("CONCATENATION", parts, shape, options)
+        shape = [*self.graph.shape(parts[0])]
+        shape[axis] = sum(self.graph.shape(part)[axis] for part in parts)
+        return self._write("CONCATENATION", parts, shape, options("Concatenation", axis=axis))
 
-    def _write(self, kind: str, inputs: list[int], shape: list[int], options: Any) -> int:
-        output = add_tensor(self.graph, tuple(shape), "FLOAT32", f"{self.name}/{kind.lower()}{len(self.made)}")
-        self.made.append(make_operator(self.model, kind, inputs, [output], options))
+    def _write(self, kind: str, inputs: Sequence[int], shape: Sequence[int], options: Any) -> int:
+        output = self.graph.add_tensor(shape, "FLOAT32", f"{self.name}/{kind.lower()}{len(self.made)}")
+        self.made.append(self.graph.make(kind, inputs, [output], options))
         return output
 
     def _constant(self, value: NDArray[np.int32], role: str) -> int:
-        return add_constant(self.model, self.graph, value, f"{self.name}/{role}{len(self.made)}")
-
-    def _shape(self, tensor: int) -> list[int]:
-        return list(ints(self.graph.tensors[tensor].shape))
+        return self.graph.add_constant(value, f"{self.name}/{role}{len(self.made)}")
 
 
 def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from ghostedge.lazy import require
-from ghostedge.tflite.model import unpack
-from ghostedge.tflite.quantize.roles import Role, roles
+from ghostedge.explain.roles import Role, roles
+from ghostedge.tflite.flatbuffer import unpack
+from ghostedge.tflite.graph import Graph, schema
+from tests.tflite.graphs import DATA
 
 pytest.importorskip("ai_edge_litert")
 
@@ -79,9 +78,8 @@ EXPECTED = {
 }
 
 
-def model(lines: list[Line]) -> Any:
-    """What `unpack` would give of a graph of these operators; the first tensor is its input ``image``."""
-    codes = require("ai_edge_litert.schema_py_generated", "tflite").BuiltinOperator
+def graph_of(lines: list[Line]) -> Graph:
+    """A graph of these operators; the first tensor is its input ``image``."""
     tensors = [SimpleNamespace(name=b"image", shape=(1, 8, 8, 3), quantization=None)]
     index, operators = {"image": 0}, []
 
@@ -99,13 +97,13 @@ def model(lines: list[Line]) -> Any:
             )
         )
     graph = SimpleNamespace(tensors=tensors, operators=operators, inputs=[0], outputs=[len(tensors) - 1])
-    kinds = [getattr(codes, kind) for kind, *_ in lines]
-    operator_codes = [SimpleNamespace(customCode=None, builtinCode=kind, deprecatedBuiltinCode=0) for kind in kinds]
-    return SimpleNamespace(subgraphs=[graph], operatorCodes=operator_codes)
+    numbers = [getattr(schema().BuiltinOperator, kind) for kind, *_ in lines]
+    codes = [SimpleNamespace(customCode=None, builtinCode=number, deprecatedBuiltinCode=0) for number in numbers]
+    return Graph(SimpleNamespace(subgraphs=[graph], operatorCodes=codes))
 
 
 def found(lines: list[Line]) -> dict[str, Role]:
-    return {lines[place][1]: role for place, role in roles(model(lines)).items()}
+    return {operator.name: role for operator, role in roles(graph_of(lines)).items()}
 
 
 def test_every_part_of_a_block_is_found() -> None:
@@ -130,7 +128,7 @@ def test_what_a_quantiser_puts_between_changes_nothing() -> None:
 
 
 def test_copies_that_upsample_a_gate_are_one_and_no_ghost_module() -> None:
-    """What `ghostedge.tflite.rewrites.nearest` makes of a gate of 3 x 3."""
+    """What `ghostedge.tflite.rewrites.resize_as_copies` makes of a gate of 3 x 3."""
     at = next(place for place, line in enumerate(BLOCK) if line[1] == "upsampled")
     copies: list[Line] = [
         ("CONCATENATION", "wide", ["sigmoid", "sigmoid"], None),
@@ -153,5 +151,5 @@ def test_an_identity_shortcut_is_none() -> None:
 
 
 def test_another_network_keeps_the_kinds_of_its_operators() -> None:
-    data = (Path(__file__).parents[2] / "data" / "tiny" / "tiny_fp32.tflite").read_bytes()
+    data = (DATA / "tiny" / "tiny_fp32.tflite").read_bytes()
     assert [role.kind for role in roles(unpack(data, "tiny")).values()] == ["conv", "mean", "fully_connected"]
