@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from ghostedge.latency.devices.base import SCHEMA, SCRIPT
+from tests.scripts import load_script
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 
@@ -22,13 +22,7 @@ TINY = Path(__file__).parents[1] / "data" / "tiny"
 @pytest.fixture(scope="session")
 def edge() -> ModuleType:
     """benchmarks/edge_benchmark.py as a module."""
-    spec = importlib.util.spec_from_file_location("edge_benchmark", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope="session")

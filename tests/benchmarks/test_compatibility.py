@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import re
 import subprocess
@@ -21,6 +20,7 @@ from ghostedge.compare import Difference
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.model import InputSpec
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 SPEC = InputSpec(height=32, width=32, resize=36)
@@ -40,13 +40,7 @@ Out = pytest.CaptureFixture[str]
 @pytest.fixture(scope="session")
 def compat() -> ModuleType:
     """benchmarks/compatibility.py as a module."""
-    spec = importlib.util.spec_from_file_location("compatibility", ROOT / "benchmarks" / "compatibility.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "benchmarks" / "compatibility.py")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import socket
 import subprocess
@@ -30,6 +29,7 @@ from ghostedge.latency.devices.adb import AdbDevice
 from ghostedge.latency.devices.base import SCHEMA, SCRIPT, read_record
 from tests.latency.devices.conftest import TINY, make_request
 from tests.latency.devices.fake_phone import FakePhone
+from tests.scripts import load_script
 
 QUICK = BenchmarkRequest((TINY / "tiny_fp32.tflite",), options=("--xnnpack", "on", "--quick"))
 
@@ -79,11 +79,7 @@ def phone(make_phone: Callable[..., FakePhone]) -> FakePhone:
 @pytest.fixture(scope="module")
 def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Golden vectors of tiny_fp32.tflite, and such with other answers."""
-    location = importlib.util.spec_from_file_location("edge_benchmark", SCRIPT)
-    assert location is not None
-    assert location.loader is not None
-    edge = importlib.util.module_from_spec(location)
-    location.loader.exec_module(edge)
+    edge = load_script(SCRIPT)
     settings = {"threads": 1, "xnnpack": True, "precision_hint": None}
     runtime, _, _ = edge.load_runtime("litert", str(TINY / "tiny_fp32.tflite"), settings)
     crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
