@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ghostedge.latency.devices.base import SCHEMA, SCRIPT
+from ghostedge.latency.devices.base import SCRIPT
+from tests.latency.schemas import check_record
 from tests.scripts import load_script
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
@@ -50,15 +51,11 @@ def bench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def records(tmp_path: Path) -> Callable[[], dict[str, dict[str, Any]]]:
     """`records()`: name -> record, of what `bench` left; each fits the published schema."""
-    import jsonschema
-
-    schema = json.loads(SCHEMA.read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
 
     def read() -> dict[str, dict[str, Any]]:
         found = {path.stem: json.loads(path.read_text()) for path in sorted((tmp_path / "records").glob("*.json"))}
         for record in found.values():
-            jsonschema.validate(record, schema, cls=jsonschema.Draft202012Validator)
+            check_record(record)
         return found
 
     return read

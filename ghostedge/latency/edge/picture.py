@@ -54,7 +54,7 @@ def resize_and_crop(image: Any, spec: Record) -> Any:
     import numpy as np
 
     if spec["resize_rule"] != "opencv_linear":
-        raise BenchmarkError(f"--image: the model's resize rule {spec['resize_rule']} is not measured here")
+        raise BenchmarkError(f"--image: the model's resize rule {spec['resize_rule']} is not known here")
 
     def axis(source: int, target: int, count: int) -> tuple[Any, Any]:
         position = (np.arange(count) + (target - count) // 2 + 0.5) * (1.0 / (target / source)) - 0.5
