@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ghostedge.errors import ArtifactError, DeviceError, GhostedgeError
-from ghostedge.files import atomic_write
-from ghostedge.latency.records import parse_record, read_record
+from ghostedge.latency.records import read_record
 
 __all__ = [
     "RECONNECT_S",
     "SCRIPT",
-    "SCRIPT_DONE",
     "BenchmarkRequest",
     "Device",
     "DeviceResult",
     "Patience",
     "device_folder",
-    "fetch_record",
     "read_record",
     "run",
 ]
@@ -35,9 +31,6 @@ _INSTALLED = _PACKAGE / "_benchmarks" / "edge_benchmark.py"  # the wheel carries
 
 #: The script that measures, in the wheel or in the checkout.
 SCRIPT = _INSTALLED if _INSTALLED.exists() else _PACKAGE.parent / "benchmarks" / "edge_benchmark.py"
-
-#: Exit codes of the script after which every record is there: 2 says that a model's answers are wrong.
-SCRIPT_DONE = (0, 2)
 
 #: For how long a device that went away is waited for: a Raspberry Pi that lost its power is back in a minute.
 RECONNECT_S = 300.0
@@ -177,29 +170,6 @@ class Patience:
 def device_folder(name: str) -> str:
     """The name of the folder of a device's records: ``"ssh:pi@raspberrypi:2222"`` -> ``"pi@raspberrypi-2222"``."""
     return re.sub(r"[^A-Za-z0-9.@_-]+", "-", name.removeprefix("ssh:")).strip("-.") or "device"
-
-
-def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Sequence[Mapping[str, str]] = ()) -> Path:
-    """Write a record that came from a device, whole, if it is of a model that was sent.
-
-    Args:
-        content: the file's bytes as they came.
-        path: where to.
-        sha256s: of the models that were sent.
-        notes: warnings to add, each with ``code`` and ``text``: what the device itself does not know.
-
-    Raises:
-        DeviceError: it is damaged, or of another model.
-        OutputError: it cannot be written.
-    """
-    record = parse_record(content, path.name)
-    if (record["artifact"] or {}).get("sha256") not in sha256s:
-        raise DeviceError(f"{path.name} is of another model than the one sent; measure again")
-    if notes and record["kind"] == "latency_record":  # a verification has no time that they would be about
-        record["warnings"] = [*record["warnings"], *map(dict, notes)]
-        content = json.dumps(record, separators=(",", ":")).encode()
-    atomic_write(path, content)
-    return path
 
 
 def run(

@@ -10,7 +10,8 @@ import pytest
 from ghostedge.errors import ArtifactError, DeviceError, UsageError
 from ghostedge.latency.devices import BenchmarkRequest, device_folder, open_device
 from ghostedge.latency.devices.base import SCRIPT
-from ghostedge.latency.devices.local import LocalDevice, last_error
+from ghostedge.latency.devices.job import check_code
+from ghostedge.latency.devices.local import LocalDevice
 from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, make_request
 
@@ -46,8 +47,14 @@ def test_an_error_of_the_script_is_one_line(tmp_path: Path) -> None:
 
 def test_errors_are_found_among_progress() -> None:
     lines = ["[1/1] m: loading", "INFO: delegate", "edge_benchmark: error: a", "edge_benchmark: error: b"]
-    assert last_error(lines) == "a; b"
-    assert last_error(["sh: python3: not found", ""]) == "sh: python3: not found"
+    check_code(2, lines)
+    for said, message in (
+        (lines, "ssh:pi: a; b"),
+        (["sh: python3: not found", ""], "ssh:pi: sh: python3: not found"),
+        ([], r"ssh:pi: edge_benchmark\.py failed \(exit code 1\)"),
+    ):
+        with pytest.raises(DeviceError, match=f"^{message}$"):
+            check_code(1, said, "ssh:pi: ")
 
 
 @pytest.mark.parametrize("name", ["lokal", "adb:", "local:raspberrypi", ""])
