@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# Written by benchmarks/build_edge_benchmark.py; do not edit. Its parts are the modules of ghostedge/latency/edge/.
 """Measure how long one picture takes on this device: a Raspberry Pi, a phone or a PC.
 
 This file runs alone: copy it and a model to the device. It needs Python >= 3.9, NumPy and one runtime (ai-edge-litert
@@ -52,62 +53,70 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
+# ---------------------------------------------------------------------------------------------------------------------
+# The error, the record and the files that every part uses.
+# ---------------------------------------------------------------------------------------------------------------------
+
 Run = Callable[[], object]
 Record = dict[str, Any]
-
 VERSION = "1.1"
 SCHEMA_VERSION = 2
-
-FULL_SAMPLES, FULL_SECONDS = 1024, 60.0
-QUICK_SAMPLES, QUICK_SECONDS = 50, 1.0
-
-STEADY_WINDOWS, STEADY_SPREAD, STEADY_MIN_SAMPLES = 3, 0.03, 8
-FULL_WINDOW_S, FULL_WARMUP_LIMIT_S = 0.5, 30.0
-QUICK_WINDOW_S, QUICK_WARMUP_LIMIT_S = 0.1, 3.0
-
-#: Bounds of validity. 5% is the smallest difference between two artifacts that people act on.
-MAX_DRIFT, MAX_FREQUENCY_FALL, MAX_OVERHEAD = 0.05, 0.05, 0.01
-#: Cores' worth of work by others during the timed samples; an idle Raspberry Pi OS desktop stays below 0.1.
-MAX_OTHER_CORES = 0.2
-
-#: One picture is run so often, or until so many seconds have passed on a slow device, and each answer compared.
-REPEATS, REPEATS_LIMIT_S, FEWEST_REPEATS = 100, 20.0, 3
-#: What answers are held to where the model does not say it: the bounds of the loosest recipe of ghostedge.
-DEFAULT_BOUNDS = {"min_snr_db": 18.0, "min_top1_agreement": 0.7}
-#: A model that the runtime computes in float16 or bfloat16 where its bounds are of float32 is held to these.
-BOUNDS_16_BIT = {"min_snr_db": 40.0, "min_top1_agreement": 0.85}
-#: The arrays of a golden file and their dtypes: ghostedge.data.golden.
-GOLDEN = {
-    "schema_version": "i",
-    "crops_u8": "u1",
-    "logits": "f4",
-    "names": "U",
-    "class_names": "U",
-    "source_sha256": "U",
-}
-GOLDEN_SCHEMA_VERSION = 1
-
-#: Under this key, or as this file, an artifact of ghostedge carries its description.
-DESCRIPTION_KEY = "ghostedge"
-
-WATCH_EVERY_S = 2.0
-#: Looks at the frequency from which a fall can be told; the shortest valid run, of a minute, has 29.
-FEWEST_LOOKS = 15
-OVERHEAD_SAMPLES = 2000
 
 
 class BenchmarkError(Exception):
     """One line: what is wrong and what to do."""
 
 
+def one_line(exc: BaseException) -> str:
+    """An exception's message on one line."""
+    return " ".join(str(exc).split())[:400] or type(exc).__name__
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A name to write to; it becomes `path` when the block succeeds, and is removed when it does not."""
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as exc:
+        reason = "the disk is full" if exc.errno == 28 else exc.strerror
+        raise BenchmarkError(f"cannot write {path}: {reason}") from exc
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def say(text: str) -> None:
+    """Progress, for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
-# The timer
+# Time a function: warm up until it is steady, take samples, summarise them.
 # ---------------------------------------------------------------------------------------------------------------------
+
+FULL_SAMPLES, FULL_SECONDS = 1024, 60.0
+QUICK_SAMPLES, QUICK_SECONDS = 50, 1.0
+STEADY_WINDOWS, STEADY_SPREAD, STEADY_MIN_SAMPLES = 3, 0.03, 8
+FULL_WINDOW_S, FULL_WARMUP_LIMIT_S = 0.5, 30.0
+QUICK_WINDOW_S, QUICK_WARMUP_LIMIT_S = 0.1, 3.0
+WATCH_EVERY_S = 2.0
+OVERHEAD_SAMPLES = 2000
 
 
 def sample_ms(run: Run) -> float:
@@ -186,11 +195,6 @@ def measure_overhead() -> float:
     return 1e3 * statistics.median(samples)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The runtimes: load a model, take an input, run
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 class NullRuntime:
     """Does nothing, so that what is timed is the script itself."""
 
@@ -210,683 +214,12 @@ class NullRuntime:
         return None
 
 
-class LiteRT:
-    """ai-edge-litert, or its predecessor tflite-runtime: the same interface."""
-
-    def __init__(self, module: str, path: str, threads: int, xnnpack: bool, **_: object) -> None:
-        self.name = "litert" if module.startswith("ai_edge_litert") else "tflite-runtime"
-        library = importlib.import_module(module)
-        self.version = version_of(module)
-        resolver = library.OpResolverType
-        self._interpreter = library.Interpreter(
-            model_path=path,
-            num_threads=threads,
-            experimental_op_resolver_type=resolver.AUTO if xnnpack else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-        self._interpreter.allocate_tensors()
-        inputs = self._interpreter.get_input_details()
-        if len(inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
-        self._output = self._interpreter.get_output_details()[0]
-        self._index = inputs[0]["index"]
-        self.shape = tuple(int(size) for size in inputs[0]["shape"])
-        self.dtype = inputs[0]["dtype"].__name__
-        self.quantization = inputs[0]["quantization"] if inputs[0]["quantization"][0] else None
-        self.delegate = delegation(self._interpreter._get_ops_details())
-        allowed = allows_float16(path)
-        self.details: Record = {"inference_precision": "f16" if xnnpack and allowed and cpu_has_float16() else "f32"}
-        self.description = zipped_description(path)
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample copies in."""
-        self._tensor = tensor
-
-    def run(self) -> Any:
-        """Copy in, infer, copy out."""
-        self._interpreter.set_tensor(self._index, self._tensor)
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output["index"])
-
-    def output(self) -> Any:
-        """The output of the last inference, dequantised: float32."""
-        values = self._interpreter.get_tensor(self._output["index"])
-        scale, zero = self._output["quantization"]
-        return (values.astype("float32") - zero) * scale if scale else values.astype("float32")
-
-
-class OpenVino:
-    """OpenVINO on the CPU, one stream: its setting for the latency of single requests."""
-
-    name, delegate, quantization = "openvino", None, None
-
-    def __init__(self, module: str, path: str, threads: int, precision_hint: str | None, **_: object) -> None:
-        # Importing OpenVINO reports home through this package unless it is absent.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        ov = importlib.import_module("openvino")
-        self.version = version_of("openvino")
-        core = ov.Core()
-        model = core.read_model(path)
-        if len(model.inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(model.inputs)} inputs; models with one are measured")
-        self.shape = tuple(
-            dimension.get_length() if dimension.is_static else 1 for dimension in model.input(0).get_partial_shape()
-        )
-        found = model.get_rt_info([DESCRIPTION_KEY]) if model.has_rt_info([DESCRIPTION_KEY]) else None
-        self.description = parse_description(found if isinstance(found, str) else getattr(found, "value", None))
-        model.reshape(list(self.shape))
-        config = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(threads)}
-        if precision_hint and precision_hint != "default":
-            config["INFERENCE_PRECISION_HINT"] = precision_hint
-        compiled = core.compile_model(model, "CPU", config)
-        self._request = compiled.create_infer_request()
-        self._input = self._request.get_input_tensor(0).data
-        self.dtype = self._input.dtype.name
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT")
-        self.details = {
-            "inference_precision": precision.to_string() if hasattr(precision, "to_string") else str(precision)
-        }
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample copies in."""
-        self._tensor = tensor
-
-    def run(self) -> Any:
-        """Copy in, infer, copy out."""
-        self._input[:] = self._tensor
-        self._request.infer()
-        return self._request.get_output_tensor(0).data.copy()
-
-    def output(self) -> Any:
-        """The output of the last inference: float32."""
-        return self._request.get_output_tensor(0).data.astype("float32")
-
-
-class OnnxRuntime:
-    """ONNX Runtime on its CPU provider."""
-
-    name, delegate, quantization = "onnxruntime", None, None
-
-    def __init__(self, module: str, path: str, threads: int, **_: object) -> None:
-        ort = importlib.import_module("onnxruntime")
-        self.version = version_of("onnxruntime")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
-        self._name = inputs[0].name
-        self.shape = tuple(size if isinstance(size, int) else 1 for size in inputs[0].shape)
-        # "tensor(float)", "tensor(uint8)", ...
-        kind = inputs[0].type[len("tensor(") : -1]
-        self.dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
-        self.details: Record = {}
-        self.description = parse_description(self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION_KEY))
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample hands over."""
-        self._feed = {self._name: tensor}
-
-    def run(self) -> Any:
-        """Hand over, infer, receive."""
-        self._last = self._session.run(None, self._feed)
-        return self._last
-
-    def output(self) -> Any:
-        """The output of the last inference: float32."""
-        return self._last[0].astype("float32")
-
-
-#: Runtime -> (module, class, formats it reads). The order is the one in which they are tried.
-RUNTIMES = {
-    "litert": ("ai_edge_litert.interpreter", LiteRT, ("tflite",)),
-    "tflite-runtime": ("tflite_runtime.interpreter", LiteRT, ("tflite",)),
-    "openvino": ("openvino", OpenVino, ("openvino", "onnx", "tflite")),
-    "onnxruntime": ("onnxruntime", OnnxRuntime, ("onnx",)),
-}
-#: Format -> the runtimes that are tried for it unless --runtime names one.
-PREFERRED = {"tflite": ("litert", "tflite-runtime"), "openvino": ("openvino",), "onnx": ("onnxruntime", "openvino")}
-
-_DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
-
-
-def version_of(module: str) -> str:
-    """The version of the distribution that `module` comes from; "unknown" for one without metadata."""
-    from importlib import metadata
-
-    package = module.partition(".")[0]
-    try:
-        return metadata.version(_DISTRIBUTIONS.get(package, package))
-    except metadata.PackageNotFoundError:
-        return str(getattr(importlib.import_module(package), "__version__", "unknown"))
-
-
-def delegation(nodes: list[dict[str, Any]]) -> Record:
-    """How much of a model the delegate runs, from LiteRT's list of nodes.
-
-    A delegate's node stands for all operators between its inputs and its outputs; LiteRT keeps those operators in the
-    list, so that they are found by walking back from the delegate's outputs.
-    """
-    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
-    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    producer = {int(tensor): index for index, node in enumerate(operators) for tensor in node["outputs"]}
-    inside = set()
-    for delegate in delegates:
-        given = {int(tensor) for tensor in delegate["inputs"]}
-        pending = [int(tensor) for tensor in delegate["outputs"]]
-        while pending:
-            tensor = pending.pop()
-            index = producer.get(tensor)
-            if tensor in given or index is None or index in inside:
-                continue
-            inside.add(index)
-            pending += [int(each) for each in operators[index]["inputs"]]
-    return {
-        "name": "XNNPACK" if delegates else None,
-        "nodes": len(operators),
-        "delegated_nodes": len(inside),
-        "delegated_share": round(len(inside) / len(operators), 4) if operators else 0.0,
-        "partitions": len(delegates),
-    }
-
-
-def model_format(path: str) -> str:
-    """``"tflite"``, ``"openvino"`` or ``"onnx"``, by the file's content where it has a mark."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(1024)
-    except FileNotFoundError:
-        raise BenchmarkError(f"{path} does not exist") from None
-    except OSError as exc:
-        raise BenchmarkError(f"{path} cannot be read: {exc.strerror}") from exc
-    suffix = Path(path).suffix.lower()
-    if not head:
-        raise BenchmarkError(f"{path} is empty (0 bytes); copy it again")
-    if head[4:8] == b"TFL3":
-        return "tflite"
-    if suffix == ".xml" and b"<net" in head:
-        if not Path(path).with_suffix(".bin").exists():
-            raise BenchmarkError(f"{path}: its weights, the .bin file of the same name, are not beside it")
-        return "openvino"
-    if suffix == ".onnx":
-        return "onnx"
-    if suffix in (".mindir", ".ckpt", ".pth", ".safetensors"):
-        raise BenchmarkError(f"{path} is not a model for a device; convert it first: ghostedge export --help")
-    raise BenchmarkError(f"{path} is not a model: .tflite, OpenVINO .xml and .onnx are measured")
-
-
-def choose_runtime(form: str, asked: str) -> str:
-    """The name of the runtime to use for a format: `asked`, or the first that is installed."""
-    if asked != "auto":
-        if form not in RUNTIMES[asked][2]:
-            raise BenchmarkError(f"{asked} does not read {form} models; leave --runtime out")
-        names: tuple[str, ...] = (asked,)
-    else:
-        names = PREFERRED[form]
-    for name in names:
-        package = RUNTIMES[name][0].partition(".")[0]
-        if importlib.util.find_spec(package) is not None:
-            return name
-    looked_for = ", ".join(names)
-    raise BenchmarkError(
-        f"no runtime for {form} models is installed (looked for: {looked_for}); {how_to_install(names[0])}"
-    )
-
-
-def how_to_install(
-    runtime: str, machine: str | None = None, android: bool | None = None, bits: int | None = None
-) -> str:
-    """What installs `runtime` on this device."""
-    machine = machine or platform.machine()
-    android = is_android() if android is None else android
-    bits = bits or (64 if sys.maxsize > 2**32 else 32)
-    packages = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}.get(runtime, runtime)
-    if android:
-        return (
-            "the runtimes have no packages for Android's own Python: in Termux run 'pkg install proot-distro && "
-            "proot-distro install debian', and this script inside it; or use the app's benchmark mode"
-        )
-    if machine.startswith("arm") or bits == 32:
-        if runtime == "litert":
-            return (
-                "this is a 32-bit system, for which ai-edge-litert has no package: install the 64-bit Raspberry Pi OS "
-                "(or, with Python 3.9 to 3.11: pip install 'tflite-runtime==2.14.0' 'numpy<2', for fp32 and fp16 "
-                "alone: dynamic and int8 may give wrong answers in it, which --golden tells)"
-            )
-        return f"this is a 32-bit system, for which {packages} has no package: install a 64-bit one"
-    return (
-        f"run: python3 -m venv ~/benchmark && ~/benchmark/bin/pip install numpy pillow {packages}, and this script "
-        "with ~/benchmark/bin/python"
-    )
-
-
-def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, float]:
-    """Import the runtime and load the model: (runtime, import_ms, load_ms)."""
-    module, kind, _ = RUNTIMES[name]
-    started = time.perf_counter()
-    try:
-        if module == "openvino":
-            sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        importlib.import_module(module)
-    except ImportError as exc:
-        raise BenchmarkError(
-            f"{name} is installed but does not load here ({one_line(exc)}); it may be built for another processor or "
-            f"Python; {how_to_install(name)}"
-        ) from exc
-    imported = time.perf_counter()
-    try:
-        runtime = kind(module, path, **settings)
-    except BenchmarkError:
-        raise
-    except Exception as exc:  # what a vendor's loader raises is an open set
-        raise BenchmarkError(load_error(name, path, one_line(exc))) from exc
-    return runtime, 1e3 * (imported - started), 1e3 * (time.perf_counter() - imported)
-
-
-def load_error(name: str, path: str, reason: str) -> str:
-    """One line for a model that a runtime refused."""
-    text, runtime = reason.lower(), f"{name} {version_of(RUNTIMES[name][0])}"
-    if "returned a result with an exception set" in text and version_of("numpy").partition(".")[0] not in ("0", "1"):
-        # ai-edge-litert 1.0 and tflite-runtime were built for NumPy 1 and do not say so.
-        return f"{runtime} is built for NumPy 1, not for {version_of('numpy')}; run: pip install 'numpy<2' ({reason})"
-    if "edgetpu" in text or "edge-tpu" in text:
-        return f"{path} is compiled for the Edge TPU; measure the file it was compiled from ({reason})"
-    if any(mark in text for mark in ("custom op", "didn't find op", "not_implemented", "unsupported op", "opset")):
-        return f"{path} holds an operator that {runtime} does not have here; update it or convert again ({reason})"
-    if "shapeinferenceerror" in text:
-        # ONNX Runtime since 1.28, of a Resize that ghostedge wrote before 0.2.
-        return f"{path} has shapes that {runtime} refuses ({reason}); export it again with ghostedge 0.2 or newer"
-    return f"{path} is refused by {runtime}: {reason.rstrip('.')}; {what_to_do(path, name)}"
-
-
-def what_to_do(path: str, runtime: str) -> str:
-    """Advice on a model that its runtime refuses or that crashes it: copied again only where its bytes are others."""
-    changed = changed_since_export(path)
-    if changed is None:
-        return f"try another version of {runtime}, or compare the file's sha256 with the one in its manifest.json"
-    if changed:
-        return f"{changed} is damaged, its sha256 is not the one in manifest.json: copy it again"
-    return f"the file is whole, its sha256 is the one in manifest.json: try another version of {runtime}"
-
-
-def changed_since_export(path: str) -> str | None:
-    """The file of a model that has another sha256 than the manifest.json beside it says, "" for none.
-
-    None where there is no manifest, or the model is not in it.
-    """
-    try:
-        manifest = json.loads((Path(path).parent / "manifest.json").read_text(encoding="utf-8"))
-        recorded = {file["name"]: file["sha256"] for each in manifest["artifacts"].values() for file in each["files"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    files = [file for file in (Path(path), Path(path).with_suffix(".bin")) if file.name in recorded]
-    if not files:
-        return None
-    return next((file.name for file in files if not file.exists() or sha256_of(file) != recorded[file.name]), "")
-
-
-def one_line(exc: BaseException) -> str:
-    """An exception's message on one line."""
-    return " ".join(str(exc).split())[:400] or type(exc).__name__
-
-
 # ---------------------------------------------------------------------------------------------------------------------
-# The input: a real photo, or reproducible noise of the same range
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def parse_description(text: str | bytes | None) -> Record:
-    """The description that ghostedge puts into its artifacts: input, labels, precision; {} for models of others."""
-    try:
-        description = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return description if isinstance(description, dict) else {}
-
-
-def zipped_description(path: str) -> Record:
-    """As `parse_description`, from the archive that follows a .tflite model."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return parse_description(archive.read(f"{DESCRIPTION_KEY}.json"))
-    except (zipfile.BadZipFile, KeyError, OSError):
-        return {}
-
-
-def allows_float16(path: str) -> bool:
-    """Whether a .tflite model lets XNNPACK compute it in float16: TensorFlow's reduced_precision_metadata.h."""
-    data = Path(path).read_bytes()
-    return b"reduced_precision_support" in data and b"fp16accfp16" in data
-
-
-def cpu_has_float16() -> bool:
-    """Whether this is an ARM64 CPU with float16 arithmetic, scalar and vector: bits 9 and 10 of Linux's AT_HWCAP."""
-    if platform.machine().lower() not in ("aarch64", "arm64"):
-        return False
-    if sys.platform == "darwin":
-        return True
-    try:
-        getauxval = ctypes.CDLL(None).getauxval
-    except (AttributeError, OSError, TypeError):
-        return False
-    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    return int(getauxval(16)) >> 9 & 3 == 3
-
-
-def input_spec(description: Record, shape: tuple[int, ...]) -> Record | None:
-    """Layout, size and normalisation of the input: those of the description, else the usual ones of ImageNet."""
-    nhwc = len(shape) == 4 and shape[3] == 3
-    if len(shape) != 4 or (shape[1] != 3 and not nhwc):
-        return None
-    height, width = (shape[1], shape[2]) if nhwc else (shape[2], shape[3])
-    spec = {
-        "range": "normalised",
-        "resize": round(max(height, width) * 256 / 224),
-        "resize_rule": "opencv_linear",
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "colour_order": "RGB",
-    }
-    spec.update(description.get("input", {}))
-    spec.update(layout="NHWC" if nhwc else "NCHW", height=height, width=width)
-    return spec
-
-
-def decode(data: bytes) -> Any:
-    """JPEG or PNG bytes to uint8 (h, w, 3), RGB."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise BenchmarkError("--image needs Pillow; run: pip install pillow") from None
-    import numpy as np
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.mode not in ("RGB", "L"):
-                raise BenchmarkError(f"--image: take an RGB or grey photo, not one of mode {image.mode}")
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as exc:  # what Pillow raises for damaged files
-        raise BenchmarkError("--image is not a whole JPEG or PNG; take another photo") from exc
-
-
-def resize_and_crop(image: Any, spec: Record) -> Any:
-    """The shorter side to ``spec["resize"]`` pixels, then the centre: uint8 (height, width, 3).
-
-    The same integers as ghostedge.data.preprocess.resize_and_crop, where the rule (OpenCV's INTER_LINEAR) is explained;
-    repeated here because this file travels alone, and held to it bit for bit by tests/benchmarks.
-    """
-    import numpy as np
-
-    if spec["resize_rule"] != "opencv_linear":
-        raise BenchmarkError(f"--image: the model's resize rule {spec['resize_rule']} is not measured here")
-
-    def axis(source: int, target: int, count: int) -> tuple[Any, Any]:
-        position = (np.arange(count) + (target - count) // 2 + 0.5) * (1.0 / (target / source)) - 0.5
-        position = position.astype(np.float32)
-        index = np.floor(position)
-        return index.astype(np.intp), position - index
-
-    def weights(fraction: Any) -> Iterator[Any]:
-        one = np.float32(1)
-        return (np.rint(part * np.float32(2048)).astype(np.int32) for part in (one - fraction, fraction))
-
-    height, width = image.shape[:2]
-    longer = int(np.float32(max(height, width)) / np.float32(min(height, width)) * np.float32(spec["resize"]))
-    rows, columns = (spec["resize"], longer) if height < width else (longer, spec["resize"])
-    index, fraction = axis(width, columns, spec["width"])
-    fraction[(index < 0) | (index >= width - 1)] = 0
-    index = np.clip(index, 0, width - 1)
-    left, right = (np.repeat(weight, 3) for weight in weights(fraction))
-    row, fraction = axis(height, rows, spec["height"])
-    upper, lower = np.clip(row, 0, height - 1), np.clip(row + 1, 0, height - 1)
-    weight_upper, weight_lower = (weight[:, None] for weight in weights(fraction))
-    used, place = np.unique(np.concatenate([upper, lower]), return_inverse=True)
-    lines = image[used].take(index, axis=1).reshape(len(used), -1) * left
-    lines += image[used].take(np.minimum(index + 1, width - 1), axis=1).reshape(len(used), -1) * right
-    lines >>= 4
-    place = place.reshape(-1)
-    out = lines[place[: spec["height"]]] * weight_upper >> 16
-    out += lines[place[spec["height"] :]] * weight_lower >> 16
-    out += 2
-    out >>= 2
-    return out.astype(np.uint8).reshape(spec["height"], spec["width"], 3)
-
-
-def to_tensor(image: Any, spec: Record, runtime: Any) -> Any:
-    """A cropped picture as the model's input tensor: range, colours, layout, type (quantised where it is)."""
-    import numpy as np
-
-    out = image.astype(np.float32)
-    if spec["range"] == "normalised":
-        out -= np.array([255 * value for value in spec["mean"]], np.float32)
-        out /= np.array([255 * value for value in spec["std"]], np.float32)
-    if spec["colour_order"] == "BGR":
-        out = out[..., ::-1]
-    if spec["layout"] == "NCHW":
-        out = out.transpose(2, 0, 1)
-    return quantised(out[None], runtime)
-
-
-def quantised(values: Any, runtime: Any) -> Any:
-    """Float values as the model's input type."""
-    import numpy as np
-
-    dtype = np.dtype(runtime.dtype)
-    if runtime.quantization is not None:
-        scale, zero = runtime.quantization
-        values = np.rint(values / np.float32(scale)) + zero
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        values = np.clip(np.rint(values), limits.min, limits.max)
-    return np.ascontiguousarray(values.astype(dtype).reshape(runtime.shape))
-
-
-def noise(spec: Record | None, runtime: Any) -> Any:
-    """Reproducible input: the same values on every machine, in the range that pictures have."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    if spec is None:
-        return quantised(generator.random(runtime.shape, dtype=np.float32), runtime)
-    picture = generator.integers(0, 256, (spec["height"], spec["width"], 3), dtype=np.uint8)
-    return to_tensor(picture, spec, runtime)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The answers: golden vectors
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def check_golden_file(path: str) -> None:
-    """Raise BenchmarkError for a golden file that is missing or not whole, before anything is loaded (no NumPy)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            missing = sorted({f"{name}.npy" for name in GOLDEN} - set(archive.namelist()))
-    except FileNotFoundError:
-        raise BenchmarkError(
-            f"--golden: {path} does not exist; ghostedge export writes NAME.golden.npz beside the models"
-        ) from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as exc:
-        raise BenchmarkError(golden_error(path, one_line(exc))) from exc
-    if damaged or missing:
-        raise BenchmarkError(golden_error(path, f"{damaged} is damaged" if damaged else f"{missing[0]} is missing"))
-
-
-def golden_error(path: str, reason: str) -> str:
-    """One line for a golden file that cannot be used."""
-    return f"--golden: {path} is not a whole golden file ({reason}); copy it again, or run ghostedge export again"
-
-
-def read_golden(path: str) -> dict[str, Any]:
-    """The arrays of a golden file by name, checked; see `GOLDEN`."""
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in GOLDEN}
-    except Exception as exc:  # what NumPy raises for damaged files is an open set
-        raise BenchmarkError(golden_error(path, one_line(exc))) from exc
-    for name, kind in GOLDEN.items():
-        if not arrays[name].dtype.str[1:].startswith(kind):
-            raise BenchmarkError(golden_error(path, f"{name} is {arrays[name].dtype}"))
-    if arrays["schema_version"].shape or int(arrays["schema_version"]) != GOLDEN_SCHEMA_VERSION:
-        raise BenchmarkError(
-            f"--golden: {path} has schema version {arrays['schema_version']}, this script reads "
-            f"{GOLDEN_SCHEMA_VERSION}; use the script and the file of one ghostedge"
-        )
-    crops, logits, names = arrays["crops_u8"], arrays["logits"], arrays["names"]
-    if crops.ndim != 4 or crops.shape[3] != 3 or logits.ndim != 2 or not 0 < len(crops) == len(logits) == len(names):
-        raise BenchmarkError(golden_error(path, f"crops {crops.shape} and logits {logits.shape} do not fit"))
-    return arrays
-
-
-def check_golden_fits(path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> Record:
-    """The input spec of a model that these golden vectors are for; BenchmarkError where they are for another."""
-    if spec is None:
-        raise BenchmarkError(f"--golden: the input {runtime.shape} of {model} is not a picture")
-    said, wanted = str(golden["source_sha256"]), runtime.description.get("source_sha256", "")
-    if wanted and said != wanted:
-        raise BenchmarkError(
-            f"--golden: {path} has the answers of the source {said[:12]}, {model} was made from {wanted[:12]}: give "
-            "the golden file of its own export; where that export was made anew since, copy both again"
-        )
-    found, needed = tuple(golden["crops_u8"].shape[1:3]), (spec["height"], spec["width"])
-    if found != needed:
-        raise BenchmarkError(
-            f"--golden: {path} holds pictures of {found[0]} x {found[1]}, {model} takes {needed[0]} x {needed[1]}: "
-            "give the golden file of its own export"
-        )
-    return spec
-
-
-class Verification:
-    """Whether a loaded model gives the right answers; the one that is timed, with its delegate and its threads."""
-
-    def __init__(self, path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> None:
-        self._spec = check_golden_fits(path, golden, model, runtime, spec)
-        self._path, self._golden, self._runtime, self._model = path, golden, runtime, model
-
-    def first_input(self) -> Any:
-        """The tensor of the first picture, for the very first inference after loading."""
-        return to_tensor(self._golden["crops_u8"][0], self._spec, self._runtime)
-
-    def _answer(self) -> Any:
-        """The logits of the inference just made: float32 (classes,)."""
-        logits, classes = self._runtime.output().reshape(-1), self._golden["logits"].shape[1]
-        if logits.size != classes:
-            raise BenchmarkError(
-                f"--golden: {self._path} has answers of {classes} classes, {self._model} gives {logits.size}: give the "
-                "golden file of its own export"
-            )
-        return logits.copy()
-
-    def run(self, bounds: Record) -> Record:
-        """Compare all answers; to be called right after an inference of `first_input`.
-
-        The first picture is run `REPEATS` times. Its last answer is the one compared with the golden one: a driver that
-        is right only the first time has wrong answers.
-        """
-        import numpy as np
-
-        started = time.perf_counter()
-        first, worst, different, count = self._answer(), 0.0, None, 1
-        while count < REPEATS and (count < FEWEST_REPEATS or time.perf_counter() - started < REPEATS_LIMIT_S):
-            self._runtime.run()
-            count += 1
-            again = self._answer()
-            if not np.array_equal(first, again, equal_nan=True):
-                different = different or count
-                worst = max(worst, noise_power(first, again))
-        rows = [again]
-        for crop in self._golden["crops_u8"][1:]:
-            self._runtime.set_input(to_tensor(crop, self._spec, self._runtime))
-            self._runtime.run()
-            rows.append(self._answer())
-        self._first = first
-        found, wanted = np.stack(rows), self._golden["logits"]
-        same = found.argmax(axis=1) == wanted.argmax(axis=1)
-        finite = bool(np.isfinite(found).all())
-        error = np.abs(found.astype(np.float64) - wanted) if finite else None
-        record: Record = {
-            "golden": {
-                "file": Path(self._path).name,
-                "sha256": sha256_of(self._path),
-                "images": len(rows),
-                "source_sha256": str(self._golden["source_sha256"]),
-            },
-            "snr_db": snr_db(noise_power(wanted, found)) if finite else None,
-            "max_abs": float(error.max()) if error is not None else None,
-            "finite": finite,
-            "top1_agreement": float(same.mean()),
-            "disagreeing": [str(name) for name in self._golden["names"][~same][:5]],
-            "bounds": bounds,
-            "repeats": {
-                "inferences": count,
-                "identical": different is None,
-                "first_different": different,
-                "snr_db": None if different is None or not math.isfinite(worst) else snr_db(worst),
-                "after_timing_identical": None,
-            },
-            "duration_s": round(time.perf_counter() - started, 3),
-        }
-        reason = wrong_answers(record)
-        record.update(correct=reason is None, reason=reason)
-        return record
-
-    def again(self, record: Record) -> None:
-        """After the timed samples: run the first picture once more; another answer than before may be a wrong one."""
-        import numpy as np
-
-        self._runtime.set_input(self.first_input())
-        self._runtime.run()
-        answer = self._answer()
-        same = bool(np.array_equal(self._first, answer, equal_nan=True))
-        record["repeats"]["after_timing_identical"] = same
-        snr = None if same else snr_db(noise_power(self._first, answer))
-        if record["correct"] and snr is not None and snr < record["bounds"]["min_snr_db"]:
-            record.update(correct=False, reason="after the timed samples one picture got another answer than before")
-
-
-def noise_power(wanted: Any, found: Any) -> float:
-    """The power of the difference as a share of the power of `wanted`; infinite where a number is not finite."""
-    import numpy as np
-
-    exact = wanted.astype(np.float64)
-    noise = float(((found.astype(np.float64) - exact) ** 2).sum())
-    return noise / max(float((exact**2).sum()), 1e-300) if math.isfinite(noise) else math.inf
-
-
-def snr_db(share: float) -> float | None:
-    """Signal to noise ratio, dB, of `noise_power`; None for identical numbers, since JSON has no infinity."""
-    return None if share == 0.0 else -9999.0 if math.isinf(share) else round(-10.0 * math.log10(share), 2)
-
-
-def wrong_answers(verification: Record) -> str | None:
-    """Why the answers are wrong, for people; None where they are right."""
-    bounds, repeats = verification["bounds"], verification["repeats"]
-    if not verification["finite"]:
-        return "its answers to the golden pictures hold NaN or infinity"
-    snr, least = verification["snr_db"], bounds["min_snr_db"]
-    if snr is not None and snr < least:
-        return f"its answers to the golden pictures are {snr:.1f} dB from MindSpore's, the bound is {least:g} dB"
-    share, least_share = verification["top1_agreement"], bounds["min_top1_agreement"]
-    if share < least_share:
-        names = ", ".join(verification["disagreeing"])
-        return f"it agrees on {share:.0%} of the golden pictures, the bound is {least_share:.0%} (not on {names})"
-    if not repeats["identical"] and (repeats["snr_db"] is None or repeats["snr_db"] < least):
-        return f"inference {repeats['first_different']} of one picture gave another answer than the first"
-    return None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The device and what it is doing
+# Ask the kernel what the device is and what it is doing.
 # ---------------------------------------------------------------------------------------------------------------------
 
 #: Bits of the Raspberry Pi firmware's get_throttled; the same 16 bits higher: since boot.
 _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-
 #: Where the kernel tells about the device.
 SYS, PROC = Path("/sys"), Path("/proc")
 
@@ -1130,100 +463,713 @@ def device_lock(path: Path | None = None) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# One run, in a process of its own
+# Tell the operators of a .tflite model that a delegate runs from the others, by LiteRT's list of nodes.
+# ---------------------------------------------------------------------------------------------------------------------
+
+Node = Mapping[str, Any]
+
+
+def delegated(nodes: Iterable[Node]) -> tuple[list[Node], set[int], int]:
+    """Sort the nodes of an interpreter with delegates applied.
+
+    A delegate's node stands for all operators between its inputs and its outputs; LiteRT keeps those operators in the
+    list, so that they are found by walking back from the delegate's outputs.
+
+    Args:
+        nodes: ``op_name``, ``inputs`` and ``outputs`` (tensor indices) of each, in execution order.
+
+    Returns:
+        The model's operators in that order, the places among them that a delegate runs, and the number of delegates.
+    """
+    every = list(nodes)
+    operators = [node for node in every if node["op_name"] != "DELEGATE"]
+    delegates = [node for node in every if node["op_name"] == "DELEGATE"]
+    producer = {int(tensor): index for index, node in enumerate(operators) for tensor in node["outputs"]}
+    inside: set[int] = set()
+    for delegate in delegates:
+        given = {int(tensor) for tensor in delegate["inputs"]}
+        pending = [int(tensor) for tensor in delegate["outputs"]]
+        while pending:
+            tensor = pending.pop()
+            index = producer.get(tensor)
+            if tensor in given or index is None or index in inside:
+                continue
+            inside.add(index)
+            pending += [int(each) for each in operators[index]["inputs"]]
+    return operators, inside, len(delegates)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Load a model in one of the runtimes, or say what the user can do.
+# ---------------------------------------------------------------------------------------------------------------------
+
+#: Under this key, or as this file, an artifact of ghostedge carries its description.
+DESCRIPTION_KEY = "ghostedge"
+_DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
+
+
+class LiteRT:
+    """ai-edge-litert, or its predecessor tflite-runtime: the same interface."""
+
+    def __init__(self, module: str, path: str, threads: int, xnnpack: bool, **_: object) -> None:
+        self.name = "litert" if module.startswith("ai_edge_litert") else "tflite-runtime"
+        library = importlib.import_module(module)
+        self.version = version_of(module)
+        resolver = library.OpResolverType
+        self._interpreter = library.Interpreter(
+            model_path=path,
+            num_threads=threads,
+            experimental_op_resolver_type=resolver.AUTO if xnnpack else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        self._interpreter.allocate_tensors()
+        inputs = self._interpreter.get_input_details()
+        if len(inputs) != 1:
+            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        self._output = self._interpreter.get_output_details()[0]
+        self._index = inputs[0]["index"]
+        self.shape = tuple(int(size) for size in inputs[0]["shape"])
+        self.dtype = inputs[0]["dtype"].__name__
+        self.quantization = inputs[0]["quantization"] if inputs[0]["quantization"][0] else None
+        self.delegate = delegation(self._interpreter._get_ops_details())
+        allowed = allows_float16(path)
+        self.details: Record = {"inference_precision": "f16" if xnnpack and allowed and cpu_has_float16() else "f32"}
+        self.description = zipped_description(path)
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor that every sample copies in."""
+        self._tensor = tensor
+
+    def run(self) -> Any:
+        """Copy in, infer, copy out."""
+        self._interpreter.set_tensor(self._index, self._tensor)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output["index"])
+
+    def output(self) -> Any:
+        """The output of the last inference, dequantised: float32."""
+        values = self._interpreter.get_tensor(self._output["index"])
+        scale, zero = self._output["quantization"]
+        return (values.astype("float32") - zero) * scale if scale else values.astype("float32")
+
+
+class OpenVino:
+    """OpenVINO on the CPU, one stream: its setting for the latency of single requests."""
+
+    name, delegate, quantization = "openvino", None, None
+
+    def __init__(self, module: str, path: str, threads: int, precision_hint: str | None, **_: object) -> None:
+        # Importing OpenVINO reports home through this package unless it is absent.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        ov = importlib.import_module("openvino")
+        self.version = version_of("openvino")
+        core = ov.Core()
+        model = core.read_model(path)
+        if len(model.inputs) != 1:
+            raise BenchmarkError(f"{path} has {len(model.inputs)} inputs; models with one are measured")
+        self.shape = tuple(
+            dimension.get_length() if dimension.is_static else 1 for dimension in model.input(0).get_partial_shape()
+        )
+        found = model.get_rt_info([DESCRIPTION_KEY]) if model.has_rt_info([DESCRIPTION_KEY]) else None
+        self.description = parse_description(found if isinstance(found, str) else getattr(found, "value", None))
+        model.reshape(list(self.shape))
+        config = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(threads)}
+        if precision_hint and precision_hint != "default":
+            config["INFERENCE_PRECISION_HINT"] = precision_hint
+        compiled = core.compile_model(model, "CPU", config)
+        self._request = compiled.create_infer_request()
+        self._input = self._request.get_input_tensor(0).data
+        self.dtype = self._input.dtype.name
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT")
+        self.details = {
+            "inference_precision": precision.to_string() if hasattr(precision, "to_string") else str(precision)
+        }
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor that every sample copies in."""
+        self._tensor = tensor
+
+    def run(self) -> Any:
+        """Copy in, infer, copy out."""
+        self._input[:] = self._tensor
+        self._request.infer()
+        return self._request.get_output_tensor(0).data.copy()
+
+    def output(self) -> Any:
+        """The output of the last inference: float32."""
+        return self._request.get_output_tensor(0).data.astype("float32")
+
+
+class OnnxRuntime:
+    """ONNX Runtime on its CPU provider."""
+
+    name, delegate, quantization = "onnxruntime", None, None
+
+    def __init__(self, module: str, path: str, threads: int, **_: object) -> None:
+        ort = importlib.import_module("onnxruntime")
+        self.version = version_of("onnxruntime")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        self._name = inputs[0].name
+        self.shape = tuple(size if isinstance(size, int) else 1 for size in inputs[0].shape)
+        # "tensor(float)", "tensor(uint8)", ...
+        kind = inputs[0].type[len("tensor(") : -1]
+        self.dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
+        self.details: Record = {}
+        self.description = parse_description(self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION_KEY))
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor that every sample hands over."""
+        self._feed = {self._name: tensor}
+
+    def run(self) -> Any:
+        """Hand over, infer, receive."""
+        self._last = self._session.run(None, self._feed)
+        return self._last
+
+    def output(self) -> Any:
+        """The output of the last inference: float32."""
+        return self._last[0].astype("float32")
+
+
+#: Runtime -> (module, class, formats it reads). The order is the one in which they are tried.
+RUNTIMES = {
+    "litert": ("ai_edge_litert.interpreter", LiteRT, ("tflite",)),
+    "tflite-runtime": ("tflite_runtime.interpreter", LiteRT, ("tflite",)),
+    "openvino": ("openvino", OpenVino, ("openvino", "onnx", "tflite")),
+    "onnxruntime": ("onnxruntime", OnnxRuntime, ("onnx",)),
+}
+
+#: Format -> the runtimes that are tried for it unless --runtime names one.
+PREFERRED = {"tflite": ("litert", "tflite-runtime"), "openvino": ("openvino",), "onnx": ("onnxruntime", "openvino")}
+
+
+def version_of(module: str) -> str:
+    """The version of the distribution that `module` comes from; "unknown" for one without metadata."""
+    from importlib import metadata
+
+    package = module.partition(".")[0]
+    try:
+        return metadata.version(_DISTRIBUTIONS.get(package, package))
+    except metadata.PackageNotFoundError:
+        return str(getattr(importlib.import_module(package), "__version__", "unknown"))
+
+
+def model_format(path: str) -> str:
+    """``"tflite"``, ``"openvino"`` or ``"onnx"``, by the file's content where it has a mark."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1024)
+    except FileNotFoundError:
+        raise BenchmarkError(f"{path} does not exist") from None
+    except OSError as exc:
+        raise BenchmarkError(f"{path} cannot be read: {exc.strerror}") from exc
+    suffix = Path(path).suffix.lower()
+    if not head:
+        raise BenchmarkError(f"{path} is empty (0 bytes); copy it again")
+    if head[4:8] == b"TFL3":
+        return "tflite"
+    if suffix == ".xml" and b"<net" in head:
+        if not Path(path).with_suffix(".bin").exists():
+            raise BenchmarkError(f"{path}: its weights, the .bin file of the same name, are not beside it")
+        return "openvino"
+    if suffix == ".onnx":
+        return "onnx"
+    if suffix in (".mindir", ".ckpt", ".pth", ".safetensors"):
+        raise BenchmarkError(f"{path} is not a model for a device; convert it first: ghostedge export --help")
+    raise BenchmarkError(f"{path} is not a model: .tflite, OpenVINO .xml and .onnx are measured")
+
+
+def choose_runtime(form: str, asked: str) -> str:
+    """The name of the runtime to use for a format: `asked`, or the first that is installed."""
+    if asked != "auto":
+        if form not in RUNTIMES[asked][2]:
+            raise BenchmarkError(f"{asked} does not read {form} models; leave --runtime out")
+        names: tuple[str, ...] = (asked,)
+    else:
+        names = PREFERRED[form]
+    for name in names:
+        package = RUNTIMES[name][0].partition(".")[0]
+        if importlib.util.find_spec(package) is not None:
+            return name
+    looked_for = ", ".join(names)
+    raise BenchmarkError(
+        f"no runtime for {form} models is installed (looked for: {looked_for}); {how_to_install(names[0])}"
+    )
+
+
+def how_to_install(
+    runtime: str, machine: str | None = None, android: bool | None = None, bits: int | None = None
+) -> str:
+    """What installs `runtime` on this device."""
+    machine = machine or platform.machine()
+    android = is_android() if android is None else android
+    bits = bits or (64 if sys.maxsize > 2**32 else 32)
+    packages = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}.get(runtime, runtime)
+    if android:
+        return (
+            "the runtimes have no packages for Android's own Python: in Termux run 'pkg install proot-distro && "
+            "proot-distro install debian', and this script inside it; or use the app's benchmark mode"
+        )
+    if machine.startswith("arm") or bits == 32:
+        if runtime == "litert":
+            return (
+                "this is a 32-bit system, for which ai-edge-litert has no package: install the 64-bit Raspberry Pi OS "
+                "(or, with Python 3.9 to 3.11: pip install 'tflite-runtime==2.14.0' 'numpy<2', for fp32 and fp16 "
+                "alone: dynamic and int8 may give wrong answers in it, which --golden tells)"
+            )
+        return f"this is a 32-bit system, for which {packages} has no package: install a 64-bit one"
+    return (
+        f"run: python3 -m venv ~/benchmark && ~/benchmark/bin/pip install numpy pillow {packages}, and this script "
+        "with ~/benchmark/bin/python"
+    )
+
+
+def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, float]:
+    """Import the runtime and load the model: (runtime, import_ms, load_ms)."""
+    module, kind, _ = RUNTIMES[name]
+    started = time.perf_counter()
+    try:
+        if module == "openvino":
+            sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        importlib.import_module(module)
+    except ImportError as exc:
+        raise BenchmarkError(
+            f"{name} is installed but does not load here ({one_line(exc)}); it may be built for another processor or "
+            f"Python; {how_to_install(name)}"
+        ) from exc
+    imported = time.perf_counter()
+    try:
+        runtime = kind(module, path, **settings)
+    except BenchmarkError:
+        raise
+    except Exception as exc:  # what a vendor's loader raises is an open set
+        raise BenchmarkError(load_error(name, path, one_line(exc))) from exc
+    return runtime, 1e3 * (imported - started), 1e3 * (time.perf_counter() - imported)
+
+
+def load_error(name: str, path: str, reason: str) -> str:
+    """One line for a model that a runtime refused."""
+    text, runtime = reason.lower(), f"{name} {version_of(RUNTIMES[name][0])}"
+    if "returned a result with an exception set" in text and version_of("numpy").partition(".")[0] not in ("0", "1"):
+        # ai-edge-litert 1.0 and tflite-runtime were built for NumPy 1 and do not say so.
+        return f"{runtime} is built for NumPy 1, not for {version_of('numpy')}; run: pip install 'numpy<2' ({reason})"
+    if "edgetpu" in text or "edge-tpu" in text:
+        return f"{path} is compiled for the Edge TPU; measure the file it was compiled from ({reason})"
+    if any(mark in text for mark in ("custom op", "didn't find op", "not_implemented", "unsupported op", "opset")):
+        return f"{path} holds an operator that {runtime} does not have here; update it or convert again ({reason})"
+    if "shapeinferenceerror" in text:
+        # ONNX Runtime since 1.28, of a Resize that ghostedge wrote before 0.2.
+        return f"{path} has shapes that {runtime} refuses ({reason}); export it again with ghostedge 0.2 or newer"
+    return f"{path} is refused by {runtime}: {reason.rstrip('.')}; {what_to_do(path, name)}"
+
+
+def what_to_do(path: str, runtime: str) -> str:
+    """Advice on a model that its runtime refuses or that crashes it: copied again only where its bytes are others."""
+    changed = changed_since_export(path)
+    if changed is None:
+        return f"try another version of {runtime}, or compare the file's sha256 with the one in its manifest.json"
+    if changed:
+        return f"{changed} is damaged, its sha256 is not the one in manifest.json: copy it again"
+    return f"the file is whole, its sha256 is the one in manifest.json: try another version of {runtime}"
+
+
+def changed_since_export(path: str) -> str | None:
+    """The file of a model that has another sha256 than the manifest.json beside it says, "" for none.
+
+    None where there is no manifest, or the model is not in it.
+    """
+    try:
+        manifest = json.loads((Path(path).parent / "manifest.json").read_text(encoding="utf-8"))
+        recorded = {file["name"]: file["sha256"] for each in manifest["artifacts"].values() for file in each["files"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    files = [file for file in (Path(path), Path(path).with_suffix(".bin")) if file.name in recorded]
+    if not files:
+        return None
+    return next((file.name for file in files if not file.exists() or sha256_of(file) != recorded[file.name]), "")
+
+
+def delegation(nodes: list[dict[str, Any]]) -> Record:
+    """How much of a model the delegate runs, from LiteRT's list of nodes."""
+    operators, inside, delegates = delegated(nodes)
+    return {
+        "name": "XNNPACK" if delegates else None,
+        "nodes": len(operators),
+        "delegated_nodes": len(inside),
+        "delegated_share": round(len(inside) / len(operators), 4) if operators else 0.0,
+        "partitions": delegates,
+    }
+
+
+def parse_description(text: str | bytes | None) -> Record:
+    """The description that ghostedge puts into its artifacts: input, labels, precision; {} for models of others."""
+    try:
+        description = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
+def zipped_description(path: str) -> Record:
+    """As `parse_description`, from the archive that follows a .tflite model."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return parse_description(archive.read(f"{DESCRIPTION_KEY}.json"))
+    except (zipfile.BadZipFile, KeyError, OSError):
+        return {}
+
+
+def allows_float16(path: str) -> bool:
+    """Whether a .tflite model lets XNNPACK compute it in float16: TensorFlow's reduced_precision_metadata.h."""
+    data = Path(path).read_bytes()
+    return b"reduced_precision_support" in data and b"fp16accfp16" in data
+
+
+def cpu_has_float16() -> bool:
+    """Whether this is an ARM64 CPU with float16 arithmetic, scalar and vector: bits 9 and 10 of Linux's AT_HWCAP."""
+    if platform.machine().lower() not in ("aarch64", "arm64"):
+        return False
+    if sys.platform == "darwin":
+        return True
+    try:
+        getauxval = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError, TypeError):
+        return False
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    return int(getauxval(16)) >> 9 & 3 == 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Make the input: a real photo, or reproducible noise of the same range.
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def measure(job: Record, progress: Callable[[str], object]) -> Record:
-    """Load, warm up and time one model with one setting: the record, without what the parent process adds."""
-    if job["cpus"] is not None:
-        os.sched_setaffinity(0, job["cpus"])
-    rss_before = memory_mib("VmRSS")
-    before = snapshot()
-    settings = {key: job[key] for key in ("threads", "xnnpack", "precision_hint")}
-    if job["runtime"] == "null":
-        runtime, import_ms, load_ms = NullRuntime(), 0.0, 0.0
-    else:
-        progress("loading")
-        if importlib.util.find_spec("numpy") is None:
-            raise BenchmarkError("NumPy is not installed; " + how_to_install(job["runtime"]))
-        importlib.import_module("numpy")  # now, so that it is not part of the runtime's import time
-        runtime, import_ms, load_ms = load_runtime(job["runtime"], job["path"], settings)
-    rss_loaded = memory_mib("VmRSS")
-    spec, photo, verifier, verification, first_ms = None, None, None, None, None
-    if job["runtime"] != "null":
-        spec = input_spec(runtime.description, runtime.shape)
-        if job["golden"]:
-            progress("verifying")
-            verifier = Verification(job["golden"], read_golden(job["golden"]), job["path"], runtime, spec)
-            runtime.set_input(verifier.first_input())
-            first_ms = sample_ms(runtime.run)
-            verification = verifier.run(bounds_of(job, runtime))
-        if job["mode"] == "verify":
-            return verified(job, runtime, verification, load_ms, first_ms)
-        if job["image"]:
-            if spec is None:
-                raise BenchmarkError(f"--image: the model's input {runtime.shape} is not a picture")
-            with open(job["image"], "rb") as file:
-                photo = file.read()
-            tensor = to_tensor(resize_and_crop(decode(photo), spec), spec, runtime)
-        else:
-            tensor = noise(spec, runtime)
-        runtime.set_input(tensor)
-    gc.collect()
-    gc.disable()
+def input_spec(description: Record, shape: tuple[int, ...]) -> Record | None:
+    """Layout, size and normalisation of the input: those of the description, else the usual ones of ImageNet."""
+    nhwc = len(shape) == 4 and shape[3] == 3
+    if len(shape) != 4 or (shape[1] != 3 and not nhwc):
+        return None
+    height, width = (shape[1], shape[2]) if nhwc else (shape[2], shape[3])
+    spec = {
+        "range": "normalised",
+        "resize": round(max(height, width) * 256 / 224),
+        "resize_rule": "opencv_linear",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "colour_order": "RGB",
+    }
+    spec.update(description.get("input", {}))
+    spec.update(layout="NHWC" if nhwc else "NCHW", height=height, width=width)
+    return spec
+
+
+def decode(data: bytes) -> Any:
+    """JPEG or PNG bytes to uint8 (h, w, 3), RGB."""
     try:
-        if first_ms is None:
-            first_ms = sample_ms(runtime.run)
-        progress("warming up")
-        warmup = warm_up(runtime.run, job["window_s"], job["warmup_limit_s"])
-        progress("timing")
-        during = []
-        other = OtherWork()
-        samples, duration_s = collect(
-            runtime.run, job["min_samples"], job["min_seconds"], lambda seconds: during.append(glance(seconds))
+        from PIL import Image
+    except ImportError:
+        raise BenchmarkError("--image needs Pillow; run: pip install pillow") from None
+    import numpy as np
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode not in ("RGB", "L"):
+                raise BenchmarkError(f"--image: take an RGB or grey photo, not one of mode {image.mode}")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as exc:  # what Pillow raises for damaged files
+        raise BenchmarkError("--image is not a whole JPEG or PNG; take another photo") from exc
+
+
+def resize_and_crop(image: Any, spec: Record) -> Any:
+    """The shorter side to ``spec["resize"]`` pixels, then the centre: uint8 (height, width, 3).
+
+    The same integers as ghostedge.data.preprocess.resize_and_crop, where the rule (OpenCV's INTER_LINEAR) is explained;
+    repeated here because this file travels alone, and held to it bit for bit by tests/benchmarks.
+    """
+    import numpy as np
+
+    if spec["resize_rule"] != "opencv_linear":
+        raise BenchmarkError(f"--image: the model's resize rule {spec['resize_rule']} is not known here")
+
+    def axis(source: int, target: int, count: int) -> tuple[Any, Any]:
+        position = (np.arange(count) + (target - count) // 2 + 0.5) * (1.0 / (target / source)) - 0.5
+        position = position.astype(np.float32)
+        index = np.floor(position)
+        return index.astype(np.intp), position - index
+
+    def weights(fraction: Any) -> Iterator[Any]:
+        one = np.float32(1)
+        return (np.rint(part * np.float32(2048)).astype(np.int32) for part in (one - fraction, fraction))
+
+    height, width = image.shape[:2]
+    longer = int(np.float32(max(height, width)) / np.float32(min(height, width)) * np.float32(spec["resize"]))
+    rows, columns = (spec["resize"], longer) if height < width else (longer, spec["resize"])
+    index, fraction = axis(width, columns, spec["width"])
+    fraction[(index < 0) | (index >= width - 1)] = 0
+    index = np.clip(index, 0, width - 1)
+    left, right = (np.repeat(weight, 3) for weight in weights(fraction))
+    row, fraction = axis(height, rows, spec["height"])
+    upper, lower = np.clip(row, 0, height - 1), np.clip(row + 1, 0, height - 1)
+    weight_upper, weight_lower = (weight[:, None] for weight in weights(fraction))
+    used, place = np.unique(np.concatenate([upper, lower]), return_inverse=True)
+    lines = image[used].take(index, axis=1).reshape(len(used), -1) * left
+    lines += image[used].take(np.minimum(index + 1, width - 1), axis=1).reshape(len(used), -1) * right
+    lines >>= 4
+    place = place.reshape(-1)
+    out = lines[place[: spec["height"]]] * weight_upper >> 16
+    out += lines[place[spec["height"] :]] * weight_lower >> 16
+    out += 2
+    out >>= 2
+    return out.astype(np.uint8).reshape(spec["height"], spec["width"], 3)
+
+
+def to_tensor(image: Any, spec: Record, runtime: Any) -> Any:
+    """A cropped picture as the model's input tensor: range, colours, layout, type (quantised where it is)."""
+    import numpy as np
+
+    out = image.astype(np.float32)
+    if spec["range"] == "normalised":
+        out -= np.array([255 * value for value in spec["mean"]], np.float32)
+        out /= np.array([255 * value for value in spec["std"]], np.float32)
+    if spec["colour_order"] == "BGR":
+        out = out[..., ::-1]
+    if spec["layout"] == "NCHW":
+        out = out.transpose(2, 0, 1)
+    return quantised(out[None], runtime)
+
+
+def quantised(values: Any, runtime: Any) -> Any:
+    """Float values as the model's input type."""
+    import numpy as np
+
+    dtype = np.dtype(runtime.dtype)
+    if runtime.quantization is not None:
+        scale, zero = runtime.quantization
+        values = np.rint(values / np.float32(scale)) + zero
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return np.ascontiguousarray(values.astype(dtype).reshape(runtime.shape))
+
+
+def noise(spec: Record | None, runtime: Any) -> Any:
+    """Reproducible input: the same values on every machine, in the range that pictures have."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    if spec is None:
+        return quantised(generator.random(runtime.shape, dtype=np.float32), runtime)
+    picture = generator.integers(0, 256, (spec["height"], spec["width"], 3), dtype=np.uint8)
+    return to_tensor(picture, spec, runtime)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Compare the answers of a loaded model with golden vectors.
+# ---------------------------------------------------------------------------------------------------------------------
+
+#: One picture is run so often, or until so many seconds have passed on a slow device, and each answer compared.
+REPEATS, REPEATS_LIMIT_S, FEWEST_REPEATS = 100, 20.0, 3
+#: What answers are held to where the model does not say it: the bounds of the loosest recipe of ghostedge.
+DEFAULT_BOUNDS = {"min_snr_db": 18.0, "min_top1_agreement": 0.7}
+#: A model that the runtime computes in float16 or bfloat16 where its bounds are of float32 is held to these.
+BOUNDS_16_BIT = {"min_snr_db": 40.0, "min_top1_agreement": 0.85}
+#: The arrays of a golden file and their dtypes: ghostedge.data.golden.
+GOLDEN = {
+    "schema_version": "i",
+    "crops_u8": "u1",
+    "logits": "f4",
+    "names": "U",
+    "class_names": "U",
+    "source_sha256": "U",
+}
+GOLDEN_SCHEMA_VERSION = 1
+
+
+def check_golden_file(path: str) -> None:
+    """Raise BenchmarkError for a golden file that is missing or not whole, before anything is loaded (no NumPy)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            missing = sorted({f"{name}.npy" for name in GOLDEN} - set(archive.namelist()))
+    except FileNotFoundError:
+        raise BenchmarkError(
+            f"--golden: {path} does not exist; ghostedge export writes NAME.golden.npz beside the models"
+        ) from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as exc:
+        raise BenchmarkError(golden_error(path, one_line(exc))) from exc
+    if damaged or missing:
+        raise BenchmarkError(golden_error(path, f"{damaged} is damaged" if damaged else f"{missing[0]} is missing"))
+
+
+def golden_error(path: str, reason: str) -> str:
+    """One line for a golden file that cannot be used."""
+    return f"--golden: {path} is not a whole golden file ({reason}); copy it again, or run ghostedge export again"
+
+
+def read_golden(path: str) -> dict[str, Any]:
+    """The arrays of a golden file by name, checked; see `GOLDEN`."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in GOLDEN}
+    except Exception as exc:  # what NumPy raises for damaged files is an open set
+        raise BenchmarkError(golden_error(path, one_line(exc))) from exc
+    for name, kind in GOLDEN.items():
+        if not arrays[name].dtype.str[1:].startswith(kind):
+            raise BenchmarkError(golden_error(path, f"{name} is {arrays[name].dtype}"))
+    if arrays["schema_version"].shape or int(arrays["schema_version"]) != GOLDEN_SCHEMA_VERSION:
+        raise BenchmarkError(
+            f"--golden: {path} has schema version {arrays['schema_version']}, this script reads "
+            f"{GOLDEN_SCHEMA_VERSION}; use the script and the file of one ghostedge"
         )
-        other_cores, after = other.cores(), snapshot()
-        overhead_us = measure_overhead()
-        sustained = sustain(runtime.run, job["sustained_min"], progress) if job["sustained_min"] else None
-    finally:
-        gc.enable()
-    split = measure_split(photo, spec, runtime, job["split_repeats"]) if photo and spec else None
-    output = describe_output(runtime, job["output_npy"])
-    if verifier is not None and verification is not None:
-        verifier.again(verification)
-    return {
-        **describe_run(job, runtime),
-        "runtime": dict(name=runtime.name, version=runtime.version, import_ms=round(import_ms, 3), **runtime.details),
-        "delegate": runtime.delegate,
-        "input": describe_input(job, runtime),
-        "output": output,
-        "verification": verification,
-        "load_ms": round(load_ms, 3),
-        "first_ms": round(first_ms, 4),
-        "warmup": warmup,
-        "duration_s": round(duration_s, 3),
-        "latency_ms": summarise(samples),
-        "samples_ms": [round(value, 6) for value in samples],
-        "overhead_us": round(overhead_us, 3),
-        "split_ms": split,
-        "sustained": sustained,
-        "memory": {"rss_before_mib": rss_before, "rss_loaded_mib": rss_loaded, "rss_peak_mib": memory_mib("VmHWM")},
-        "context": {"before": before, "during": during, "after": after, "other_cores": other_cores},
-    }
+    crops, logits, names = arrays["crops_u8"], arrays["logits"], arrays["names"]
+    if crops.ndim != 4 or crops.shape[3] != 3 or logits.ndim != 2 or not 0 < len(crops) == len(logits) == len(names):
+        raise BenchmarkError(golden_error(path, f"crops {crops.shape} and logits {logits.shape} do not fit"))
+    return arrays
 
 
-def describe_run(job: Record, runtime: Any) -> Record:
-    """The precision that the model says it has, and the settings of the run."""
-    return {
-        "precision": runtime.description.get("precision"),
-        "settings": {
-            "threads": job["threads"],
-            "xnnpack": job["xnnpack"],
-            "precision_hint": job["precision_hint"],
-            "cpus": None if job["cpus"] is None else sorted(os.sched_getaffinity(0)),
-        },
-    }
+def check_golden_fits(path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> Record:
+    """The input spec of a model that these golden vectors are for; BenchmarkError where they are for another."""
+    if spec is None:
+        raise BenchmarkError(f"--golden: the input {runtime.shape} of {model} is not a picture")
+    said, wanted = str(golden["source_sha256"]), runtime.description.get("source_sha256", "")
+    if wanted and said != wanted:
+        raise BenchmarkError(
+            f"--golden: {path} has the answers of the source {said[:12]}, {model} was made from {wanted[:12]}: give "
+            "the golden file of its own export; where that export was made anew since, copy both again"
+        )
+    found, needed = tuple(golden["crops_u8"].shape[1:3]), (spec["height"], spec["width"])
+    if found != needed:
+        raise BenchmarkError(
+            f"--golden: {path} holds pictures of {found[0]} x {found[1]}, {model} takes {needed[0]} x {needed[1]}: "
+            "give the golden file of its own export"
+        )
+    return spec
+
+
+class Verification:
+    """Whether a loaded model gives the right answers; the one that is timed, with its delegate and its threads."""
+
+    def __init__(self, path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> None:
+        self._spec = check_golden_fits(path, golden, model, runtime, spec)
+        self._path, self._golden, self._runtime, self._model = path, golden, runtime, model
+
+    def first_input(self) -> Any:
+        """The tensor of the first picture, for the very first inference after loading."""
+        return to_tensor(self._golden["crops_u8"][0], self._spec, self._runtime)
+
+    def _answer(self) -> Any:
+        """The logits of the inference just made: float32 (classes,)."""
+        logits, classes = self._runtime.output().reshape(-1), self._golden["logits"].shape[1]
+        if logits.size != classes:
+            raise BenchmarkError(
+                f"--golden: {self._path} has answers of {classes} classes, {self._model} gives {logits.size}: give the "
+                "golden file of its own export"
+            )
+        return logits.copy()
+
+    def run(self, bounds: Record) -> Record:
+        """Compare all answers; to be called right after an inference of `first_input`.
+
+        The first picture is run `REPEATS` times. Its last answer is the one compared with the golden one: a driver that
+        is right only the first time has wrong answers.
+        """
+        import numpy as np
+
+        started = time.perf_counter()
+        first, worst, different, count = self._answer(), 0.0, None, 1
+        while count < REPEATS and (count < FEWEST_REPEATS or time.perf_counter() - started < REPEATS_LIMIT_S):
+            self._runtime.run()
+            count += 1
+            again = self._answer()
+            if not np.array_equal(first, again, equal_nan=True):
+                different = different or count
+                worst = max(worst, noise_power(first, again))
+        rows = [again]
+        for crop in self._golden["crops_u8"][1:]:
+            self._runtime.set_input(to_tensor(crop, self._spec, self._runtime))
+            self._runtime.run()
+            rows.append(self._answer())
+        self._first = first
+        found, wanted = np.stack(rows), self._golden["logits"]
+        same = found.argmax(axis=1) == wanted.argmax(axis=1)
+        finite = bool(np.isfinite(found).all())
+        error = np.abs(found.astype(np.float64) - wanted) if finite else None
+        record: Record = {
+            "golden": {
+                "file": Path(self._path).name,
+                "sha256": sha256_of(self._path),
+                "images": len(rows),
+                "source_sha256": str(self._golden["source_sha256"]),
+            },
+            "snr_db": snr_db(noise_power(wanted, found)) if finite else None,
+            "max_abs": float(error.max()) if error is not None else None,
+            "finite": finite,
+            "top1_agreement": float(same.mean()),
+            "disagreeing": [str(name) for name in self._golden["names"][~same][:5]],
+            "bounds": bounds,
+            "repeats": {
+                "inferences": count,
+                "identical": different is None,
+                "first_different": different,
+                "snr_db": None if different is None or not math.isfinite(worst) else snr_db(worst),
+                "after_timing_identical": None,
+            },
+            "duration_s": round(time.perf_counter() - started, 3),
+        }
+        reason = wrong_answers(record)
+        record.update(correct=reason is None, reason=reason)
+        return record
+
+    def again(self, record: Record) -> None:
+        """After the timed samples: run the first picture once more; another answer than before may be a wrong one."""
+        import numpy as np
+
+        self._runtime.set_input(self.first_input())
+        self._runtime.run()
+        answer = self._answer()
+        same = bool(np.array_equal(self._first, answer, equal_nan=True))
+        record["repeats"]["after_timing_identical"] = same
+        snr = None if same else snr_db(noise_power(self._first, answer))
+        if record["correct"] and snr is not None and snr < record["bounds"]["min_snr_db"]:
+            record.update(correct=False, reason="after the timed samples one picture got another answer than before")
+
+
+def noise_power(wanted: Any, found: Any) -> float:
+    """The power of the difference as a share of the power of `wanted`; infinite where a number is not finite."""
+    import numpy as np
+
+    exact = wanted.astype(np.float64)
+    noise = float(((found.astype(np.float64) - exact) ** 2).sum())
+    return noise / max(float((exact**2).sum()), 1e-300) if math.isfinite(noise) else math.inf
+
+
+def snr_db(share: float) -> float | None:
+    """Signal to noise ratio, dB, of `noise_power`; None for identical numbers, since JSON has no infinity."""
+    return None if share == 0.0 else -9999.0 if math.isinf(share) else round(-10.0 * math.log10(share), 2)
+
+
+def wrong_answers(verification: Record) -> str | None:
+    """Why the answers are wrong, for people; None where they are right."""
+    bounds, repeats = verification["bounds"], verification["repeats"]
+    if not verification["finite"]:
+        return "its answers to the golden pictures hold NaN or infinity"
+    snr, least = verification["snr_db"], bounds["min_snr_db"]
+    if snr is not None and snr < least:
+        return f"its answers to the golden pictures are {snr:.1f} dB from MindSpore's, the bound is {least:g} dB"
+    share, least_share = verification["top1_agreement"], bounds["min_top1_agreement"]
+    if share < least_share:
+        names = ", ".join(verification["disagreeing"])
+        return f"it agrees on {share:.0%} of the golden pictures, the bound is {least_share:.0%} (not on {names})"
+    if not repeats["identical"] and (repeats["snr_db"] is None or repeats["snr_db"] < least):
+        return f"inference {repeats['first_different']} of one picture gave another answer than the first"
+    return None
 
 
 def bounds_of(job: Record, runtime: Any) -> Record:
@@ -1240,83 +1186,16 @@ def bounds_of(job: Record, runtime: Any) -> Record:
     return {**bounds, **asked, "from": where}
 
 
-def verified(job: Record, runtime: Any, verification: Record | None, load_ms: float, first_ms: float | None) -> Record:
-    """The record of --verify-only, without what the parent process adds."""
-    return {
-        **describe_run(job, runtime),
-        "runtime": dict(name=runtime.name, version=runtime.version, **runtime.details),
-        "delegate": runtime.delegate,
-        "verification": verification,
-        "load_ms": round(load_ms, 3),
-        "first_ms": first_ms,
-    }
+# ---------------------------------------------------------------------------------------------------------------------
+# Judge whether a latency is valid, and why it is not.
+# ---------------------------------------------------------------------------------------------------------------------
 
-
-def sustain(run: Run, minutes: float, progress: Callable[[str], object]) -> Record:
-    """Go on for `minutes` and say how fast each stretch was: what minute 30 is, and not only minute 1.
-
-    A stretch is a sixtieth of the time, at least 5 s. Its samples are summarised and not kept.
-    """
-    stretch_s = max(5.0, minutes)
-    curve, started = [], time.perf_counter()
-    while time.perf_counter() - started < 60 * minutes:
-        samples, _ = collect(run, 1, min(stretch_s, max(0.0, 60 * minutes - (time.perf_counter() - started))))
-        now = glance(time.perf_counter() - started)
-        summary = summarise(samples)
-        curve.append(dict(now, samples=len(samples), p50_ms=summary["p50"], p90_ms=summary["p90"]))
-        progress(f"sustained: {now['t_s'] / 60:.1f} of {minutes:g} min, p50 {summary['p50']:.2f} ms")
-    tenth = max(1, len(curve) // 10)
-    first, last = (statistics.median(point["p50_ms"] for point in part) for part in (curve[:tenth], curve[-tenth:]))
-    return {
-        "minutes": minutes,
-        "stretch_s": stretch_s,
-        "last_to_first": round(last / first, 4) if first else None,
-        "after": snapshot(),
-        "curve": curve,
-    }
-
-
-def measure_split(photo: bytes, spec: Record, runtime: Any, repeats: int) -> Record:
-    """Decode, preprocess and infer a photo again and again: milliseconds of each part."""
-    parts: dict[str, list[float]] = {"decode": [], "preprocess": [], "inference": []}
-    for _ in range(repeats):
-        held: Record = {}
-        parts["decode"].append(sample_ms(lambda: held.update(image=decode(photo))))  # noqa: B023
-        parts["preprocess"].append(
-            sample_ms(lambda: held.update(tensor=to_tensor(resize_and_crop(held["image"], spec), spec, runtime)))  # noqa: B023
-        )
-        runtime.set_input(held["tensor"])
-        parts["inference"].append(sample_ms(runtime.run))
-    return {name: summarise(samples) for name, samples in parts.items()}
-
-
-def describe_input(job: Record, runtime: Any) -> Record:
-    """Of what shape and type the input is, and where it comes from."""
-    return {
-        "shape": list(runtime.shape),
-        "dtype": runtime.dtype,
-        "source": Path(job["image"]).name if job["image"] else "noise",
-    }
-
-
-def describe_output(runtime: Any, npy: Path | None) -> Record | None:
-    """Shape and the five largest values of the first output; written whole to `npy` where that is asked for."""
-    output = runtime.output()
-    if output is None:
-        return None
-    if npy:
-        import numpy as np
-
-        with atomic(npy) as partial, open(partial, "wb") as file:
-            np.save(file, output)
-    flat = output.reshape(-1)
-    finite = bool(abs(flat).max() < float("inf"))
-    order = flat.argsort()[::-1][:5] if finite else ()
-    return {
-        "shape": list(output.shape),
-        "finite": finite,
-        "top5": [{"index": int(index), "value": round(float(flat[index]), 6)} for index in order],
-    }
+#: Bounds of validity. 5% is the smallest difference between two artifacts that people act on.
+MAX_DRIFT, MAX_FREQUENCY_FALL, MAX_OVERHEAD = 0.05, 0.05, 0.01
+#: Cores' worth of work by others during the timed samples; an idle Raspberry Pi OS desktop stays below 0.1.
+MAX_OTHER_CORES = 0.2
+#: Looks at the frequency from which a fall can be told; the shortest valid run, of a minute, has 29.
+FEWEST_LOOKS = 15
 
 
 def judge(record: Record) -> tuple[list[Record], list[Record]]:
@@ -1404,6 +1283,201 @@ def highest_frequencies(record: Record) -> list[float]:
     return [max(values) for values in looks if values]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Carry out one run in a process of its own: load, verify, warm up, time.
+# ---------------------------------------------------------------------------------------------------------------------
+
+Progress = Callable[[str], object]
+
+
+def measure(job: Record, progress: Progress) -> Record:
+    """Load, warm up and time one model with one setting: the record, without what the parent process adds."""
+    if job["cpus"] is not None:
+        os.sched_setaffinity(0, job["cpus"])
+    rss_before = memory_mib("VmRSS")
+    before = snapshot()
+    runtime, import_ms, load_ms = load(job, progress)
+    rss_loaded = memory_mib("VmRSS")
+    spec, photo, verifier, verification, first_ms = None, None, None, None, None
+    if job["runtime"] != "null":
+        spec = input_spec(runtime.description, runtime.shape)
+        if job["golden"]:
+            progress("verifying")
+            verifier = Verification(job["golden"], read_golden(job["golden"]), job["path"], runtime, spec)
+            runtime.set_input(verifier.first_input())
+            first_ms = sample_ms(runtime.run)
+            verification = verifier.run(bounds_of(job, runtime))
+        if job["mode"] == "verify":
+            return verified(job, runtime, verification, load_ms, first_ms)
+        tensor, photo = make_input(job, spec, runtime)
+        runtime.set_input(tensor)
+    timed, context = time_samples(job, runtime, first_ms, progress)
+    if photo and spec:
+        timed["split_ms"] = measure_split(photo, spec, runtime, job["split_repeats"])
+    output = describe_output(runtime, job["output_npy"])
+    if verifier is not None and verification is not None:
+        verifier.again(verification)
+    return {
+        **describe_run(job, runtime),
+        "runtime": dict(name=runtime.name, version=runtime.version, import_ms=round(import_ms, 3), **runtime.details),
+        "delegate": runtime.delegate,
+        "input": describe_input(job, runtime),
+        "output": output,
+        "verification": verification,
+        "load_ms": round(load_ms, 3),
+        **timed,
+        "memory": {"rss_before_mib": rss_before, "rss_loaded_mib": rss_loaded, "rss_peak_mib": memory_mib("VmHWM")},
+        "context": {"before": before, **context},
+    }
+
+
+def load(job: Record, progress: Progress) -> tuple[Any, float, float]:
+    """The runtime with its model: (runtime, import_ms, load_ms)."""
+    if job["runtime"] == "null":
+        return NullRuntime(), 0.0, 0.0
+    progress("loading")
+    if importlib.util.find_spec("numpy") is None:
+        raise BenchmarkError("NumPy is not installed; " + how_to_install(job["runtime"]))
+    importlib.import_module("numpy")  # now, so that it is not part of the runtime's import time
+    settings = {key: job[key] for key in ("threads", "xnnpack", "precision_hint")}
+    return load_runtime(job["runtime"], job["path"], settings)
+
+
+def make_input(job: Record, spec: Record | None, runtime: Any) -> tuple[Any, bytes | None]:
+    """The input tensor, and the bytes of the photo that it was made from, if it was."""
+    if not job["image"]:
+        return noise(spec, runtime), None
+    if spec is None:
+        raise BenchmarkError(f"--image: the model's input {runtime.shape} is not a picture")
+    photo = Path(job["image"]).read_bytes()
+    return to_tensor(resize_and_crop(decode(photo), spec), spec, runtime), photo
+
+
+def time_samples(job: Record, runtime: Any, first_ms: float | None, progress: Progress) -> tuple[Record, Record]:
+    """Warm up and time: what goes into the record, and what the device was doing meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        if first_ms is None:
+            first_ms = sample_ms(runtime.run)
+        progress("warming up")
+        warmup = warm_up(runtime.run, job["window_s"], job["warmup_limit_s"])
+        progress("timing")
+        during: list[Record] = []
+        other = OtherWork()
+        samples, duration_s = collect(
+            runtime.run, job["min_samples"], job["min_seconds"], lambda seconds: during.append(glance(seconds))
+        )
+        other_cores, after = other.cores(), snapshot()
+        overhead_us = measure_overhead()
+        sustained = sustain(runtime.run, job["sustained_min"], progress) if job["sustained_min"] else None
+    finally:
+        gc.enable()
+    timed = {
+        "first_ms": round(first_ms, 4),
+        "warmup": warmup,
+        "duration_s": round(duration_s, 3),
+        "latency_ms": summarise(samples),
+        "samples_ms": [round(value, 6) for value in samples],
+        "overhead_us": round(overhead_us, 3),
+        "split_ms": None,
+        "sustained": sustained,
+    }
+    return timed, {"during": during, "after": after, "other_cores": other_cores}
+
+
+def describe_run(job: Record, runtime: Any) -> Record:
+    """The precision that the model says it has, and the settings of the run."""
+    return {
+        "precision": runtime.description.get("precision"),
+        "settings": {
+            "threads": job["threads"],
+            "xnnpack": job["xnnpack"],
+            "precision_hint": job["precision_hint"],
+            "cpus": None if job["cpus"] is None else sorted(os.sched_getaffinity(0)),
+        },
+    }
+
+
+def verified(job: Record, runtime: Any, verification: Record | None, load_ms: float, first_ms: float | None) -> Record:
+    """The record of --verify-only, without what the parent process adds."""
+    return {
+        **describe_run(job, runtime),
+        "runtime": dict(name=runtime.name, version=runtime.version, **runtime.details),
+        "delegate": runtime.delegate,
+        "verification": verification,
+        "load_ms": round(load_ms, 3),
+        "first_ms": first_ms,
+    }
+
+
+def sustain(run: Run, minutes: float, progress: Progress) -> Record:
+    """Go on for `minutes` and say how fast each stretch was: what minute 30 is, and not only minute 1.
+
+    A stretch is a sixtieth of the time, at least 5 s. Its samples are summarised and not kept.
+    """
+    stretch_s = max(5.0, minutes)
+    curve, started = [], time.perf_counter()
+    while time.perf_counter() - started < 60 * minutes:
+        samples, _ = collect(run, 1, min(stretch_s, max(0.0, 60 * minutes - (time.perf_counter() - started))))
+        now = glance(time.perf_counter() - started)
+        summary = summarise(samples)
+        curve.append(dict(now, samples=len(samples), p50_ms=summary["p50"], p90_ms=summary["p90"]))
+        progress(f"sustained: {now['t_s'] / 60:.1f} of {minutes:g} min, p50 {summary['p50']:.2f} ms")
+    tenth = max(1, len(curve) // 10)
+    first, last = (statistics.median(point["p50_ms"] for point in part) for part in (curve[:tenth], curve[-tenth:]))
+    return {
+        "minutes": minutes,
+        "stretch_s": stretch_s,
+        "last_to_first": round(last / first, 4) if first else None,
+        "after": snapshot(),
+        "curve": curve,
+    }
+
+
+def measure_split(photo: bytes, spec: Record, runtime: Any, repeats: int) -> Record:
+    """Decode, preprocess and infer a photo again and again: milliseconds of each part."""
+    parts: dict[str, list[float]] = {"decode": [], "preprocess": [], "inference": []}
+    for _ in range(repeats):
+        held: Record = {}
+        parts["decode"].append(sample_ms(lambda: held.update(image=decode(photo))))  # noqa: B023
+        parts["preprocess"].append(
+            sample_ms(lambda: held.update(tensor=to_tensor(resize_and_crop(held["image"], spec), spec, runtime)))  # noqa: B023
+        )
+        runtime.set_input(held["tensor"])
+        parts["inference"].append(sample_ms(runtime.run))
+    return {name: summarise(samples) for name, samples in parts.items()}
+
+
+def describe_input(job: Record, runtime: Any) -> Record:
+    """Of what shape and type the input is, and where it comes from."""
+    return {
+        "shape": list(runtime.shape),
+        "dtype": runtime.dtype,
+        "source": Path(job["image"]).name if job["image"] else "noise",
+    }
+
+
+def describe_output(runtime: Any, npy: Path | None) -> Record | None:
+    """Shape and the five largest values of the first output; written whole to `npy` where that is asked for."""
+    output = runtime.output()
+    if output is None:
+        return None
+    if npy:
+        import numpy as np
+
+        with atomic(npy) as partial, open(partial, "wb") as file:
+            np.save(file, output)
+    flat = output.reshape(-1)
+    finite = bool(abs(flat).max() < float("inf"))
+    order = flat.argsort()[::-1][:5] if finite else ()
+    return {
+        "shape": list(output.shape),
+        "finite": finite,
+        "top5": [{"index": int(index), "value": round(float(flat[index]), 6)} for index in order],
+    }
+
+
 def child(job: Record, pipe: Any) -> None:
     """The process of one run: sends ("progress", text), then ("record", dict) or ("error", text)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
@@ -1422,7 +1496,7 @@ def child(job: Record, pipe: Any) -> None:
         pipe.close()
 
 
-def run_job(job: Record, progress: Callable[[str], object]) -> Record:
+def run_job(job: Record, progress: Progress) -> Record:
     """Run one job in a fresh process, so that a model that crashes its runtime is one line, and memory is its own."""
     forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
     context: Any = multiprocessing.get_context("fork" if forks else "spawn")
@@ -1473,32 +1547,17 @@ def crash_message(job: Record, exitcode: int | None) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The command line
+# Define the command line, and plan the runs that it asks for.
 # ---------------------------------------------------------------------------------------------------------------------
 
+EPILOG = """\
+Fixing the frequency (what a comparison needs; what applications meet is the default governor):
+  Raspberry Pi, PC: echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor
+  Android:          adb shell cmd power set-fixed-performance-mode-enabled true
 
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A name to write to; it becomes `path` when the block succeeds, and is removed when it does not."""
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as exc:
-        reason = "the disk is full" if exc.errno == 28 else exc.strerror
-        raise BenchmarkError(f"cannot write {path}: {reason}") from exc
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-
-
-def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 2 one gave wrong answers
+(--golden), 130 interrupted.
+"""
 
 
 def describe_artifact(path: str, form: str) -> Record:
@@ -1554,16 +1613,6 @@ def cpu_list(text: str) -> list[int]:
     if limits is None:
         raise argparse.ArgumentTypeError("'big': this system does not tell its CPUs' frequencies; give their numbers")
     return [index for index, limit in enumerate(limits) if limit == max(f for f in limits if f)]
-
-
-EPILOG = """\
-Fixing the frequency (what a comparison needs; what applications meet is the default governor):
-  Raspberry Pi, PC: echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor
-  Android:          adb shell cmd power set-fixed-performance-mode-enabled true
-
-Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 2 one gave wrong answers
-(--golden), 130 interrupted.
-"""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -1682,6 +1731,11 @@ def already_done(path: Path, job: Record) -> Record | None:
     return record if same else None
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Run what the command line asks for and print the result.
+# ---------------------------------------------------------------------------------------------------------------------
+
+
 def complete(record: Record, job: Record, device: Record) -> Record:
     """The record with what the parent process knows, and the verdict; keys in the order of reading."""
     precision = record.pop("precision")
@@ -1758,7 +1812,7 @@ def answers(verification: Record | None) -> str:
     return "not checked" if verification is None else "right" if verification["correct"] else "WRONG"
 
 
-def aligned(rows: list[tuple[str, ...]]) -> str:
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows as aligned columns, a rule under the first."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -1807,11 +1861,6 @@ def benchmark(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
                 say(f"{label}: p50 {record['latency_ms']['p50']:.3f} ms, {'valid' if record['valid'] else 'not valid'}")
             records.append(record)
     return records, errors
-
-
-def say(text: str) -> None:
-    """Progress, for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

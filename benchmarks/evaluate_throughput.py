@@ -205,6 +205,60 @@ def timm_loop(model: str, data: Path, count: int) -> Cost:
     return validate()
 
 
+class Figures:
+    """Every figure of every round, printed as it comes."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[float]] = {}
+
+    def note(self, name: str, value: float) -> None:
+        """Take one figure."""
+        self._found.setdefault(name, []).append(value)
+        print(f"{name}: {value:.2f}", flush=True)
+
+    def measured(self, name: str, cost: Cost) -> Cost:
+        """Take a cost, and give it back."""
+        self.note(f"{name} (images/s)", cost.rate)
+        self.note(f"{name} (CPU ms)", cost.cpu_ms)
+        return cost
+
+    def medians(self) -> dict[str, float]:
+        """Of the rounds."""
+        return {name: round(statistics.median(values), 3) for name, values in self._found.items()}
+
+
+def one_round(args: argparse.Namespace, artifacts: list[Model], files: list[Path], photos: Path, to: Figures) -> None:
+    """Measure every contender once."""
+    cores = os.cpu_count() or 1
+    peers = {}
+    if args.model_eval:
+        peers["Model.eval"] = in_own_process(model_eval, args.model_eval, photos.parent, args.peer_images)
+    if args.timm:
+        peers["timm"] = in_own_process(timm_loop, args.timm, photos.parent, args.peer_images)
+    for name, cost in peers.items():
+        to.measured(name, cost)
+    d = to.measured("D", in_processes(decode_alone, cores, args.images, files, artifacts[0].input))
+    for threads in args.threads:
+        workers = max(cores // threads, 1)
+        alone = []
+        for artifact in artifacts:
+            name = f"{artifact.path.name} {workers} processes x {threads} threads"
+            i = to.measured(f"I {name}", in_processes(infer_alone, workers, args.images, files, artifact, threads))
+            e = to.measured(f"E {name}", evaluation([artifact], photos, workers, threads))
+            to.note(f"E / ideal {name} (clock)", e.rate * (1 / d.rate + 1 / i.rate))
+            to.note(f"E / ideal {name} (CPU)", (d.cpu_ms + i.cpu_ms) / e.cpu_ms)
+            for peer, cost in peers.items():
+                to.note(f"E / {peer} {name} (clock)", e.rate / cost.rate)
+                to.note(f"E / {peer} {name} (CPU)", cost.cpu_ms / e.cpu_ms)
+            alone.append(i)
+        if len(artifacts) > 1:
+            name = f"all in one pass, {workers} processes x {threads} threads"
+            e = to.measured(f"E {name}", evaluation(artifacts, photos, workers, threads))
+            ideal = 1 / d.rate + sum(1 / i.rate for i in alone)
+            to.note(f"cost / ideal {name} (clock)", 1 / (e.rate * ideal))
+            to.note(f"cost / ideal {name} (CPU)", e.cpu_ms / (d.cpu_ms + sum(i.cpu_ms for i in alone)))
+
+
 def main() -> None:
     """Parse, measure, print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -229,54 +283,17 @@ def main() -> None:
     spec = load_input_spec(args.input_spec) if args.input_spec else None
     artifacts = [open_model(path, input_spec=spec) for path in args.artifact]
     files = list(list_images(args.data))
-    cores = os.cpu_count() or 1
+    found = Figures()
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "class"
         photos.mkdir()
         for number in range(args.images):
             file = files[number % len(files)].resolve()
             (photos / f"{number:06d}{file.suffix}").symlink_to(file)
-        figures: dict[str, list[float]] = {}
-
-        def note(name: str, value: float) -> None:
-            figures.setdefault(name, []).append(value)
-            print(f"{name}: {value:.2f}", flush=True)
-
-        def measure(name: str, cost: Cost) -> Cost:
-            note(f"{name} (images/s)", cost.rate)
-            note(f"{name} (CPU ms)", cost.cpu_ms)
-            return cost
-
         for _ in range(args.rounds):
-            peers = {}
-            if args.model_eval:
-                peers["Model.eval"] = in_own_process(model_eval, args.model_eval, Path(folder), args.peer_images)
-            if args.timm:
-                peers["timm"] = in_own_process(timm_loop, args.timm, Path(folder), args.peer_images)
-            for name, cost in peers.items():
-                measure(name, cost)
-            d = measure("D", in_processes(decode_alone, cores, args.images, files, artifacts[0].input))
-            for threads in args.threads:
-                workers = max(cores // threads, 1)
-                alone = []
-                for artifact in artifacts:
-                    name = f"{artifact.path.name} {workers} processes x {threads} threads"
-                    i = measure(f"I {name}", in_processes(infer_alone, workers, args.images, files, artifact, threads))
-                    e = measure(f"E {name}", evaluation([artifact], photos, workers, threads))
-                    note(f"E / ideal {name} (clock)", e.rate * (1 / d.rate + 1 / i.rate))
-                    note(f"E / ideal {name} (CPU)", (d.cpu_ms + i.cpu_ms) / e.cpu_ms)
-                    for peer, cost in peers.items():
-                        note(f"E / {peer} {name} (clock)", e.rate / cost.rate)
-                        note(f"E / {peer} {name} (CPU)", cost.cpu_ms / e.cpu_ms)
-                    alone.append(i)
-                if len(artifacts) > 1:
-                    name = f"all in one pass, {workers} processes x {threads} threads"
-                    e = measure(f"E {name}", evaluation(artifacts, photos, workers, threads))
-                    ideal = 1 / d.rate + sum(1 / i.rate for i in alone)
-                    note(f"cost / ideal {name} (clock)", 1 / (e.rate * ideal))
-                    note(f"cost / ideal {name} (CPU)", e.cpu_ms / (d.cpu_ms + sum(i.cpu_ms for i in alone)))
-    medians = {name: round(statistics.median(values), 3) for name, values in figures.items()}
-    print(json.dumps({"images": args.images, "rounds": args.rounds, "cores": cores, "median": medians}, indent=2))
+            one_round(args, artifacts, files, photos, found)
+    figures = {"images": args.images, "rounds": args.rounds, "cores": os.cpu_count() or 1, "median": found.medians()}
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

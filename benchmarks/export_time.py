@@ -19,23 +19,15 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from peers.artifacts import peers_python
+
+ROOT = Path(__file__).parents[1]
 
 LITERT_TORCH = """
 import sys, timm, torch, litert_torch
 model = timm.create_model("ghostnetv2_100", pretrained=False).eval()
 litert_torch.convert(model, (torch.randn(1, 3, 224, 224),)).export(sys.argv[1])
 """
-
-
-def peers_python(folder: Path) -> Path:
-    """The interpreter of the peers' environment; makes the environment where it is not there."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run(["uv", "venv", "--python", "3.11", folder], check=True)
-        requirements = HERE / "peers-requirements.txt"
-        subprocess.run(["uv", "pip", "install", "--python", python, "-r", requirements], check=True)
-    return python
 
 
 def timed(command: list[str | Path]) -> tuple[float, float]:
@@ -57,7 +49,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--images", type=Path, help="photos for the verification (default: those of the package)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peers", type=Path, default=HERE.parent / "build" / "peers", help="the peers' environment")
+    parser.add_argument("--peers", type=Path, default=ROOT / "build" / "peers", help="the peers' environment")
     args = parser.parse_args()
     python = peers_python(args.peers)
     ours, theirs = [], []

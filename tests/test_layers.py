@@ -68,7 +68,7 @@ VENDORS = {
     "adbutils": {"latency.devices.phone", "latency.devices.adb"},
     "pyarrow": {"evaluation", "accuracy", "data.datasets"},
     "ray": {"evaluation.engines.ray"},
-    "msgspec": {"stored"},
+    "msgspec": {"stored", "latency.records"},
     "filelock": {"files"},
     "jinja2": {"reports"},
     "httpx": {"ghostnet.fetch"},

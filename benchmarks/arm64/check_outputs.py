@@ -14,7 +14,6 @@ Exit codes: 0 all agree, 1 something could not run, 2 an output differs by more.
 from __future__ import annotations
 
 import argparse
-import math
 import subprocess
 import sys
 import tempfile
@@ -95,12 +94,6 @@ def _noise(model: Path) -> NDArray[Any]:
     return generator.standard_normal(taken["shape"], dtype=np.float32)
 
 
-def snr_db(reference: Logits, other: Logits) -> float:
-    """Signal to noise ratio of `other` against `reference`, dB; infinite where they are equal."""
-    noise = float(np.square(np.float64(other) - reference).sum())
-    return math.inf if noise == 0 else 10 * math.log10(float(np.square(np.float64(reference)).sum()) / noise)
-
-
 def main() -> int:
     """Parse the command line, check, print a table. Returns: the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -123,6 +116,7 @@ def main() -> int:
         return 0
     if args.limit < 1:
         parser.error(f"--limit {args.limit}: at least 1 photo is needed")
+    from ghostedge.compare import snr_db
     from ghostedge.tflite.float16 import allows_float16
 
     code = 0
@@ -137,7 +131,8 @@ def main() -> int:
             here = outputs_of(sys.executable, model, inputs)
             for cpu in CPUS:
                 there = outputs_of(python_command(cpu, chosen(args)), model, inputs)
-                snr, largest = snr_db(here, there), float(np.abs(here - there).max())
+                wanted, error = np.float64(here), np.float64(there) - here
+                snr, largest = snr_db(float((wanted**2).sum()), float((error**2).sum())), float(np.abs(error).max())
                 same = int((here.argmax(axis=1) == there.argmax(axis=1)).sum())
                 # One answer in twenty may be a close one.
                 agrees = same >= 0.95 * len(here) and snr >= least

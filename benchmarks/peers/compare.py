@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import artifacts
 import measure
 import results
+
+from ghostedge.latency.edge.common import say
 
 ROOT = artifacts.ROOT
 
@@ -68,11 +69,6 @@ def main() -> None:
     for path in results.write(rows, walls, args.results):
         say(f"wrote {path}")
     print(results.markdown(rows, walls))
-
-
-def say(text: str) -> None:
-    """Progress, on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

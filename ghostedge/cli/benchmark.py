@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from ghostedge.errors import UsageError
     from ghostedge.latency.api import DeviceRecord, Measured, benchmark
+    from ghostedge.latency.records import read_record
     from ghostedge.reports.latency import read_accuracies, write_latency_report
     from ghostedge.reports.page import check_report_path
 
@@ -92,7 +93,12 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         check_report_path(args.report)  # before anything is measured
     accuracies = read_accuracies(args.accuracy or ())
-    measured = Measured(tuple(DeviceRecord.read(path) for path in _record_files(args.records or ())))
+    measured = Measured(
+        tuple(
+            DeviceRecord(path.parent.name, path, read_record(path, "latency_record"))
+            for path in _record_files(args.records or ())
+        )
+    )
     if args.artifact:
         new = benchmark(
             args.artifact,

@@ -75,7 +75,7 @@ def read_beside(export: Path | None, latency: Path | None) -> Beside:
         files = sorted(path for path in latency.glob("*/*.json") if not path.name.startswith("."))
         if not files:
             raise DeviceError(f"--latency {latency} holds no latency record; give the --output of ghostedge benchmark")
-        found = [(path.parent.name, read_record(path)) for path in files]
+        found = [(path.parent.name, read_record(path, "latency_record")) for path in files]
     return Beside(manifest, tuple(found))
 
 

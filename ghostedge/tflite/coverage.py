@@ -18,6 +18,7 @@ from ghostedge.errors import ArtifactError
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.provenance import refusal
+from ghostedge.tflite.delegation import delegated
 
 __all__ = ["Coverage", "coverage", "partition"]
 
@@ -63,30 +64,10 @@ def coverage(path: Path) -> Coverage:
 
 
 def partition(nodes: Iterable[Mapping[str, Any]]) -> Coverage:
-    """Sort the nodes of an interpreter with delegates applied into delegated ones and others.
-
-    A delegate's node stands for all operators between its inputs and its outputs; LiteRT keeps those operators in the
-    list, so that they can be found by walking back from the delegate's outputs.
-
-    Args:
-        nodes: ``op_name``, ``inputs`` and ``outputs`` (tensor indices) of each, in execution order.
-    """
-    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
-    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    producer = {int(tensor): index for index, node in enumerate(operators) for tensor in node["outputs"]}
-    inside: set[int] = set()
-    for delegate in delegates:
-        given = {int(tensor) for tensor in delegate["inputs"]}
-        pending = [int(tensor) for tensor in delegate["outputs"]]
-        while pending:
-            tensor = pending.pop()
-            index = producer.get(tensor)
-            if tensor in given or index is None or index in inside:
-                continue
-            inside.add(index)
-            pending += [int(tensor) for tensor in operators[index]["inputs"]]
+    """Which part of a model a delegate runs, by the nodes of an interpreter with it applied; see `delegated`."""
+    operators, inside, partitions = delegated(nodes)
     outside = tuple(str(node["op_name"]) for index, node in enumerate(operators) if index not in inside)
-    return Coverage(len(operators), len(inside), len(delegates), outside)
+    return Coverage(len(operators), len(inside), partitions, outside)
 
 
 def _measure(path: str) -> Coverage:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 
 from ghostedge.latency.devices.base import SCRIPT
+from tests.scripts import load_script
 
 DEMO = Path(__file__).resolve().parents[2] / "android_demo"
 CORE = DEMO / "core" / "src"
@@ -36,17 +35,6 @@ def run(*command: object, **settings: Any) -> subprocess.CompletedProcess[str]:
     """Run a command and return what it says on both streams."""
     text = [str(part) for part in command]
     return subprocess.run(text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **settings)
-
-
-def load(path: Path) -> ModuleType:
-    """A Python file that is in no package, as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -102,19 +90,19 @@ def java_tests(jars: Path, parity_images: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def check_apk() -> ModuleType:
     """android_demo/check_apk.py."""
-    return load(DEMO / "check_apk.py")
+    return load_script(DEMO / "check_apk.py")
 
 
 @pytest.fixture(scope="session")
 def edge() -> ModuleType:
     """benchmarks/edge_benchmark.py."""
-    return load(SCRIPT)
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope="session")
 def make_golden() -> ModuleType:
     """make_golden.py beside this file."""
-    return load(Path(__file__).with_name("make_golden.py"))
+    return load_script(Path(__file__).with_name("make_golden.py"))
 
 
 @pytest.fixture(scope="session")

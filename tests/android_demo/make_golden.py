@@ -1,7 +1,7 @@
 """Write what the Java tests of android_demo/core are held to: answers of the Python side, a small artifact, and golden
 vectors for it.
 
-    python tests/android_demo/make_golden.py
+    python -m tests.android_demo.make_golden
 
 Pictures are not in the file: both sides make them by one rule, byte i = the upper 8 of the 32 bits of i * 2654435761.
 """
@@ -9,7 +9,6 @@ Pictures are not in the file: both sides make them by one rule, byte i = the upp
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import itertools
 import json
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from ghostedge.data.golden import SUFFIX, Golden, golden_beside, write_golden
 from ghostedge.data.preprocess import resize_and_crop, to_spec
 from ghostedge.evaluation.ledger import rows_of_logits
 from ghostedge.model import InputSpec, Model
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 RESOURCES = ROOT / "android_demo" / "core" / "src" / "test" / "resources"
@@ -132,12 +132,7 @@ def dequantise() -> list[dict[str, Any]]:
 @cache
 def edge_benchmark() -> ModuleType:
     """benchmarks/edge_benchmark.py."""
-    location = importlib.util.spec_from_file_location("edge_benchmark", ROOT / "benchmarks" / "edge_benchmark.py")
-    assert location is not None
-    assert location.loader is not None
-    module = importlib.util.module_from_spec(location)
-    location.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "benchmarks" / "edge_benchmark.py")
 
 
 def summaries() -> list[dict[str, Any]]:

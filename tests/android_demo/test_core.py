@@ -8,15 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
-from referencing import Registry, Resource
 
 from ghostedge.data.golden import read_golden
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import read_ledger
-from ghostedge.latency.devices.base import SCHEMA
+from tests.latency.schemas import check_record
 
 CORE = Path(__file__).resolve().parents[2] / "android_demo" / "core" / "src"
 
@@ -47,8 +45,7 @@ def test_a_record_fits_the_schema_and_has_the_verdict_of_the_script(
     java_tests: dict[str, Any], edge: ModuleType, name: str
 ) -> None:
     record = json.loads((java_tests["out"] / "records" / f"{name}.json").read_text())
-    schema = json.loads(SCHEMA.read_text())
-    jsonschema.validate(record, schema, cls=jsonschema.Draft202012Validator, format_checker=jsonschema.FormatChecker())
+    check_record(record)
     assert record["name"] == name
     assert record["schema_version"] == edge.SCHEMA_VERSION
     reasons, warnings = edge.judge(record)
@@ -66,11 +63,7 @@ def test_a_record_fits_the_schema_and_has_the_verdict_of_the_script(
 @pytest.mark.parametrize(("name", "correct"), [("verified", True), ("verified_wrong", False), ("slow", True)])
 def test_a_verification_record_fits_its_schema(java_tests: dict[str, Any], name: str, correct: bool) -> None:
     record = json.loads((java_tests["out"] / "records" / f"{name}.json").read_text())
-    schema = json.loads(SCHEMA.with_name("verification_record.schema.json").read_text())
-    parts = json.loads(SCHEMA.read_text())
-    registry = Registry().with_resources((each["$id"], Resource.from_contents(each)) for each in (schema, parts))
-    validator = jsonschema.Draft202012Validator(schema, registry=registry, format_checker=jsonschema.FormatChecker())
-    validator.validate(record)
+    check_record(record)
     assert record["verification"]["correct"] is correct
 
 

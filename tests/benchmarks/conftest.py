@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from ghostedge.latency.devices.base import SCHEMA, SCRIPT
+from ghostedge.latency.devices.base import SCRIPT
+from tests.latency.schemas import check_record
+from tests.scripts import load_script
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 
@@ -22,13 +23,7 @@ TINY = Path(__file__).parents[1] / "data" / "tiny"
 @pytest.fixture(scope="session")
 def edge() -> ModuleType:
     """benchmarks/edge_benchmark.py as a module."""
-    spec = importlib.util.spec_from_file_location("edge_benchmark", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope="session")
@@ -56,15 +51,11 @@ def bench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def records(tmp_path: Path) -> Callable[[], dict[str, dict[str, Any]]]:
     """`records()`: name -> record, of what `bench` left; each fits the published schema."""
-    import jsonschema
-
-    schema = json.loads(SCHEMA.read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
 
     def read() -> dict[str, dict[str, Any]]:
         found = {path.stem: json.loads(path.read_text()) for path in sorted((tmp_path / "records").glob("*.json"))}
         for record in found.values():
-            jsonschema.validate(record, schema, cls=jsonschema.Draft202012Validator)
+            check_record(record)
         return found
 
     return read

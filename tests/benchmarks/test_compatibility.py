@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import re
 import subprocess
@@ -21,6 +20,7 @@ from ghostedge.compare import Difference
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.model import InputSpec
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 SPEC = InputSpec(height=32, width=32, resize=36)
@@ -40,13 +40,12 @@ Out = pytest.CaptureFixture[str]
 @pytest.fixture(scope="session")
 def compat() -> ModuleType:
     """benchmarks/compatibility.py as a module."""
-    spec = importlib.util.spec_from_file_location("compatibility", ROOT / "benchmarks" / "compatibility.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "benchmarks" / "compatibility.py")
+
+
+def part(name: str) -> ModuleType:
+    """One of the modules that it imports from benchmarks/compat/."""
+    return sys.modules[f"compat.{name}"]
 
 
 @pytest.fixture
@@ -135,11 +134,13 @@ def test_an_int8_ir_is_run_as_on_cpus_without_vnni_too(
     manifest.with_artifact(record).write(export)
     limits: list[str | None] = []
 
-    def finished(command: list[Any], environment: dict[str, str], real: Any = compat.finished) -> Any:
+    real = part("cells").finished
+
+    def finished(command: list[Any], environment: dict[str, str]) -> Any:
         limits.append(environment.get("ONEDNN_MAX_CPU_ISA"))
         return real(command, environment)
 
-    monkeypatch.setattr(compat, "finished", finished)
+    monkeypatch.setattr(part("cells"), "finished", finished)
     assert matrix("--json", "--only", "openvino") == 0
     assert [name for _, name in cells(capsys)] == ["tiny.onnx", "tiny.xml", "tiny.xml, AVX2 alone"]
     assert limits == [None, None, "AVX2"]
@@ -220,7 +221,7 @@ def test_another_version_than_the_row_s_is_not_believed(
 
 
 def test_a_runtime_that_hangs(matrix: Main, compat: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
-    monkeypatch.setattr(compat, "RUN_LIMIT_S", 0.05)
+    monkeypatch.setattr(part("cells"), "RUN_LIMIT_S", 0.05)
     assert matrix("--json", "--only", "onnxruntime") == 1
     assert cells(capsys)["onnxruntime", "tiny.onnx"]["reason"] == "no answer within 0.05 s"
 
@@ -280,13 +281,13 @@ def record(agreement: float = 1.0, partitions: int = 1, reason: str | None = Non
     ],
 )
 def test_faults_of_a_record(compat: ModuleType, precision: str, found: dict[str, Any], fault: str | None) -> None:
-    assert compat.fault(found, compat.Model(Path("m.tflite"), "tflite", precision)) == fault
+    assert part("cells").fault(found, compat.Model(Path("m.tflite"), "tflite", precision)) == fault
 
 
 def test_what_is_known_is_no_fault_and_being_right_is_one(
     matrix: Main, compat: ModuleType, export: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
-    monkeypatch.setattr(compat, "KNOWN", {("ai-edge-litert", compat.PINNED): {"fp32": "too old"}})
+    monkeypatch.setattr(part("cells"), "KNOWN", {("ai-edge-litert", compat.PINNED): {"fp32": "too old"}})
     assert matrix("--json", "--only", "ai-edge-litert") == 2
     reason = cells(capsys)["ai-edge-litert", "tiny_fp32.tflite"]["reason"]
     assert reason == "it is right, but KNOWN says: too old; take that out"
@@ -328,7 +329,7 @@ def test_what_is_known_is_no_fault_and_being_right_is_one(
 )
 def test_the_reason_of_a_failure_is_one_short_line(compat: ModuleType, code: int, said: str, reason: str) -> None:
     done = subprocess.CompletedProcess([], code, "", said)
-    assert compat.failure(done, Path("/data/m.tflite")) == reason
+    assert part("cells").failure(done, Path("/data/m.tflite")) == reason
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_the_reason_of_a_failure_is_one_short_line(compat: ModuleType, code: int
     ],
 )
 def test_why_an_environment_cannot_be_made(compat: ModuleType, said: str, reason: str) -> None:
-    assert compat.uv_reason(said, compat.Environment("onnx", "99", "3.13")).rstrip("`") == reason
+    assert part("environments").uv_reason(said, compat.Environment("onnx", "99", "3.13")).rstrip("`") == reason
 
 
 # -- environments -----------------------------------------------------------------------------------------------------
@@ -365,7 +366,7 @@ def test_an_environment_is_kept_until_its_versions_change(
             (arguments[-1] / "bin" / "python").symlink_to(sys.executable)
         return "\n".join(index) if calls[-1] == "compile" else ""
 
-    monkeypatch.setattr(compat, "uv", uv)
+    monkeypatch.setattr(part("environments"), "uv", uv)
     asked = compat.Environment("onnx", compat.NEWEST, "3.11")
 
     def make(locked: tuple[str, ...] | None = None) -> Any:
@@ -387,10 +388,10 @@ def test_an_environment_is_kept_until_its_versions_change(
             raise compat.UnavailableError("no space")
         return uv(*arguments)
 
-    monkeypatch.setattr(compat, "uv", broken)
+    monkeypatch.setattr(part("environments"), "uv", broken)
     with pytest.raises(compat.UnavailableError, match="no space"):
         make(("onnx==1.2",))
-    monkeypatch.setattr(compat, "uv", uv)
+    monkeypatch.setattr(part("environments"), "uv", uv)
     make(("onnx==1.0",))
     assert calls == ["venv", "sync"], "what a failed installation left is made again"
 
@@ -406,11 +407,11 @@ def test_a_python_of_pyenv_s_is_found_second(
             raise compat.UnavailableError("there is no Python here" if not variables else "pyenv: not installed")
         return ""
 
-    monkeypatch.setattr(compat, "uv", uv)
-    compat.make_venv(compat.Environment("onnx", "1", "3.13"), tmp_path)
+    monkeypatch.setattr(part("environments"), "uv", uv)
+    part("environments").make_venv(compat.Environment("onnx", "1", "3.13"), tmp_path)
     assert calls == [{}, {"PYENV_VERSION": "3.13"}]
     with pytest.raises(compat.UnavailableError, match="there is no Python here"):
-        compat.make_venv(compat.Environment("onnx", "1", "3.14"), tmp_path)
+        part("environments").make_venv(compat.Environment("onnx", "1", "3.14"), tmp_path)
 
 
 def row(compat: ModuleType, version: str, versions: dict[str, str], *found: Any) -> Any:
@@ -419,7 +420,7 @@ def row(compat: ModuleType, version: str, versions: dict[str, str], *found: Any)
 
 def test_the_lock_moves_on_only_to_what_is_right(compat: ModuleType, tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
-    right, wrong = compat.Cell("a.xml", "right"), compat.Cell("a.xml", "wrong", "too far")
+    right, wrong = part("matrix").Cell("a.xml", "right"), part("matrix").Cell("a.xml", "wrong", "too far")
     compat.move_on(lock, [row(compat, compat.NEWEST, {"openvino": "1", "numpy": "2"}, right)])
     assert compat.read_lock(lock) == {"openvino": ("openvino==1", "numpy==2")}
     compat.move_on(lock, [row(compat, compat.NEWEST, {"openvino": "2"}, right, wrong)])
@@ -483,12 +484,12 @@ def numbers(
     ],
 )
 def test_a_cell(compat: ModuleType, state: str, reason: str | None, found: dict[str, Any], text: str) -> None:
-    assert compat.Cell("a", state, reason, found).text == text
+    assert part("matrix").Cell("a", state, reason, found).text == text
 
 
 def test_the_page_says_what_differs_from_the_pinned_version(compat: ModuleType) -> None:
     def cell(*found: Any, **named: Any) -> Any:
-        return compat.Cell("a.xml", "right", None, numbers(*found, **named))
+        return part("matrix").Cell("a.xml", "right", None, numbers(*found, **named))
 
     rows = [
         row(compat, compat.PINNED, {"openvino": "1"}, cell(100.0, 1)),
@@ -496,10 +497,10 @@ def test_the_page_says_what_differs_from_the_pinned_version(compat: ModuleType) 
         row(compat, "3", {"openvino": "3"}, cell(90.0, 1)),
         row(compat, "4", {"openvino": "4"}, cell(100.0, 1, 0.9)),
         row(compat, "5", {"openvino": "5"}, cell(100.0, 1, agreement=0.75)),
-        row(compat, compat.NEWEST, {"openvino": "6"}, compat.Cell("a.xml", "wrong", "it has a | in it")),
+        row(compat, compat.NEWEST, {"openvino": "6"}, part("matrix").Cell("a.xml", "wrong", "it has a | in it")),
     ]
     rows.append(dataclasses.replace(rows[-1], environment=compat.Environment("openvino", compat.NEWEST, "3.13")))
-    assert compat.notes(rows) == [
+    assert part("page").notes(rows) == [
         "- OpenVINO 3, Python 3.11: `a.xml`: 90.0 dB, 100%, 1 part; pinned: 100.0 dB, 100%, 1 part",
         "- OpenVINO 4, Python 3.11: `a.xml`: 100.0 dB, 100%, 1 part (90%), 9 of 10 operators in XNNPACK; "
         "pinned: 100.0 dB, 100%, 1 part, 10 of 10 operators in XNNPACK",
@@ -507,5 +508,5 @@ def test_the_page_says_what_differs_from_the_pinned_version(compat: ModuleType) 
         "- OpenVINO 6, Python 3.11, 3.13: `a.xml`: wrong: it has a | in it",
     ]
     model = compat.Model(Path("a.xml"), "openvino", "fp32")
-    last = compat.table(rows, [model], compat.PACKAGES["openvino"])[-1]
+    last = part("page").table(rows, [model], compat.PACKAGES["openvino"])[-1]
     assert last == "| 6 *newest* | 3.11.9 | - | **wrong**: it has a \\| in it |"

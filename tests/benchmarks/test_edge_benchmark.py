@@ -24,9 +24,12 @@ import numpy as np
 import pytest
 
 from ghostedge.data import preprocess
-from ghostedge.latency.devices.base import SCHEMA, SCRIPT
+from ghostedge.latency.devices.base import SCRIPT
 from ghostedge.model import InputSpec
 from ghostedge.tflite.coverage import partition
+from tests.latency.schemas import check_record
+from tests.pythons import find_python
+from tests.scripts import load_script
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 Records = Callable[[], dict[str, dict[str, Any]]]
@@ -651,6 +654,15 @@ def test_ctrl_c_leaves_no_half_record_and_no_process(tiny: Path, tmp_path: Path,
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
+def test_it_is_what_its_modules_say_today() -> None:
+    """`python benchmarks/build_edge_benchmark.py` writes it anew."""
+    builder = load_script(SCRIPT.with_name("build_edge_benchmark.py"))
+    assert SCRIPT.read_text(encoding="utf-8") == builder.text()
+    assert sorted(path.name for path in builder.MODULES if path.parent == builder.PARTS) == sorted(
+        path.name for path in builder.PARTS.glob("*.py") if path.name != "__init__.py"
+    )
+
+
 def test_it_is_python_3_9_and_imports_the_standard_library_alone() -> None:
     tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 9))
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -659,19 +671,8 @@ def test_it_is_python_3_9_and_imports_the_standard_library_alone() -> None:
     assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names)
 
 
-def python_3_9() -> Path | None:
-    """A Python 3.9, from the path or pyenv."""
-    found = shutil.which("python3.9")
-    candidates = [*Path.home().glob(".pyenv/versions/3.9.*/bin/python"), *([Path(found)] if found else [])]
-    for python in candidates:
-        said = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
-        if said.stdout.startswith("Python 3.9."):
-            return python
-    return None
-
-
 def test_it_runs_on_python_3_9(bench: Bench, records: Records) -> None:
-    python = python_3_9()
+    python = find_python("3.9")
     if python is None:
         pytest.skip("left out: no Python 3.9 is installed")
     done = bench("--runtime", "null", python=(python, "-I"))
@@ -688,7 +689,7 @@ def test_the_schema_asks_a_valid_record_for_enough_samples(
     (record,) = records().values()
     record |= {"valid": True, "invalid_reasons": []}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(record, json.loads(SCHEMA.read_text()))
+        check_record(record)
 
 
 def test_ctrl_c_and_a_second_signal_leave_no_process(tiny: Path, tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def test_the_base_wheel_is_small_and_holds_what_the_package_reads(wheels: tuple[
         names = set(archive.namelist())
     assert {
         "ghostedge/py.typed",
-        "ghostedge/latency_record.schema.json",
-        "ghostedge/verification_record.schema.json",
+        "ghostedge/latency/latency_record.schema.json",
+        "ghostedge/latency/verification_record.schema.json",
         "ghostedge/_recipes/tflite_int8.toml",
         "ghostedge/_benchmarks/edge_benchmark.py",
         "ghostedge/data/imagenet_classes.tsv",

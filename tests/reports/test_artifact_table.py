@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from ghostedge.model import InputSpec
 from ghostedge.reports.artifact_table import Beside, read_beside
 from ghostedge.reports.parity import ParityReport
 from ghostedge.reports.parity_page import parity_html
+
+#: A record as edge_benchmark.py wrote it.
+RECORD = Path(__file__).parents[1] / "data" / "latency_record.json"
 
 
 def exported(name: str, sha256: str, snr_db: float) -> ArtifactRecord:
@@ -155,6 +158,6 @@ def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
 def test_records_come_with_the_name_of_their_device(tmp_path: Path) -> None:
     for device in ("pi@pi5", "local"):
         (tmp_path / device).mkdir()
-        (tmp_path / device / "a.json").write_text(json.dumps(timed("a", "1" * 64, 1.0)))
+        shutil.copy(RECORD, tmp_path / device / "a.json")
     (tmp_path / "local" / ".partial-a.json").write_text("{")
     assert [device for device, _ in read_beside(None, tmp_path).latencies] == ["local", "pi@pi5"]

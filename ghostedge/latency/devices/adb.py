@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.latency.devices.app import AppRuns
 from ghostedge.latency.devices.base import RECONNECT_S, BenchmarkRequest, Patience
-from ghostedge.latency.devices.phone import Phone, UnpluggedError
-from ghostedge.latency.devices.phone_python import PythonRun
+from ghostedge.latency.devices.job import SILENCE_S, Job, Log, check_code, fetch_record
+from ghostedge.latency.devices.phone import Errand, Phone, UnpluggedError
+from ghostedge.latency.edge.common import BenchmarkError
+from ghostedge.latency.edge.system import device_lock
 from ghostedge.lazy import require
 
 __all__ = ["AdbDevice"]
 
 _LOOK_S = 1.0
+_POLL_S = 1.0
 _STOP_S = 15.0
 
 
@@ -111,7 +114,8 @@ class AdbDevice:
                         if self._fixed_performance:
                             _set_fixed_performance(phone, True)  # again after each loss: a restart switches it off
                         if way is None:
-                            way = self._way(phone, request, progress, notes)
+                            errand = Errand(phone, request, self._folder, progress, notes)
+                            way = AppRuns(errand) if self._python is None else PythonRun(errand, self._python)
                         return way.go_on(output, pause)
                     except UnpluggedError as exc:
                         pause_s = patience.lost(exc, f"{self.name}: it does not come back")
@@ -126,17 +130,6 @@ class AdbDevice:
                 if self._fixed_performance and patience.has_answered:
                     with contextlib.suppress(DeviceError):
                         _set_fixed_performance(phone, False)
-
-    def _way(
-        self,
-        phone: Phone,
-        request: BenchmarkRequest,
-        progress: Callable[[str], None],
-        notes: tuple[dict[str, str], ...],
-    ) -> _Way:
-        if self._python is not None:
-            return PythonRun(phone, request, self._python, self._folder, progress, notes)
-        return AppRuns(phone, request, self._folder, progress, notes)
 
 
 class _StoppedError(Exception):
@@ -167,27 +160,77 @@ def _only_one(serial: str) -> Iterator[None]:
 
     On this side, because a device on a cable has one computer, and because such a lock cannot outlive its process.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     path = Path(tempfile.gettempdir()) / f"ghostedge-adb-{re.sub(r'[^A-Za-z0-9.-]+', '-', serial)}.lock"
     try:
-        # For reading where it exists: a file of another user in /tmp may be locked, but not opened for writing.
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            handle = os.open(path, os.O_RDONLY)
-    except OSError as exc:
-        raise DeviceError(f"adb:{serial}: cannot make the lock {path}: {exc.strerror}") from exc
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise DeviceError(
-                f"adb:{serial}: another benchmark is running on this device (it holds {path}); wait for it"
-            ) from exc
-        yield
-    finally:
-        os.close(handle)
+        with device_lock(path):
+            yield
+    except BenchmarkError as exc:
+        raise DeviceError(f"adb:{serial}: {exc}") from exc
+
+
+class PythonRun:
+    """One request, carried out by the script in a folder of its own on the device, detached from adb.
+
+    Args:
+        errand: what to do.
+        python: as the device's shell finds it.
+    """
+
+    def __init__(self, errand: Errand, python: str) -> None:
+        self._phone, self._notes, self._parent = errand.phone, errand.notes, errand.folder
+        self._job, self._log = Job(errand.request, python, errand.folder), Log(errand.progress)
+        self._progress = errand.progress
+
+    def go_on(self, output: Path, pause: Callable[[float], None]) -> tuple[Path, ...]:
+        """All steps, each of which finds what is done already. Returns: the records."""
+        phone, job = self._phone, self._job
+        name, found = f"adb:{phone.serial}", phone.shell(job.python_version())
+        job.check_python(name, found.code, found.output, "leave --python out to use the demo app")
+        phone.shell(f"mkdir -p {job.folder}/files")
+        phone.send_missing(job.files, job.folder, self._progress)
+        self._start()
+        code = self._follow(pause)
+        names = phone.shell(f"ls {job.folder}/records").output.split()
+        files = []
+        for name in sorted(name for name in names if name.endswith(".json")):
+            content = phone.read(f"{job.folder}/records/{name}")
+            files.append(fetch_record(content, output / PurePosixPath(name).name, job.sha256s, self._notes))
+        phone.shell(f"rm -rf {job.folder}; rmdir {self._parent}")
+        check_code(code, self._log.lines, f"{name}: ")
+        return tuple(files)
+
+    def _start(self) -> None:
+        """Start the script, detached, unless it runs or has finished."""
+        phone, job = self._phone, self._job
+        if phone.size(f"{job.folder}/exit_code") is not None or self._is_running():
+            return
+        # Android has no /tmp, where the script's lock would be; this folder every user of adb may write to.
+        runner = f"export TMPDIR={PurePosixPath(self._parent).parent}\n{job.runner()}"
+        begin = f"cd {job.folder} && rm -f pid log.txt && cat > run.sh <<'END'\n{runner}END\n"
+        phone.shell(f"{begin}setsid nohup sh run.sh >/dev/null 2>&1 </dev/null & sleep 0.2")
+
+    def _is_running(self) -> bool:
+        return self._phone.shell(self._job.is_running()).code == 0
+
+    def _follow(self, pause: Callable[[float], None]) -> int:
+        """Wait for the end, showing what the script says. Returns: its exit code."""
+        phone, job, log = self._phone, self._job, self._log
+        log.begin()
+        heard = time.monotonic()
+        while True:
+            ended = phone.read(f"{job.folder}/exit_code").strip()
+            if log.feed(phone.read(f"{job.folder}/log.txt", log.offset)):
+                heard = time.monotonic()
+            if ended:
+                return int(ended)
+            if time.monotonic() - heard > SILENCE_S:
+                heard = time.monotonic()
+                if not self._is_running() and phone.size(f"{job.folder}/exit_code") is None:
+                    raise DeviceError(
+                        f"adb:{phone.serial}: the script was ended there; run the same command again to go on"
+                    )
+            pause(_POLL_S)
+
+    def stop(self) -> None:
+        """End the script; its finished records stay there and the next call goes on."""
+        self._phone.shell(self._job.stop())

@@ -20,9 +20,10 @@ from typing import Any
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import sha256_file
-from ghostedge.latency.devices.base import BenchmarkRequest, fetch_record, read_record
-from ghostedge.latency.devices.phone import Phone
-from ghostedge.latency.devices.phone_python import send_missing
+from ghostedge.latency.devices.base import BenchmarkRequest
+from ghostedge.latency.devices.job import fetch_record
+from ghostedge.latency.devices.phone import Errand
+from ghostedge.latency.records import read_record
 
 __all__ = ["PACKAGE", "AppRuns"]
 
@@ -121,29 +122,16 @@ class _Run:
 
 
 class AppRuns:
-    """One request, carried out by the demo app.
-
-    Args:
-        phone: where.
-        request: what to measure; only ``.tflite``, and only what the app can be told.
-        folder: on the device, for marks of what was started.
-        progress: called with a line of text now and then.
-        notes: warnings to add to each record.
+    """One request, carried out by the demo app: only of ``.tflite``, and only what the app can be told.
 
     Raises:
         UsageError: the app cannot measure that.
     """
 
-    def __init__(
-        self,
-        phone: Phone,
-        request: BenchmarkRequest,
-        folder: str,
-        progress: Callable[[str], None],
-        notes: tuple[dict[str, str], ...] = (),
-    ) -> None:
-        self._phone, self._folder, self._progress, self._notes = phone, f"{folder}/app", progress, notes
-        self._runs, self._resume = _runs(request)
+    def __init__(self, errand: Errand) -> None:
+        self._phone, self._folder = errand.phone, f"{errand.folder}/app"
+        self._progress, self._notes = errand.progress, errand.notes
+        self._runs, self._resume = _runs(errand.request)
         self._checked = False
 
     def go_on(self, output: Path, pause: Callable[[float], None]) -> tuple[Path, ...]:
@@ -220,7 +208,7 @@ class AppRuns:
         for place, (file, sha256) in run.sent.items():
             if phone.sha256(place) != sha256:
                 phone.shell(f"rm -f {shlex.quote(place)}")  # another file of this name
-                send_missing(phone, {file: place}, _MODELS, self._progress)
+                phone.send_missing({file: place}, _MODELS, self._progress)
         self._progress(f"{label}: starting")
         # In one command, so that a cable pulled between them does not make the app start twice; and one mark at a
         # time, for a start stops the app.

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ghostedge.errors import ArtifactError, DeviceError, GhostedgeError
-from ghostedge.files import atomic_path
+from ghostedge.latency.records import read_record
 
 __all__ = [
     "RECONNECT_S",
-    "SCHEMA",
     "SCRIPT",
-    "SCRIPT_DONE",
     "BenchmarkRequest",
     "Device",
     "DeviceResult",
     "Patience",
     "device_folder",
-    "fetch_record",
     "read_record",
     "run",
 ]
@@ -35,15 +31,6 @@ _INSTALLED = _PACKAGE / "_benchmarks" / "edge_benchmark.py"  # the wheel carries
 
 #: The script that measures, in the wheel or in the checkout.
 SCRIPT = _INSTALLED if _INSTALLED.exists() else _PACKAGE.parent / "benchmarks" / "edge_benchmark.py"
-
-#: The JSON Schema of the latency record.
-SCHEMA = _PACKAGE / "latency_record.schema.json"
-
-#: Exit codes of the script after which every record is there: 2 says that a model's answers are wrong.
-SCRIPT_DONE = (0, 2)
-
-#: Version 1 did not say whether the answers were right.
-_SCHEMA_VERSIONS = (1, 2)
 
 #: For how long a device that went away is waited for: a Raspberry Pi that lost its power is back in a minute.
 RECONNECT_S = 300.0
@@ -61,7 +48,7 @@ class BenchmarkRequest:
         golden: golden vectors (`ghostedge.data.golden`) on which each artifact is checked there; None for none.
 
     Raises:
-        ArtifactError: an artifact is missing or of a kind that is not measured.
+        ArtifactError: an artifact is missing or of a kind that cannot be timed.
     """
 
     artifacts: tuple[Path, ...]
@@ -76,7 +63,7 @@ class BenchmarkRequest:
                 raise ArtifactError(f"{file} does not exist")
         for artifact in self.artifacts:
             if artifact.suffix not in (".tflite", ".xml", ".onnx"):
-                raise ArtifactError(f"{artifact} is not measured; .tflite, OpenVINO .xml and .onnx are")
+                raise ArtifactError(f"{artifact} cannot be timed; only .tflite, OpenVINO .xml and .onnx can")
 
     def files(self) -> tuple[Path, ...]:
         """Every file that a device needs beside the script."""
@@ -183,48 +170,6 @@ class Patience:
 def device_folder(name: str) -> str:
     """The name of the folder of a device's records: ``"ssh:pi@raspberrypi:2222"`` -> ``"pi@raspberrypi-2222"``."""
     return re.sub(r"[^A-Za-z0-9.@_-]+", "-", name.removeprefix("ssh:")).strip("-.") or "device"
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A latency or verification record; an older one without ``verification`` gets None for it.
-
-    Raises:
-        DeviceError: damaged, or of another schema version.
-    """
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = record["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise DeviceError(f"{path} is not a latency record ({exc}); measure again") from exc
-    if version not in _SCHEMA_VERSIONS:
-        known = " and ".join(map(str, _SCHEMA_VERSIONS))
-        raise DeviceError(f"{path} has schema version {version}, this ghostedge reads {known}")
-    record.setdefault("verification", None)
-    return record
-
-
-def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Sequence[Mapping[str, str]] = ()) -> Path:
-    """Write a record that came from a device, whole, if it is of a model that was sent.
-
-    Args:
-        content: the file's bytes as they came.
-        path: where to.
-        sha256s: of the models that were sent.
-        notes: warnings to add, each with ``code`` and ``text``: what the device itself does not know.
-
-    Raises:
-        DeviceError: it is damaged, or of another model.
-        OutputError: it cannot be written.
-    """
-    with atomic_path(path) as partial:
-        partial.write_bytes(content)
-        record = read_record(partial)
-        if record["artifact"]["sha256"] not in sha256s:
-            raise DeviceError(f"{path.name} is of another model than the one sent; measure again")
-        if notes and record["kind"] == "latency_record":  # a verification has no time that they would be about
-            record["warnings"] = [*record["warnings"], *map(dict, notes)]
-            partial.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
-    return path
 
 
 def run(

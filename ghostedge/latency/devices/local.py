@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ghostedge.errors import DeviceError, UsageError
+from ghostedge.errors import UsageError
 from ghostedge.files import output_error
-from ghostedge.latency.devices.base import SCRIPT, SCRIPT_DONE, BenchmarkRequest
+from ghostedge.latency.devices.base import SCRIPT, BenchmarkRequest
+from ghostedge.latency.devices.job import check_code
 
-__all__ = ["LocalDevice", "last_error"]
+__all__ = ["LocalDevice"]
 
 _STOP_S = 10.0
 
@@ -64,15 +65,7 @@ class LocalDevice:
                     process.terminate()
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(process.wait(), _STOP_S)
-        if code not in SCRIPT_DONE:
-            raise DeviceError(last_error(lines) or f"edge_benchmark.py failed (exit code {code})")
+        check_code(code, lines)
         resumed = "--resume" in request.options
         files = sorted(path for path in output.glob("*.json") if not path.name.startswith("."))
         return tuple(path for path in files if resumed or before.get(path) != path.stat().st_mtime_ns)
-
-
-def last_error(lines: list[str]) -> str:
-    """The errors that edge_benchmark.py wrote on stderr, as one line; its last line where it wrote none."""
-    mark = "edge_benchmark: error: "
-    errors = [line.partition(mark)[2] for line in lines if mark in line]
-    return "; ".join(errors) or next((line for line in reversed(lines) if line.strip()), "")

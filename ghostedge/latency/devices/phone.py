@@ -7,15 +7,17 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ghostedge.errors import DeviceError
+from ghostedge.latency.devices.base import BenchmarkRequest
+from ghostedge.latency.devices.job import check_room
 from ghostedge.lazy import require
 
-__all__ = ["Answer", "Phone", "UnpluggedError"]
+__all__ = ["Answer", "Errand", "Phone", "UnpluggedError"]
 
 _ANSWER_S = 30.0
 _SERVER_S = 20.0
@@ -165,9 +167,46 @@ class Phone:
         if self.size(partial) != file.stat().st_size or self.shell(shlex.join(["mv", partial, remote])).code != 0:
             raise DeviceError(f"adb:{self.serial}: {remote} is not whole there; is its storage full?")
 
+    def send_missing(self, files: Mapping[Path, str], folder: str, progress: Callable[[str], None]) -> None:
+        """Send what is not on the device yet, if there is room for all of it.
+
+        Args:
+            files: file here -> its whole path there; its folder is made.
+            folder: an existing one there, whose storage must have room.
+            progress: called with each file's name and size.
+
+        Raises:
+            DeviceError: the device's storage is full.
+        """
+        missing = {file: remote for file, remote in files.items() if self.size(remote) != file.stat().st_size}
+        check_room(f"adb:{self.serial}", "storage", missing, self.free_bytes(folder) if missing else None)
+        for file, remote in missing.items():
+            progress(f"sending {file.name} ({file.stat().st_size / 1e6:.1f} MB)")
+            self.shell(f"mkdir -p {shlex.quote(str(PurePosixPath(remote).parent))}")
+            self.send(file, remote)
+
     def read(self, remote: str, offset: int = 0) -> bytes:
         """What stands in a small file from `offset` on; nothing where it is not there."""
         with self._answering():
             command = f"tail -c +{offset + 1} {shlex.quote(remote)}"
             done = self._device.shell2(command, timeout=_ANSWER_S, encoding=None, v2=True)
         return bytes(done.stdout) if done.returncode == 0 else b""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What is to be done on a phone.
+
+    Attributes:
+        phone: where.
+        request: what to measure.
+        folder: on the device, for what is carried there and marks of what was started.
+        progress: called with a line of text now and then.
+        notes: warnings to add to each record.
+    """
+
+    phone: Phone
+    request: BenchmarkRequest
+    folder: str
+    progress: Callable[[str], None]
+    notes: tuple[dict[str, str], ...] = ()

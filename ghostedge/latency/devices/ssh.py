@@ -18,9 +18,8 @@ from typing import Any
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import atomic_write
-from ghostedge.latency.devices.base import RECONNECT_S, SCRIPT_DONE, BenchmarkRequest, Patience, fetch_record
-from ghostedge.latency.devices.job import Job, Log
-from ghostedge.latency.devices.local import last_error
+from ghostedge.latency.devices.base import RECONNECT_S, BenchmarkRequest, Patience
+from ghostedge.latency.devices.job import SILENCE_S, Job, Log, check_code, check_room, fetch_record
 from ghostedge.lazy import require
 
 __all__ = ["SshDevice"]
@@ -29,11 +28,7 @@ _CONNECT_S = 15.0
 #: The device is looked at less and less often: each look is a little work there.
 _FIRST_POLL_S, _LAST_POLL_S = 0.2, 2.0
 _RETRY_S = 2.0
-#: Without news for so long, the device is asked whether the script still runs.
-_SILENCE_S = 20.0
 _BLOCK_BYTES = 1 << 20
-#: What must be free on the device beside the models: records, and room to breathe.
-_SPARE_BYTES = 4 << 20
 
 
 class SshDevice:
@@ -89,8 +84,7 @@ class SshDevice:
                 await asyncio.sleep(pause_s)
             except self._ssh.Error as exc:
                 raise DeviceError(f"{self.name}: {exc.reason}; is its disk full or its home folder read-only?") from exc
-        if code not in SCRIPT_DONE:
-            raise DeviceError(f"{self.name}: {last_error(log.lines) or f'the script failed (exit code {code})'}")
+        check_code(code, log.lines, f"{self.name}: ")
         return files
 
     async def _go_on(
@@ -188,24 +182,15 @@ class SshDevice:
 
     async def _prepare(self, connection: Any, sftp: Any, job: Job, progress: Callable[[str], None]) -> None:
         """Carry what is not there yet; what came over a connection that was lost is kept."""
-        found = await self._run(connection, f"{job.python} -c 'import sys; print(*sys.version_info[:2])'")
-        if found.exit_status != 0:
-            raise DeviceError(f"{self.name}: '{job.python}' does not run there; install Python or give --python")
-        version = tuple(map(int, str(found.stdout).split()[-2:]))
-        if version < (3, 9):
-            raise DeviceError(f"{self.name}: Python {version[0]}.{version[1]} is there; 3.9 or newer is needed")
+        found = await self._run(connection, job.python_version())
+        job.check_python(self.name, found.exit_status, str(found.stdout), "install Python or give --python")
         await self._run(connection, f"mkdir -p {job.folder}/files")
         missing = {}
         for file, remote in job.files.items():
             have = await self._size(sftp, remote)
             if have != file.stat().st_size:
                 missing[file] = remote
-        needed = sum(file.stat().st_size for file in missing) + _SPARE_BYTES
-        free = await self._free_bytes(sftp, job.folder)
-        if free is not None and free < needed:
-            raise DeviceError(
-                f"{self.name}: its disk is full: {needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
-            )
+        check_room(self.name, "disk", missing, await self._free_bytes(sftp, job.folder))
         try:
             for file, remote in missing.items():
                 progress(f"sending {file.name} ({file.stat().st_size / 1e6:.1f} MB)")
@@ -260,9 +245,7 @@ class SshDevice:
         )
 
     async def _is_running(self, connection: Any, job: Job) -> bool:
-        # A process id may be another program's after the device was started anew.
-        check = 'kill -0 "$p" && { [ ! -r "/proc/$p/cmdline" ] || grep -q run.sh "/proc/$p/cmdline"; }'
-        done = await self._run(connection, f'p="$(cat {job.folder}/pid)" && {check}')
+        done = await self._run(connection, job.is_running())
         return bool(done.exit_status == 0)
 
     async def _follow(self, connection: Any, sftp: Any, job: Job, log: Log) -> int:
@@ -275,7 +258,7 @@ class SshDevice:
                 heard = time.monotonic()
             if ended.strip():
                 return int(ended)
-            if time.monotonic() - heard > _SILENCE_S:
+            if time.monotonic() - heard > SILENCE_S:
                 heard = time.monotonic()
                 if not await self._is_running(connection, job) and not await self._size(
                     sftp, f"{job.folder}/exit_code"
@@ -315,7 +298,7 @@ class SshDevice:
         """End the script on the device; its finished records stay there and the next call goes on."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CONNECT_S), self._connected() as connection:
-                await self._run(connection, f'cd {job.folder} && p="$(cat pid)" && {{ kill -- "-$p" || kill "$p"; }}')
+                await self._run(connection, job.stop())
 
 
 class _UnreachableError(DeviceError):

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
-import json
 import socket
 import subprocess
 import sys
@@ -16,20 +14,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
-from referencing import Registry, Resource
 
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.errors import DeviceError, GhostedgeError, UsageError
-from ghostedge.latency.devices import BenchmarkRequest, app, phone_python, run
+from ghostedge.latency.devices import BenchmarkRequest, adb, app, run
 from ghostedge.latency.devices.adb import AdbDevice
-from ghostedge.latency.devices.base import SCHEMA, SCRIPT, read_record
+from ghostedge.latency.devices.base import SCRIPT
+from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, make_request
 from tests.latency.devices.fake_phone import FakePhone
+from tests.latency.schemas import check_record
+from tests.scripts import load_script
 
 QUICK = BenchmarkRequest((TINY / "tiny_fp32.tflite",), options=("--xnnpack", "on", "--quick"))
 
@@ -57,7 +55,7 @@ def make_phone(
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adb_port))
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))  # adb's keys
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # and the locks
-    for module in (app, phone_python):
+    for module in (app, adb):
         monkeypatch.setattr(module, "_POLL_S", 0.1)
     made: list[FakePhone] = []
 
@@ -79,11 +77,7 @@ def phone(make_phone: Callable[..., FakePhone]) -> FakePhone:
 @pytest.fixture(scope="module")
 def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Golden vectors of tiny_fp32.tflite, and such with other answers."""
-    location = importlib.util.spec_from_file_location("edge_benchmark", SCRIPT)
-    assert location is not None
-    assert location.loader is not None
-    edge = importlib.util.module_from_spec(location)
-    location.loader.exec_module(edge)
+    edge = load_script(SCRIPT)
     settings = {"threads": 1, "xnnpack": True, "precision_hint": None}
     runtime, _, _ = edge.load_runtime("litert", str(TINY / "tiny_fp32.tflite"), settings)
     crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
@@ -98,14 +92,6 @@ def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for path, answers in zip(paths, (logits, np.roll(logits, 1, axis=1)), strict=True):
         write_golden(path, Golden(crops, answers, ("a", "b", "c"), (), "0" * 64))
     return paths
-
-
-def check_schema(record: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError unless `record` is a whole one of its kind."""
-    schemas = [json.loads(SCHEMA.with_name(f"{k}_record.schema.json").read_text()) for k in ("latency", "verification")]
-    registry = Registry().with_resources((each["$id"], Resource.from_contents(each)) for each in schemas)
-    (schema,) = (each for each in schemas if each["$id"].startswith(record["kind"]))
-    jsonschema.Draft202012Validator(schema, registry=registry).validate(record)
 
 
 def benchmark(device: AdbDevice, output: Path, request: BenchmarkRequest = QUICK) -> tuple[list[Path], list[str]]:
@@ -142,7 +128,7 @@ def test_the_app_measures_and_nothing_stays_there(phone: FakePhone, tmp_path: Pa
         "my model-app-2t.json",
     ]
     for path in files:
-        jsonschema.validate(read_record(path), json.loads(SCHEMA.read_text()))
+        check_record(read_record(path))
     assert [read_record(path)["settings"]["threads"] for path in files] == [1, 2, 1, 2]
     assert read_record(files[2])["artifact"]["file"] == "my model.tflite"
     assert sum("sending" in line for line in lines) == 2
@@ -157,7 +143,7 @@ def test_the_app_checks_the_answers_of_what_it_times(
     assert [path.name for path in files] == ["tiny_fp32-app-1t.json", "tiny_fp32-app-2t.json"]
     for path in files:
         record = read_record(path)
-        check_schema(record)
+        check_record(record)
         assert record["kind"] == "latency_record"
         assert record["verification"]["correct"] is True
         assert record["verification"]["golden"]["file"] == "tiny.golden.npz"
@@ -182,7 +168,7 @@ def test_the_app_verifies_alone(phone: FakePhone, tmp_path: Path, goldens: tuple
         request = BenchmarkRequest(QUICK.artifacts, options=("--verify-only",), golden=golden)
         (path,), lines = benchmark(AdbDevice(phone.serial, fixed_performance=True), tmp_path, request)
         record = read_record(path)
-        check_schema(record)
+        check_record(record)
         assert path.name == "tiny_fp32-app-1t-verify.json"
         assert record["kind"] == "verification_record"
         assert record["verification"]["correct"] is right
@@ -257,7 +243,7 @@ def test_fixed_performance_is_switched_on_and_off_and_told(phone: FakePhone, tmp
     (path,), _ = benchmark(AdbDevice(phone.serial, fixed_performance=True), tmp_path)
     assert (phone.state / "fixed").read_text().split() == ["true", "false"]
     assert "fixed_performance" in [note["code"] for note in read_record(path)["warnings"]]
-    jsonschema.validate(read_record(path), json.loads(SCHEMA.read_text()))
+    check_record(read_record(path))
 
 
 def test_fixed_performance_is_switched_off_after_a_failure(phone: FakePhone, tmp_path: Path) -> None:

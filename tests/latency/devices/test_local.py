@@ -9,8 +9,10 @@ import pytest
 
 from ghostedge.errors import ArtifactError, DeviceError, UsageError
 from ghostedge.latency.devices import BenchmarkRequest, device_folder, open_device
-from ghostedge.latency.devices.base import SCRIPT, read_record
-from ghostedge.latency.devices.local import LocalDevice, last_error
+from ghostedge.latency.devices.base import SCRIPT
+from ghostedge.latency.devices.job import check_code
+from ghostedge.latency.devices.local import LocalDevice
+from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, make_request
 
 
@@ -45,8 +47,14 @@ def test_an_error_of_the_script_is_one_line(tmp_path: Path) -> None:
 
 def test_errors_are_found_among_progress() -> None:
     lines = ["[1/1] m: loading", "INFO: delegate", "edge_benchmark: error: a", "edge_benchmark: error: b"]
-    assert last_error(lines) == "a; b"
-    assert last_error(["sh: python3: not found", ""]) == "sh: python3: not found"
+    check_code(2, lines)
+    for said, message in (
+        (lines, "ssh:pi: a; b"),
+        (["sh: python3: not found", ""], "ssh:pi: sh: python3: not found"),
+        ([], r"ssh:pi: edge_benchmark\.py failed \(exit code 1\)"),
+    ):
+        with pytest.raises(DeviceError, match=f"^{message}$"):
+            check_code(1, said, "ssh:pi: ")
 
 
 @pytest.mark.parametrize("name", ["lokal", "adb:", "local:raspberrypi", ""])
@@ -58,7 +66,7 @@ def test_a_device_that_makes_no_sense(name: str) -> None:
 def test_an_artifact_that_is_not_there() -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         BenchmarkRequest((Path("missing.tflite"),))
-    with pytest.raises(ArtifactError, match="is not measured"):
+    with pytest.raises(ArtifactError, match="cannot be timed"):
         BenchmarkRequest((TINY / "make.py",))
 
 
@@ -74,19 +82,5 @@ def test_each_device_has_a_folder(name: str, folder: str) -> None:
     assert device_folder(name) == folder
 
 
-def test_an_older_record_has_no_answers(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    path.write_text('{"schema_version": 1}')
-    assert read_record(path) == {"schema_version": 1, "verification": None}
-
-
 def test_the_script_is_found() -> None:
     assert SCRIPT.is_file()
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 3}'])
-def test_a_record_that_is_damaged_or_of_another_version(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "record.json"
-    path.write_text(content)
-    with pytest.raises(DeviceError):
-        read_record(path)

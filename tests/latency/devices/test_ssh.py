@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import subprocess
@@ -12,14 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.latency.devices import BenchmarkRequest, run
-from ghostedge.latency.devices.base import SCHEMA, read_record
 from ghostedge.latency.devices.ssh import SshDevice
+from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, Server, make_request
+from tests.latency.schemas import check_record
 
 SYSROOT = Path(__file__).parents[3] / "build" / "arm64"
 
@@ -53,7 +52,7 @@ def test_records_come_back_and_nothing_stays_there(server: Server, tmp_path: Pat
         "tiny_int8-litert-2t.json",
     ]
     for path in files:
-        jsonschema.validate(read_record(path), json.loads(SCHEMA.read_text()))
+        check_record(read_record(path))
     assert any("sending tiny.bin" in line for line in lines)
     assert any("[4/4]" in line for line in lines)
     assert not server.jobs.exists()
@@ -77,7 +76,7 @@ def test_a_device_whose_python_is_aarch64(server: Server, tmp_path: Path) -> Non
     device = server.device(python=str((SYSROOT / "python-cortex-a72").absolute()))
     (path,) = benchmark(device, make_request(), tmp_path)
     record = read_record(path)
-    jsonschema.validate(record, json.loads(SCHEMA.read_text()))
+    check_record(record)
     assert (record["device"]["architecture"], record["device"]["emulated"]) == ("aarch64", True)
     assert "emulated" in [reason["code"] for reason in record["invalid_reasons"]]
     assert record["delegate"]["delegated_share"] == 1.0

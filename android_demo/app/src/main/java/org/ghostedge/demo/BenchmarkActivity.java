@@ -1,17 +1,12 @@
 package org.ghostedge.demo;
 
-import android.app.Activity;
 import android.content.Intent;
 import android.content.pm.PackageManager;
 import android.os.Bundle;
 import android.util.Log;
-import android.view.View;
 import android.view.WindowManager;
 import android.widget.ArrayAdapter;
-import android.widget.Button;
-import android.widget.ProgressBar;
 import android.widget.Spinner;
-import android.widget.TextView;
 import java.io.File;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -23,7 +18,6 @@ import org.ghostedge.core.Conditions;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.DeviceFiles;
 import org.ghostedge.core.Json;
-import org.ghostedge.core.Progress;
 import org.ghostedge.core.Timer;
 import org.ghostedge.core.WholeFile;
 
@@ -38,52 +32,33 @@ import org.ghostedge.core.WholeFile;
  * <p>The record appears, whole, in files/records/ of the app's folder of the shared storage; where the run fails, a
  * file of the same name with .error behind it says why, in one line.
  */
-public final class BenchmarkActivity extends Activity implements View.OnClickListener, Progress {
+public final class BenchmarkActivity extends RunActivity {
     /** In the order of the array "modes". */
     private static final String[] MODES = {"quick", "valid", "sustained", "verify"};
 
-    private Choices choices;
     private Spinner modes;
-    private Button start;
-    private ProgressBar bar;
-    private TextView status;
-    /** Of the run that is going on; null when there is none. */
-    private Cancellation cancellation;
+
+    public BenchmarkActivity() {
+        super(R.layout.benchmark, R.string.cancelled_by_user, R.id.modes);
+    }
 
     @Override
-    protected void onCreate(Bundle state) {
-        super.onCreate(state);
-        setContentView(R.layout.benchmark);
+    void prepare() {
         // Turns the screen on for adb: a run behind a dark screen would be slowed down by Android.
-        getWindow().addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON
-                | WindowManager.LayoutParams.FLAG_SHOW_WHEN_LOCKED
+        getWindow().addFlags(WindowManager.LayoutParams.FLAG_SHOW_WHEN_LOCKED
                 | WindowManager.LayoutParams.FLAG_TURN_SCREEN_ON);
-        choices = new Choices(this);
         modes = (Spinner) findViewById(R.id.modes);
         ArrayAdapter<CharSequence> adapter =
                 ArrayAdapter.createFromResource(this, R.array.modes, android.R.layout.simple_spinner_item);
         adapter.setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item);
         modes.setAdapter(adapter);
-        start = (Button) findViewById(R.id.start);
-        start.setOnClickListener(this);
-        bar = (ProgressBar) findViewById(R.id.progress);
-        status = (TextView) findViewById(R.id.status);
         if (choices.model() == null) {
             status.setText(choices.howToAdd());
-        }
-        if (state == null) {
-            startBy(getIntent());
         }
     }
 
     @Override
-    protected void onNewIntent(Intent intent) {
-        super.onNewIntent(intent);
-        startBy(intent);
-    }
-
-    /** Starts what adb asks for; an intent without extras opens the screen only. */
-    private void startBy(Intent intent) {
+    void startBy(Intent intent) {
         Bundle extras = intent.getExtras();
         if (extras == null || extras.isEmpty()) {
             return;
@@ -96,15 +71,7 @@ public final class BenchmarkActivity extends Activity implements View.OnClickLis
     }
 
     @Override
-    public void onClick(View view) {
-        if (cancellation != null) {
-            cancellation.cancel(getString(R.string.cancelled_by_user));
-            return;
-        }
-        if (choices.model() == null) {
-            status.setText(choices.howToAdd());
-            return;
-        }
+    void begin() {
         Map<String, Object> map = new LinkedHashMap<>();
         map.put("model", choices.model());
         map.put("threads", choices.threads());
@@ -116,13 +83,11 @@ public final class BenchmarkActivity extends Activity implements View.OnClickLis
     private void begin(Map<String, Object> map) {
         Object out = map.get("out");
         try {
-            if (cancellation != null) {
+            if (isRunning()) {
                 throw new DemoException(getString(R.string.already_running));
             }
             final BenchmarkJob job = BenchmarkJob.parse(map, Runtime.getRuntime().availableProcessors());
-            final Cancellation mine = new Cancellation();
-            cancellation = mine;
-            running(true);
+            final Cancellation mine = started();
             errorFile(job.out).delete();
             recordFile(job.out).delete();
             new Thread("benchmark") {
@@ -226,29 +191,9 @@ public final class BenchmarkActivity extends Activity implements View.OnClickLis
         });
     }
 
-    private void finished(final String text) {
-        runOnUiThread(new Runnable() {
-            @Override
-            public void run() {
-                cancellation = null;
-                running(false);
-                status.setText(text);
-            }
-        });
-    }
-
-    private void running(boolean now) {
-        choices.enable(!now);
-        modes.setEnabled(!now);
-        start.setText(now ? R.string.cancel : R.string.start);
-        bar.setVisibility(now ? View.VISIBLE : View.GONE);
-    }
-
     @Override
     protected void onStop() {
-        if (cancellation != null) {
-            cancellation.cancel(getString(R.string.left_screen));
-        }
+        cancel(R.string.left_screen);
         super.onStop();
     }
 }

@@ -1,7 +1,6 @@
 package org.ghostedge.demo;
 
 import android.Manifest;
-import android.app.Activity;
 import android.content.Intent;
 import android.content.pm.PackageManager;
 import android.graphics.Matrix;
@@ -13,14 +12,12 @@ import android.util.Size;
 import android.view.Surface;
 import android.view.TextureView;
 import android.view.View;
-import android.view.WindowManager;
 import android.widget.TextView;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.YuvPixels;
 
 /** The camera's picture and, all the time, what the model sees in it. */
-public final class MainActivity extends Activity
-        implements TextureView.SurfaceTextureListener, View.OnClickListener {
+public final class MainActivity extends Screen implements TextureView.SurfaceTextureListener {
     private static final int CAMERA = 1;
     /** How often the text changes: what people can read. */
     private static final long SHOW_EVERY_NS = 250_000_000;
@@ -36,20 +33,21 @@ public final class MainActivity extends Activity
     private boolean resumed;
     private boolean asked;
 
+    public MainActivity() {
+        super(R.layout.main);
+    }
+
     @Override
     protected void onCreate(Bundle state) {
         super.onCreate(state);
-        setContentView(R.layout.main);
-        getWindow().addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
+        keepOn();
         preview = (TextureView) findViewById(R.id.preview);
-        results = (TextView) findViewById(R.id.results);
-        note = (TextView) findViewById(R.id.note);
+        results = text(R.id.results);
+        note = text(R.id.note);
         allow = findViewById(R.id.allow);
         goOn = findViewById(R.id.go_on);
         asked = state != null; // a turned screen does not ask again
-        for (int id : new int[] {R.id.go_on, R.id.allow, R.id.photo, R.id.model, R.id.benchmark, R.id.parity}) {
-            findViewById(id).setOnClickListener(this);
-        }
+        listen(R.id.go_on, R.id.allow, R.id.photo, R.id.model, R.id.benchmark, R.id.parity);
         preview.setSurfaceTextureListener(this);
     }
 

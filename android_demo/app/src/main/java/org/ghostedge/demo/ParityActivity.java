@@ -1,15 +1,8 @@
 package org.ghostedge.demo;
 
-import android.app.Activity;
 import android.content.Intent;
-import android.os.Bundle;
 import android.util.Log;
-import android.view.View;
-import android.view.WindowManager;
-import android.widget.Button;
-import android.widget.ProgressBar;
 import android.widget.Switch;
-import android.widget.TextView;
 import java.io.File;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -21,7 +14,6 @@ import org.ghostedge.core.Float16;
 import org.ghostedge.core.ImageFolder;
 import org.ghostedge.core.LedgerRun;
 import org.ghostedge.core.Pixels;
-import org.ghostedge.core.Progress;
 import org.tensorflow.lite.TensorFlowLite;
 
 /**
@@ -33,44 +25,25 @@ import org.tensorflow.lite.TensorFlowLite;
  *
  * <p>Images are in files/images/ of the app's folder of the shared storage, the ledger appears in files/ledgers/.
  */
-public final class ParityActivity extends Activity implements View.OnClickListener, Progress {
+public final class ParityActivity extends RunActivity {
     /** How often the text changes: what people can read. */
     private static final long SHOW_EVERY_NS = 500_000_000;
 
-    private Choices choices;
     private Switch logits;
-    private Button start;
-    private ProgressBar bar;
-    private TextView status;
-    /** Of the run that is going on; null when there is none. */
-    private Cancellation cancellation;
     private long shown;
 
+    public ParityActivity() {
+        super(R.layout.parity, R.string.parity_cancelled, R.id.logits);
+    }
+
     @Override
-    protected void onCreate(Bundle state) {
-        super.onCreate(state);
-        setContentView(R.layout.parity);
-        getWindow().addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
-        choices = new Choices(this);
+    void prepare() {
         logits = (Switch) findViewById(R.id.logits);
-        start = (Button) findViewById(R.id.start);
-        start.setOnClickListener(this);
-        bar = (ProgressBar) findViewById(R.id.progress);
-        status = (TextView) findViewById(R.id.status);
-        TextView hint = (TextView) findViewById(R.id.hint);
-        hint.setText(getString(R.string.parity_hint, Models.folder(this, "images")));
-        if (state == null) {
-            startBy(getIntent());
-        }
+        text(R.id.hint).setText(getString(R.string.parity_hint, Models.folder(this, "images")));
     }
 
     @Override
-    protected void onNewIntent(Intent intent) {
-        super.onNewIntent(intent);
-        startBy(intent);
-    }
-
-    private void startBy(Intent intent) {
+    void startBy(Intent intent) {
         String model = intent.getStringExtra("model");
         if (model != null) {
             begin(model, intent.getIntExtra("threads", choices.threads()),
@@ -79,24 +52,16 @@ public final class ParityActivity extends Activity implements View.OnClickListen
     }
 
     @Override
-    public void onClick(View view) {
-        if (cancellation != null) {
-            cancellation.cancel(getString(R.string.parity_cancelled));
-        } else if (choices.model() == null) {
-            status.setText(choices.howToAdd());
-        } else {
-            begin(choices.model(), choices.threads(), choices.xnnpack(), logits.isChecked());
-        }
+    void begin() {
+        begin(choices.model(), choices.threads(), choices.xnnpack(), logits.isChecked());
     }
 
     private void begin(final String model, final int threads, final boolean xnnpack, final boolean keep) {
-        if (cancellation != null) {
+        if (isRunning()) {
             status.setText(R.string.already_running);
             return;
         }
-        final Cancellation mine = new Cancellation();
-        cancellation = mine;
-        running(true);
+        final Cancellation mine = started();
         new Thread("parity") {
             @Override
             public void run() {
@@ -159,29 +124,9 @@ public final class ParityActivity extends Activity implements View.OnClickListen
         });
     }
 
-    private void finished(final String text) {
-        runOnUiThread(new Runnable() {
-            @Override
-            public void run() {
-                cancellation = null;
-                running(false);
-                status.setText(text);
-            }
-        });
-    }
-
-    private void running(boolean now) {
-        choices.enable(!now);
-        logits.setEnabled(!now);
-        start.setText(now ? R.string.cancel : R.string.start);
-        bar.setVisibility(now ? View.VISIBLE : View.GONE);
-    }
-
     @Override
     protected void onDestroy() {
-        if (cancellation != null) {
-            cancellation.cancel(getString(R.string.parity_cancelled));
-        }
+        cancel(R.string.parity_cancelled);
         super.onDestroy();
     }
 }

@@ -1,7 +1,5 @@
 package org.ghostedge.demo;
 
-import android.app.Activity;
-import android.content.ActivityNotFoundException;
 import android.content.Intent;
 import android.graphics.Bitmap;
 import android.graphics.Matrix;
@@ -16,8 +14,7 @@ import org.ghostedge.core.DemoException;
 import org.ghostedge.core.Pixels;
 
 /** Classify one photo: chosen here, or shared by another app. */
-public final class PhotoActivity extends Activity implements View.OnClickListener {
-    private static final int CHOOSE = 1;
+public final class PhotoActivity extends Screen {
     private static final String URI = "uri";
 
     private final ExecutorService worker = Executors.newSingleThreadExecutor();
@@ -26,14 +23,17 @@ public final class PhotoActivity extends Activity implements View.OnClickListene
     private TextView note;
     private Uri uri;
 
+    public PhotoActivity() {
+        super(R.layout.photo);
+    }
+
     @Override
     protected void onCreate(Bundle state) {
         super.onCreate(state);
-        setContentView(R.layout.photo);
         picture = (ImageView) findViewById(R.id.picture);
-        results = (TextView) findViewById(R.id.results);
-        note = (TextView) findViewById(R.id.note);
-        findViewById(R.id.choose).setOnClickListener(this);
+        results = text(R.id.results);
+        note = text(R.id.note);
+        listen(R.id.choose);
         if (state != null) {
             show((Uri) state.getParcelable(URI));
         } else if (Intent.ACTION_SEND.equals(getIntent().getAction())) {
@@ -56,22 +56,14 @@ public final class PhotoActivity extends Activity implements View.OnClickListene
 
     @Override
     public void onClick(View view) {
-        Intent intent = new Intent(Intent.ACTION_OPEN_DOCUMENT);
-        intent.addCategory(Intent.CATEGORY_OPENABLE);
-        intent.setType("image/*");
-        try {
-            startActivityForResult(intent, CHOOSE);
-        } catch (ActivityNotFoundException exc) {
+        if (!ask("image/*")) {
             results.setText(R.string.photo_hint);
         }
     }
 
     @Override
-    protected void onActivityResult(int request, int result, Intent data) {
-        super.onActivityResult(request, result, data);
-        if (request == CHOOSE && result == RESULT_OK && data != null) {
-            show(data.getData());
-        }
+    void chosen(Uri document) {
+        show(document);
     }
 
     private void show(Uri chosen) {

@@ -1,26 +1,24 @@
 package org.ghostedge.demo;
 
-import android.app.Activity;
-import android.content.ActivityNotFoundException;
-import android.content.Intent;
 import android.net.Uri;
 import android.os.Bundle;
 import android.view.View;
 import android.widget.TextView;
 
 /** Choose the model and how it runs; add a model from the phone's storage. */
-public final class SettingsActivity extends Activity implements View.OnClickListener {
-    private static final int ADD = 1;
-
+public final class SettingsActivity extends Screen {
     private Choices choices;
     private TextView status;
+
+    public SettingsActivity() {
+        super(R.layout.settings);
+    }
 
     @Override
     protected void onCreate(Bundle state) {
         super.onCreate(state);
-        setContentView(R.layout.settings);
-        status = (TextView) findViewById(R.id.status);
-        findViewById(R.id.add).setOnClickListener(this);
+        status = text(R.id.status);
+        listen(R.id.add);
         choices = new Choices(this);
         if (choices.model() == null) {
             status.setText(choices.howToAdd());
@@ -35,23 +33,13 @@ public final class SettingsActivity extends Activity implements View.OnClickList
 
     @Override
     public void onClick(View view) {
-        Intent intent = new Intent(Intent.ACTION_OPEN_DOCUMENT);
-        intent.addCategory(Intent.CATEGORY_OPENABLE);
-        intent.setType("*/*"); // Android knows no type of .tflite files
-        try {
-            startActivityForResult(intent, ADD);
-        } catch (ActivityNotFoundException exc) {
+        if (!ask("*/*")) { // Android knows no type of .tflite files
             status.setText(choices.howToAdd());
         }
     }
 
     @Override
-    protected void onActivityResult(int request, int result, Intent data) {
-        super.onActivityResult(request, result, data);
-        final Uri uri = data == null ? null : data.getData();
-        if (request != ADD || result != RESULT_OK || uri == null) {
-            return;
-        }
+    void chosen(final Uri uri) {
         new Thread("add a model") {
             @Override
             public void run() {

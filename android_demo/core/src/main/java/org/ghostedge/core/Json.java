@@ -1,5 +1,6 @@
 package org.ghostedge.core;
 
+import java.lang.reflect.Array;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -238,29 +239,13 @@ public final class Json {
                 before = ',';
             }
             out.append(before == '[' ? "[]" : "]");
-        } else if (value instanceof int[]) {
-            char before = '[';
-            for (int item : (int[]) value) {
-                out.append(before).append(item);
-                before = ',';
+        } else if (value instanceof int[] || value instanceof float[] || value instanceof double[]) {
+            int length = Array.getLength(value);
+            for (int i = 0; i < length; i++) {
+                out.append(i == 0 ? '[' : ',');
+                write(Array.get(value, i), out);
             }
-            out.append(before == '[' ? "[]" : "]");
-        } else if (value instanceof float[]) {
-            char before = '[';
-            for (float item : (float[]) value) {
-                out.append(before);
-                write((Float) item, out);
-                before = ',';
-            }
-            out.append(before == '[' ? "[]" : "]");
-        } else if (value instanceof double[]) {
-            char before = '[';
-            for (double item : (double[]) value) {
-                out.append(before);
-                write((Double) item, out);
-                before = ',';
-            }
-            out.append(before == '[' ? "[]" : "]");
+            out.append(length == 0 ? "[]" : "]");
         } else if (value instanceof String) {
             quote((String) value, out);
         } else {

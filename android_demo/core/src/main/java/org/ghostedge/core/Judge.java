@@ -111,11 +111,7 @@ final class Judge {
                 }
             }
             if (!seen.isEmpty()) {
-                StringBuilder text = new StringBuilder();
-                for (String flag : seen) {
-                    text.append(text.length() == 0 ? "" : ", ").append(flag);
-                }
-                add("throttled", "the device reports: %s; let it cool down", text);
+                add("throttled", "the device reports: %s; let it cool down", joined(seen));
             }
         }
         double p50 = number("latency_ms", "p50");
@@ -156,16 +152,20 @@ final class Judge {
         TreeSet<String> others = new TreeSet<>(governors);
         others.remove("performance");
         if (!others.isEmpty()) {
-            StringBuilder text = new StringBuilder();
-            for (String governor : governors) {
-                text.append(text.length() == 0 ? "" : ", ").append(governor);
-            }
-            add("governor", "CPU governor: %s (as applications meet it)", text);
+            add("governor", "CPU governor: %s (as applications meet it)", joined(governors));
         }
         Object cores = get("device", "cores");
         if (cores != null && number("settings", "threads") > number("device", "cores")) {
             add("too_many_threads", "%s threads on %s cores", get("settings", "threads"), cores);
         }
+    }
+
+    private static String joined(Iterable<String> names) {
+        StringBuilder text = new StringBuilder();
+        for (String name : names) {
+            text.append(text.length() == 0 ? "" : ", ").append(name);
+        }
+        return text.toString();
     }
 
     /** How much larger the median of the last third is than that of the first, as a share; null for under `fewest`. */

@@ -4,12 +4,9 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
 /** A decoded picture: four bytes a pixel, R G B A, as Android's ARGB_8888 bitmaps lie in memory. */
-public final class RgbaPixels implements Pixels {
+public final class RgbaPixels extends TurnedPixels {
     private final ByteBuffer data;
-    private final int storedWidth;
-    private final int storedHeight;
     private final int rowBytes;
-    private final int degrees;
     private final boolean mirrored;
 
     /**
@@ -25,16 +22,6 @@ public final class RgbaPixels implements Pixels {
         this.rowBytes = rowBytes;
         this.degrees = degrees;
         this.mirrored = mirrored;
-    }
-
-    @Override
-    public int width() {
-        return Rotation.swaps(degrees) ? storedHeight : storedWidth;
-    }
-
-    @Override
-    public int height() {
-        return Rotation.swaps(degrees) ? storedWidth : storedHeight;
     }
 
     @Override

@@ -8,16 +8,13 @@ import java.nio.ByteBuffer;
  * <p>{@link #set} copies the planes, so that the camera gets its buffer back at once and its next frame can come; the
  * copies are kept from frame to frame.
  */
-public final class YuvPixels implements Pixels {
+public final class YuvPixels extends TurnedPixels {
     private byte[] luma = new byte[0];
     private byte[] blue = new byte[0];
     private byte[] red = new byte[0];
-    private int storedWidth;
-    private int storedHeight;
     private int lumaStride;
     private int chromaStride;
     private int chromaStep;
-    private int degrees;
 
     /**
      * Takes a frame.
@@ -43,16 +40,6 @@ public final class YuvPixels implements Pixels {
         byte[] out = to.length < from.remaining() ? new byte[from.remaining()] : to;
         from.get(out, 0, from.remaining());
         return out;
-    }
-
-    @Override
-    public int width() {
-        return Rotation.swaps(degrees) ? storedHeight : storedWidth;
-    }
-
-    @Override
-    public int height() {
-        return Rotation.swaps(degrees) ? storedWidth : storedHeight;
     }
 
     @Override
