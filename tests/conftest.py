@@ -27,6 +27,8 @@ from ghostedge.model import InputSpec, Model, StageOutput
 
 # As `ghostedge.lazy.require` does, and for its reason: some tests import onnx or TensorFlow before MindSpore.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+# Threads that wait do not take the core from another test.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 #: Tests of what only the `export` extra can do, by their place here: without it they are left out, and the run says so.
 #: Single tests elsewhere that need one package of it skip themselves.
@@ -61,6 +63,10 @@ MISSING = [name for name in EXPORT_PACKAGES if importlib.util.find_spec(name) is
 SLOW = (
     "test_export.py",
     "tflite/quantize/test_stage.py::test_raw_pixels_of_a_float_model_are_normalised_exactly",
+    "tflite/test_from_onnx.py::test_a_failed_conversion_names_the_operator_and_keeps_the_log",
+    "tflite/test_from_onnx.py::test_a_recipe_chooses_its_rewrites",
+    "tflite/test_from_onnx.py::test_float16_is_allowed_where_the_recipe_asks_for_it",
+    "tflite/test_from_onnx.py::test_the_same_onnx_gives_the_same_bytes_and_leaves_nothing_else",
     "training",
 )
 #: Tests that run MindSpore itself. Its answers in tests/data are recordings, which these tests hold to it.
@@ -84,20 +90,33 @@ FIXTURES = {
     "torch": "slow",
     "converted_tiny_tflite": "slow",
 }
-IMPORTED: pytest.StashKey[set[str]] = pytest.StashKey()
+#: Tests that drive a device or what stands in for one: an SSH server, an adb server, emulated ARM64.
+DEVICE = (
+    "benchmarks/test_arm64.py",
+    "latency/devices/test_adb.py",
+    "latency/devices/test_ssh.py",
+)
+MARKED = {"slow": SLOW, "oracle": ORACLE, "device": DEVICE}
+IMPORTED = pytest.StashKey[set[str]]()
 #: What only a marked test may import.
 HEAVY = {"mindspore": {"oracle"}, "tensorflow": {"slow"}, "torch": {"slow", "oracle"}, "ray": {"slow"}}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--record``, which `make golden` gives."""
-    parser.addoption("--record", action="store_true", help="write tests/data/mindir anew, from MindSpore")
+    parser.addoption("--record", action="store_true", help="write tests/data/mindir and tests/data/tiny_tflite anew")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to record in several processes, each of which would write its part of a file over another's."""
+    if config.getoption("record") and hasattr(config, "workerinput"):
+        raise pytest.UsageError("--record takes one process: leave --numprocesses out")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what needs the `export` extra where it is not installed, and imports of files that -m leaves out."""
     places = [*(EXPORT_ALONE if MISSING else ())]
-    for marker, marked in (("slow", SLOW), ("oracle", ORACLE)):
+    for marker, marked in MARKED.items():
         if f"not {marker}" in config.option.markexpr:
             places += marked
     return True if collection_path in {HERE / place for place in places} else None
@@ -105,22 +124,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what the tables name. Files with marked tests come first, so that no core is idle when the long ones end."""
+    """Mark what the tables name. Long files come first, so that no core is idle while the last one runs."""
     for item in items:
         place = f"{item.path.relative_to(HERE).as_posix()}::{getattr(item, 'originalname', item.name)}"
-        for marker, places in (("slow", SLOW), ("oracle", ORACLE)):
+        for marker, places in MARKED.items():
             if any(place.startswith((f"{each}/", f"{each}::")) or place == each for each in places):
                 item.add_marker(marker)
         for fixture in FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(FIXTURES[fixture])
-    weight = Counter(item.path for item in items for marker in ("slow", "oracle") if item.get_closest_marker(marker))
-    items.sort(key=lambda item: not weight[item.path])
+    marked = Counter(item.path for item in items for marker in ("slow", "oracle") if item.get_closest_marker(marker))
+    items.sort(key=lambda item: (item.path != HERE / "test_export.py", not marked[item.path]))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Note what is imported before the test's fixtures are made."""
-    item.stash[IMPORTED] = HEAVY.keys() & sys.modules.keys()
+    item.stash[IMPORTED] = set(HEAVY.keys() & sys.modules.keys())
     yield
 
 
@@ -128,7 +147,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Fail a test that imports a heavy package without the marker that says so."""
     yield
-    for name in HEAVY.keys() & sys.modules.keys() - item.stash[IMPORTED]:
+    before = item.stash[IMPORTED]
+    for name in HEAVY.keys() & sys.modules.keys() - before:
         if not HEAVY[name] & {marker.name for marker in item.iter_markers()}:
             pytest.fail(f"imports {name}: mark it {' or '.join(sorted(HEAVY[name]))} (tests/conftest.py)")
 
@@ -152,7 +172,8 @@ def _load_rule() -> ModuleType:
 @pytest.fixture(scope="session")
 def oracle_value() -> Callable[[str, tuple[int, ...]], NDArray[np.float32]]:
     """`value(name, shape)`: the oracle's weight of a parameter, float32."""
-    return _load_rule().value
+    value: Callable[[str, tuple[int, ...]], NDArray[np.float32]] = _load_rule().value
+    return value
 
 
 @pytest.fixture(scope="session")
@@ -217,7 +238,8 @@ class OracleRecording:
     def read(cls, weights: dict[str, NDArray[np.float32]]) -> bytes:
         """The whole MindIR."""
         with np.load(cls.path) as archive:
-            rest, places = archive["rest"].tobytes(), zip(archive["starts"], archive["names"], strict=True)
+            rest: bytes = archive["rest"].tobytes()
+            places = zip(archive["starts"], archive["names"], strict=True)
         mindir, read = bytearray(), 0
         for start, name in places:
             more = start - len(mindir)

@@ -98,7 +98,7 @@ def test_another_size_rule_and_number_of_classes(
 def test_what_mindir_cannot_be_is_said_before_anything_is_made(
     changes: dict[str, Any], error: type[GhostedgeError], reason: str, oracle_checkpoint: Path, tmp_path: Path
 ) -> None:
-    wanted = {"path": tmp_path / "m.mindir", "precision": "fp32", "input": InputSpec()} | changes
+    wanted: dict[str, Any] = {"path": tmp_path / "m.mindir", "precision": "fp32", "input": InputSpec()} | changes
     with pytest.raises(error, match=reason):
         make_stage("mindir").build(Model(oracle_checkpoint, "checkpoint", InputSpec()), (StageOutput(**wanted),))
     assert list(tmp_path.iterdir()) == []

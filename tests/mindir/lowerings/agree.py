@@ -17,8 +17,7 @@ def agree(networks: Iterable[str] | Mapping[str, str], *shape: int, **options: A
     """
     references = networks if isinstance(networks, Mapping) else dict.fromkeys(networks, "")
 
-    @pytest.mark.parametrize("code", references)
     def test(golden: Any, images: Any, code: str) -> None:
         golden(code, images(*shape), reference=references[code], **options)
 
-    return test
+    return pytest.mark.parametrize("code", references)(test)
