@@ -44,6 +44,7 @@ EXPORT_ALONE = (
     "openvino/test_from_onnx.py",
     "openvino/test_quantize.py",
     "pipeline/test_build.py",
+    "reports/test_browser.py",
     "test_export.py",
     "tflite/quantize/test_stage.py",
     "tflite/test_from_onnx.py",
@@ -61,6 +62,14 @@ MISSING = [name for name in EXPORT_PACKAGES if importlib.util.find_spec(name) is
 #: Tests that need more than a moment, by their place here: a folder, a file or a test. `make check` leaves them out.
 #: Single tests may carry the marker themselves. `pytest_runtest_call` fails where one is missing.
 SLOW = (
+    "benchmarks/test_compatibility.py",
+    "evaluation/engines/test_ray.py",
+    "evaluation/test_memory.py",
+    "evaluation/test_run.py::test_a_killed_evaluation_resumes_and_gives_the_bytes_of_an_uninterrupted_one",
+    "openvino/test_quantize.py",
+    "pipeline/test_tuning.py::test_a_bound_that_cannot_be_met_is_said_to_be_so",
+    "pipeline/test_tuning.py::test_the_fewest_operators_stay_in_float",
+    "reports/test_browser.py",
     "test_export.py",
     "tflite/quantize/test_stage.py::test_raw_pixels_of_a_float_model_are_normalised_exactly",
     "tflite/test_from_onnx.py::test_a_failed_conversion_names_the_operator_and_keeps_the_log",
@@ -84,11 +93,16 @@ ORACLE = (
 )
 #: Fixtures that start one of them: every test that asks for it is marked.
 FIXTURES = {
-    "ms": "oracle",
+    "apk": "slow",
+    "cluster": "slow",
+    "converted_tiny_tflite": "slow",
+    "jars": "slow",
+    "java_tests": "slow",
     "mindspore": "oracle",
+    "ms": "oracle",
     "tensorflow": "slow",
     "torch": "slow",
-    "converted_tiny_tflite": "slow",
+    "wheels": "slow",
 }
 #: Tests that drive a device or what stands in for one: an SSH server, an adb server, emulated ARM64.
 DEVICE = (
