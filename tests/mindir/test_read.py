@@ -68,10 +68,9 @@ def test_no_file(tmp_path: Path) -> None:
     ],
 )
 def test_other_files(tmp_path: Path, data: bytes, reason: str) -> None:
-    path = tmp_path / "other.mindir"
-    path.write_bytes(data)
+    (tmp_path / "other.mindir").write_bytes(data)
     with pytest.raises(ConvertError, match=rf"other\.mindir: .*{reason}"):
-        read_mindir(path)
+        read_mindir(tmp_path / "other.mindir")
 
 
 def test_a_truncated_file_is_never_half_read(conv: Path) -> None:
