@@ -44,7 +44,6 @@ EXPORT_ALONE = (
     "openvino/test_from_onnx.py",
     "openvino/test_quantize.py",
     "pipeline/test_build.py",
-    "reports/test_browser.py",
     "test_export.py",
     "tflite/quantize/test_stage.py",
     "tflite/test_from_onnx.py",
