@@ -9,13 +9,16 @@ EDGE   ?= build/edge-venv
 NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and TensorFlow have packages; install one, or with uv \
     (pip install uv): uv python install 3.12, then: make PYTHON="$$(uv python find 3.12)"
 
-.PHONY: help install install-demo lint test test-edge test-oldest test-arm64 compat compat-newest demo lock clean
+.PHONY: help install install-demo lint check test golden test-edge test-oldest test-arm64 compat compat-newest demo lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
 	@echo "make demo      the whole way on a trained checkpoint and images that come with the project"
-	@echo "make test      ruff, mypy and every test"
+	@echo "make check     the daily loop, two minutes: ruff, mypy and every test that needs neither MindSpore, TensorFlow nor a"
+	@echo "               device; what MindSpore answers is recorded in tests/data"
+	@echo "make test      ruff, mypy and every test, MindSpore itself beside its recorded answers: twelve minutes on two cores"
 	@echo "make lint      ruff and mypy alone"
+	@echo "make golden    record anew what MindSpore and TensorFlow make for the tests, into tests/data"
 	@echo "make test-edge [EDGE_PYTHON=python3.12]"
 	@echo "               every test that needs no more than a device has, with the newest packages, in $(EDGE)"
 	@echo "make test-oldest"
@@ -54,9 +57,17 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A file of tests at a time on each core: their fixtures are made once a file.
+# A file of tests at a time on each core: their fixtures are made once a file. The order is that of tests/conftest.py.
+PYTEST_OPTIONS = --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+check: lint
+	$(BIN)/pytest $(PYTEST_OPTIONS) -m 'not slow and not oracle and not device'
+
 test: lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+golden: install
+	$(BIN)/pytest --record tests/mindir tests/tflite/test_recorded.py -k 'live or recorded_bytes or the_recording'
 
 # As on a Raspberry Pi or a laptop of today: another Python, NumPy 2, the newest runtimes, no MindSpore, no TensorFlow.
 EDGE_PYTHON ?= $(shell for version in 3.14 3.13; do python$$version -c 'import venv' 2>/dev/null && echo python$$version && exit; done; \
@@ -66,7 +77,7 @@ test-edge:
 	test -x $(EDGE)/bin/python || $(EDGE_PYTHON) -m venv $(EDGE)
 	$(EDGE)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(EDGE)/bin/uv pip install --quiet --python $(EDGE)/bin/python --constraint locks/edge.txt --editable '.[runtimes,evaluate,devices,test]'
-	$(EDGE)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(EDGE)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 # The other end: every direct dependency of the edge roles at the lower bound that pyproject.toml states.
 OLDEST ?= build/oldest-venv
@@ -74,7 +85,7 @@ test-oldest:
 	test -x $(OLDEST)/bin/python || python3.11 -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[runtimes,evaluate,devices,test]'
-	$(OLDEST)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 test-arm64: install
 	$(BIN)/python benchmarks/arm64/sysroot.py

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +27,8 @@ from ghostedge.model import InputSpec, Model, StageOutput
 
 # As `ghostedge.lazy.require` does, and for its reason: some tests import onnx or TensorFlow before MindSpore.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+# Threads that wait do not take the core from another test.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 #: Tests of what only the `export` extra can do, by their place here: without it they are left out, and the run says so.
 #: Single tests elsewhere that need one package of it skip themselves.
@@ -41,16 +48,122 @@ EXPORT_ALONE = (
     "tflite/quantize/test_stage.py",
     "tflite/test_from_onnx.py",
     "tflite/test_onnx2tf.py",
+    "tflite/test_recorded.py",
     "training",
 )
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
 EXPORT_PACKAGES = ("mindspore", "onnx", "onnx2tf", "tensorflow", "nncf", "threadpoolctl")
 MISSING = [name for name in EXPORT_PACKAGES if importlib.util.find_spec(name) is None]
 
+#: Tests that need more than a moment, by their place here: a folder, a file or a test. `make check` leaves them out.
+#: Single tests may carry the marker themselves. `pytest_runtest_call` fails where one is missing.
+SLOW = (
+    "benchmarks/test_compatibility.py",
+    "evaluation/engines/test_ray.py",
+    "evaluation/test_memory.py",
+    "evaluation/test_run.py::test_a_killed_evaluation_resumes_and_gives_the_bytes_of_an_uninterrupted_one",
+    "openvino/test_quantize.py",
+    "pipeline/test_tuning.py::test_a_bound_that_cannot_be_met_is_said_to_be_so",
+    "pipeline/test_tuning.py::test_the_fewest_operators_stay_in_float",
+    "reports/test_browser.py",
+    "test_export.py",
+    "tflite/quantize/test_stage.py::test_raw_pixels_of_a_float_model_are_normalised_exactly",
+    "tflite/test_from_onnx.py::test_a_failed_conversion_names_the_operator_and_keeps_the_log",
+    "tflite/test_from_onnx.py::test_a_recipe_chooses_its_rewrites",
+    "tflite/test_from_onnx.py::test_float16_is_allowed_where_the_recipe_asks_for_it",
+    "tflite/test_from_onnx.py::test_the_same_onnx_gives_the_same_bytes_and_leaves_nothing_else",
+    "training",
+)
+#: Tests that run MindSpore itself. Its answers in tests/data are recordings, which these tests hold to it.
+ORACLE = (
+    "evaluation/test_reference.py::test_the_reference_is_mindspores_answer_to_every_image_once",
+    "evaluation/test_reference.py::test_a_device_that_is_not_there_is_one_line",
+    "ghostnet/test_cell.py",
+    "ghostnet/test_import_weights.py::test_timm_safetensors_give_timms_logits",
+    "ghostnet/test_import_weights.py::test_a_training_checkpoint_of_timm_at_an_odd_size",
+    "mindir/test_from_checkpoint.py",
+    "mindir/test_schema.py",
+    "onnx/test_from_mindir.py",
+    "runtimes/test_mindspore.py",
+    "test_export.py",
+)
+#: Fixtures that start one of them: every test that asks for it is marked.
+FIXTURES = {
+    "apk": "slow",
+    "cluster": "slow",
+    "converted_tiny_tflite": "slow",
+    "jars": "slow",
+    "java_tests": "slow",
+    "mindspore": "oracle",
+    "ms": "oracle",
+    "tensorflow": "slow",
+    "torch": "slow",
+    "wheels": "slow",
+}
+#: Tests that drive a device or what stands in for one: an SSH server, an adb server, emulated ARM64.
+DEVICE = (
+    "benchmarks/test_arm64.py",
+    "latency/devices/test_adb.py",
+    "latency/devices/test_ssh.py",
+)
+MARKED = {"slow": SLOW, "oracle": ORACLE, "device": DEVICE}
+IMPORTED = pytest.StashKey[set[str]]()
+#: What only a marked test may import.
+HEAVY = {"mindspore": {"oracle"}, "tensorflow": {"slow"}, "torch": {"slow", "oracle"}, "ray": {"slow"}}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--record``, which `make golden` gives."""
+    parser.addoption("--record", action="store_true", help="write tests/data/mindir and tests/data/tiny_tflite anew")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to record in several processes, each of which would write its part of a file over another's."""
+    if config.getoption("record") and hasattr(config, "workerinput"):
+        raise pytest.UsageError("--record takes one process: leave --numprocesses out")
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what needs the `export` extra where it is not installed."""
-    left_out = MISSING and collection_path in {Path(__file__).parent / place for place in EXPORT_ALONE}
-    return True if left_out else None
+    """Leave out what needs the `export` extra where it is not installed, and imports of files that -m leaves out."""
+    places = [*(EXPORT_ALONE if MISSING else ())]
+    for marker, marked in MARKED.items():
+        if f"not {marker}" in config.option.markexpr:
+            places += marked
+    return True if collection_path in {HERE / place for place in places} else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what the tables name. Long files come first, so that no core is idle while the last one runs."""
+    for item in items:
+        place = f"{item.path.relative_to(HERE).as_posix()}::{getattr(item, 'originalname', item.name)}"
+        for marker, places in MARKED.items():
+            if any(place.startswith((f"{each}/", f"{each}::")) or place == each for each in places):
+                item.add_marker(marker)
+        for fixture in FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(FIXTURES[fixture])
+    marked = Counter(item.path for item in items for marker in ("slow", "oracle") if item.get_closest_marker(marker))
+    items.sort(key=lambda item: (item.path != HERE / "test_export.py", not marked[item.path]))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Note what is imported before the test's fixtures are made."""
+    item.stash[IMPORTED] = set(HEAVY.keys() & sys.modules.keys())
+    yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test that imports a heavy package without the marker that says so."""
+    yield
+    before = item.stash[IMPORTED]
+    for name in HEAVY.keys() & sys.modules.keys() - before:
+        if not HEAVY[name] & {marker.name for marker in item.iter_markers()}:
+            pytest.fail(f"imports {name}: mark it {' or '.join(sorted(HEAVY[name]))} (tests/conftest.py)")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -58,10 +171,6 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if not MISSING:
         return []
     return [f"left out without the extra 'export' ({', '.join(MISSING)} missing): {', '.join(EXPORT_ALONE)}"]
-
-
-DATA = Path(__file__).parent / "data"
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def _load_rule() -> ModuleType:
@@ -76,7 +185,8 @@ def _load_rule() -> ModuleType:
 @pytest.fixture(scope="session")
 def oracle_value() -> Callable[[str, tuple[int, ...]], NDArray[np.float32]]:
     """`value(name, shape)`: the oracle's weight of a parameter, float32."""
-    return _load_rule().value
+    value: Callable[[str, tuple[int, ...]], NDArray[np.float32]] = _load_rule().value
+    return value
 
 
 @pytest.fixture(scope="session")
@@ -121,15 +231,51 @@ def oracle_checkpoint(oracle_weights: dict[str, NDArray[np.float32]], tmp_path_f
     return path
 
 
-@pytest.fixture(scope="session")
-def oracle_mindir(oracle_checkpoint: Path) -> Path:
-    """`oracle_checkpoint` as `MindIRStage` exports it, 224 x 224, beside it."""
-    pytest.importorskip("mindspore")
-    from ghostedge.mindir.from_checkpoint import MindIRStage
+class OracleRecording:
+    """The MindIR of `oracle_checkpoint` as MindSpore exported it, kept without its weights, which are the oracle's."""
 
-    output = StageOutput(Model(oracle_checkpoint.with_suffix(".mindir"), "mindir", InputSpec()))
-    (artifact,) = MindIRStage().build(Model(oracle_checkpoint, "checkpoint", InputSpec()), (output,))
-    return artifact.path
+    path = DATA / "mindir" / "ghostnetv2_1x.npz"
+
+    @classmethod
+    def write(cls, mindir: bytes, weights: dict[str, NDArray[np.float32]], mindspore: str) -> None:
+        """Cut the weights out of `mindir` and keep the rest, with the version that made it."""
+        places = sorted((mindir.index(weight.tobytes()), name) for name, weight in weights.items())
+        rest, end = b"", 0
+        for start, name in places:
+            rest, end = rest + mindir[end:start], start + weights[name].nbytes
+        starts, names = zip(*places, strict=True)
+        kept = np.frombuffer(rest + mindir[end:], np.uint8)
+        np.savez_compressed(cls.path, rest=kept, starts=starts, names=names, mindspore=mindspore)
+
+    @classmethod
+    def read(cls, weights: dict[str, NDArray[np.float32]]) -> bytes:
+        """The whole MindIR."""
+        with np.load(cls.path) as archive:
+            rest: bytes = archive["rest"].tobytes()
+            places = zip(archive["starts"], archive["names"], strict=True)
+        mindir, read = bytearray(), 0
+        for start, name in places:
+            more = start - len(mindir)
+            mindir += rest[read : read + more] + weights[name].tobytes()
+            read += more
+        return bytes(mindir) + rest[read:]
+
+
+@pytest.fixture(scope="session")
+def oracle_recording() -> type[OracleRecording]:
+    """Reads and writes the MindIR that `oracle_mindir` is made of."""
+    return OracleRecording
+
+
+@pytest.fixture(scope="session")
+def oracle_mindir(oracle_checkpoint: Path, oracle_weights: dict[str, NDArray[np.float32]]) -> Path:
+    """`oracle_checkpoint` as `MindIRStage` exports it, 224 x 224, beside it.
+
+    A recording: tests/mindir/test_from_checkpoint.py holds MindSpore's own export against it, byte by byte.
+    """
+    path = oracle_checkpoint.with_suffix(".mindir")
+    path.write_bytes(OracleRecording.read(oracle_weights))
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -260,23 +406,61 @@ def float16_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+def convert_tiny(tiny_onnx: Path, folder: Path) -> dict[str, Model]:
     """``"fp32"``, ``"fp16"`` -> what `TFLiteStage` makes of `tiny_onnx` without rewrites; labels ``class 0``, ...."""
     from ghostedge.tflite.from_onnx import TFLiteStage
 
-    folder = tmp_path_factory.mktemp("tiny_tflite")
-    spec = InputSpec(height=32, width=32, resize=36)
-    labels = tuple(f"class {index}" for index in range(5))
-    outputs = tuple(
-        StageOutput(
-            Model(folder / f"tiny_{precision}.tflite", "tflite", replace(spec, layout="NHWC"), labels, precision),
-            {"rewrites": []},
-        )
-        for precision in ("fp32", "fp16")
+    outputs = tuple(replace(model, path=folder / model.path.name) for model in TINY_TFLITE.values())
+    stage_outputs = tuple(StageOutput(model, {"rewrites": []}) for model in outputs)
+    source = Model(tiny_onnx, "onnx", replace(outputs[0].input, layout="NCHW"), outputs[0].labels)
+    return {model.precision: model for model in TFLiteStage().build(source, stage_outputs)}
+
+
+#: The recordings of `convert_tiny`, and the packages that made them: others write other bytes.
+TINY_TFLITE = {
+    precision: Model(
+        DATA / "tiny_tflite" / f"tiny_{precision}.tflite",
+        "tflite",
+        InputSpec(height=32, width=32, resize=36, layout="NHWC"),
+        tuple(f"class {index}" for index in range(5)),
+        precision,
     )
-    built = TFLiteStage().build(Model(tiny_onnx, "onnx", spec, labels), outputs)
-    return {artifact.precision: artifact for artifact in built}
+    for precision in ("fp32", "fp16")
+}
+TINY_TFLITE_PACKAGES = {"onnx2tf": "1.29.24", "tensorflow": "2.19.0"}
+
+
+def other_packages() -> bool:
+    """Whether others than `TINY_TFLITE_PACKAGES` are installed."""
+    versions = {name: importlib.metadata.version(name) for name in TINY_TFLITE_PACKAGES if name not in MISSING}
+    return not versions.items() <= TINY_TFLITE_PACKAGES.items()
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    """``"fp32"``, ``"fp16"`` -> what `TFLiteStage` makes of `tiny_onnx` without rewrites; labels ``class 0``, ....
+
+    Recordings (tests/tflite/test_recorded.py), where the packages that made them are installed.
+    """
+    folder = tmp_path_factory.mktemp("tiny_tflite")
+    if other_packages():
+        return convert_tiny(tiny_onnx, folder)
+    for model in TINY_TFLITE.values():
+        shutil.copy(model.path, folder)
+    return {precision: replace(model, path=folder / model.path.name) for precision, model in TINY_TFLITE.items()}
+
+
+@pytest.fixture(scope="session")
+def converted_tiny_tflite(tiny_onnx: Path, request: pytest.FixtureRequest) -> dict[str, bytes]:
+    """``"fp32"``, ``"fp16"`` -> the bytes that `TFLiteStage` makes of `tiny_onnx` now; with ``--record``, recorded."""
+    if other_packages():
+        pytest.skip(f"left out: the recordings were made with {TINY_TFLITE_PACKAGES}")
+    with tempfile.TemporaryDirectory() as folder:
+        made = convert_tiny(tiny_onnx, Path(folder))
+        if request.config.getoption("record"):
+            for precision, model in made.items():
+                shutil.copy(model.path, TINY_TFLITE[precision].path)
+        return {precision: model.path.read_bytes() for precision, model in made.items()}
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,7 @@ def folder(oracle_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
     crops = []
     for number in range(40):
         pixels = np.broadcast_to(rng.integers(0, 256, 3), (40, 50, 3)).astype(np.uint8)
-        crops.append(resize_and_crop(pixels, SPEC))
+        crops.append(resize_and_crop(pixels, SPEC).astype(np.uint8))
         label = int(tiny_logits(crops[-1][None]).argmax()) + (number % 4 == 0)
         path = folder / "photos" / ANIMALS[label % 10] / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

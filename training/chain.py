@@ -125,7 +125,7 @@ NETWORK_FAULTS: Mapping[str, Callable[[nn.Module], nn.Module]] = {
 
 
 def _halved(pixels: Pixels) -> NDArray[np.float32]:
-    return normalise(pixels // 2, SPEC)
+    return normalise((pixels // 2).astype(np.uint8), SPEC)
 
 
 #: Faults of the input: name -> (how the image is resized, how the pixels become the network's input).

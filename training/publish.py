@@ -104,8 +104,8 @@ def recalibrated(state: dict[str, Any], art: artwork.Artwork, weights: str) -> n
             module.momentum = None  # a plain average over the batches
     with torch.inference_mode():
         for first in range(0, RECALIBRATION, 64):
-            index = state["done"]["pictures"] + first
-            x, _ = train.training_batch(art, state["seed"], index, 64, chain.SPEC.width, pictures.DIFFICULTY)
+            index, count = state["done"]["pictures"] + first, min(64, RECALIBRATION - first)
+            x, _ = train.training_batch(art, state["seed"], index, count, chain.SPEC.width, pictures.DIFFICULTY)
             model(x)
     return model.eval()
 

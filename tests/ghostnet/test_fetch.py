@@ -18,6 +18,7 @@ import pytest
 
 import ghostedge.ghostnet.fetch
 from ghostedge.errors import FetchError, OutputError, UsageError
+from ghostedge.files import locked
 from ghostedge.ghostnet.ckpt_format import write_ckpt
 from ghostedge.ghostnet.fetch import PUBLISHED, Fetched, fetch
 
@@ -359,7 +360,7 @@ def test_two_downloads_of_one_file_do_not_mix(site: Site, tmp_path: Path) -> Non
 def test_what_another_process_has_just_finished_is_not_fetched_again(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ghostedge.ghostnet.fetch.locked
+    real = locked
 
     @contextlib.contextmanager
     def late(path: Path, busy: FetchError) -> Iterator[None]:

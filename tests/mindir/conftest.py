@@ -1,9 +1,17 @@
-"""Fixtures of the converter's tests: one-operation networks, run by MindSpore and as converted ONNX."""
+"""Fixtures of the converter's tests: one-operation networks, run by MindSpore and as converted ONNX.
+
+What MindSpore exports and answers is recorded in tests/data/mindir, a file for each file of tests. A test that asks for
+`of_mindspore` or `golden` runs twice: with the recording, which needs no MindSpore, and with MindSpore itself
+(`oracle`), which must still export and answer what is recorded. `make golden` records anew.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
+import json
+import math
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +21,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
+from ghostedge.mindir import convert
+from ghostedge.mindir.read import read_mindir
 
 Array = NDArray[Any]
+Answers = tuple[Array, ...]
 ORT_OPTIONS = {"providers": ["CPUExecutionProvider"]}
+RECORDINGS = Path(__file__).parents[1] / "data" / "mindir"
 
 
 class Golden(Protocol):
@@ -111,8 +124,109 @@ def run_onnx(model: Any, *inputs: Array) -> list[Array]:
     return outputs
 
 
+class Recording:
+    """What MindSpore exported and answered in the tests of one file: name -> MindIR or array."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.made = path, dict[str, Array]()
+        self.stored: dict[str, Array] = {}
+        if path.exists():
+            with np.load(path) as archive:
+                index, data = json.loads(archive["index"].tobytes()), archive["data"].tobytes()
+            start = 0
+            for name, dtype, shape in index["entries"]:
+                self.stored[name] = array = np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+                start += array.nbytes
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.stored:
+            pytest.fail(f"{self.path.name} has no '{name}'; record it: make golden")
+        return self.stored[name]
+
+    def write(self, mindspore: str) -> None:
+        """Replace the file by what was made, if anything was."""
+        if self.made:
+            entries = [(name, array.dtype.str, array.shape) for name, array in self.made.items()]
+            index = json.dumps({"mindspore": mindspore, "entries": entries}).encode()
+            data = b"".join(array.tobytes() for array in self.made.values())  # one piece, whose parts are much alike
+            self.path.parent.mkdir(exist_ok=True)
+            np.savez_compressed(self.path, index=np.frombuffer(index, np.uint8), data=np.frombuffer(data, np.uint8))
+
+
 @pytest.fixture(scope="session")
-def golden(network: Callable[[str], Any], export: Callable[..., Path], ms: Any) -> Golden:
+def recordings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Recording]]:
+    """`recordings(file)`: the recording of a file of tests; written at the end if pytest is told to ``--record``."""
+    known: dict[str, Recording] = {}
+
+    def of(file: str) -> Recording:
+        return known.setdefault(file, Recording(RECORDINGS / f"{file}.npz"))
+
+    yield of
+    if request.config.getoption("record"):
+        version = require("mindspore", "mindspore").__version__
+        for recording in known.values():
+            recording.write(version)
+
+
+class MindSpore:
+    """What MindSpore makes of a network (see the fixture `network`): as recorded, or now."""
+
+    def __init__(self, request: pytest.FixtureRequest, live: bool) -> None:
+        self.fixture, self.live, self.test = request.getfixturevalue, live, request.node.originalname
+        self.recording: Recording = self.fixture("recordings")(request.path.stem)
+        self.anew = live and request.config.getoption("record")
+        self.folder: Path = self.fixture("tmp_path")
+        self.network = functools.cache(lambda code: self.fixture("network")(code))
+
+    def mindir(self, code: str, *inputs: Array) -> Path:
+        """The MindIR of a network for the inputs' shapes."""
+        name = f"{self.test}: {code}.mindir"
+        if not self.live:
+            path = self.folder / "recorded.mindir"
+            path.write_bytes(self.recording[name].tobytes())
+            return path
+        exported: Path = self.fixture("export")(self.network(code), *inputs)
+        self.recording.made[name] = np.frombuffer(exported.read_bytes(), np.uint8)
+        if not self.anew:
+            assert primitives(self.recording[name].tobytes()) == primitives(exported), "MindSpore exports another graph"
+        return exported
+
+    def answers(self, code: str, batch: int, run: Callable[[], Any], tolerance: float) -> Answers:
+        """What `run` answers in MindSpore to `batch` images."""
+        names = [f"{self.test}: {code}, {batch} images, output {index}" for index in range(8)]
+        if not self.live:
+            return tuple(self.recording[name] for name in names if name in self.recording.stored or name == names[0])
+        found = run()
+        answers = tuple(output.asnumpy() for output in (found if isinstance(found, tuple) else (found,)))
+        self.recording.made.update(zip(names, answers, strict=False))
+        for name, answer in zip(names, () if self.anew else answers, strict=False):
+            assert_same(self.recording[name], answer, tolerance)
+        return answers
+
+
+def primitives(mindir: Path | bytes) -> list[str]:
+    """Its operations, in order; or why it cannot be read, without the names, in which MindSpore counts."""
+    try:
+        return [node.op for node in read_mindir(mindir).nodes]
+    except ConvertError as exc:
+        return [str(exc).partition(": ")[2].partition(";")[0]]
+
+
+def assert_same(got: Array, want: Array, tolerance: float) -> None:
+    """The same dtype, shape and values."""
+    assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(params=["recorded", pytest.param("live", marks=pytest.mark.oracle)])
+def of_mindspore(request: pytest.FixtureRequest) -> MindSpore:
+    """What MindSpore exports and answers, once as recorded and once live, where the two must agree."""
+    pytest.importorskip("onnx", reason="left out: reading MindIR needs the extra 'export'")
+    return MindSpore(request, request.param == "live")
+
+
+@pytest.fixture
+def golden(of_mindspore: MindSpore, request: pytest.FixtureRequest) -> Golden:
     """`golden(code, *inputs)`: convert a network of one operation and compare it with MindSpore; returns the ONNX.
 
     The network (see `network`) is exported for the first of the three images in each input, converted, and run on the
@@ -121,26 +235,31 @@ def golden(network: Callable[[str], Any], export: Callable[..., Path], ms: Any) 
     `reference` is for operations that MindSpore exports but has no CPU kernel for: a network that computes the same by
     another one. It gets the same weights.
     """
-    from ghostedge.mindir import convert
+
+    def runnable(code: str, reference: str) -> Any:
+        net = of_mindspore.network(code)
+        if not reference:
+            return net
+        weights = {_role(parameter): parameter for parameter in _weights(net)}
+        equivalent = of_mindspore.network(reference)
+        for parameter in _weights(equivalent):
+            parameter.set_data(weights[_role(parameter)])
+        return equivalent
 
     def check(
         code: str, *inputs: Array, reference: str = "", tolerance: float = 1e-5, dynamic_batch: bool = True
     ) -> Any:
-        net = network(code)
-        runnable = network(reference) if reference else net
-        weights = {_role(parameter): parameter for parameter in _weights(net)}
-        for parameter in _weights(runnable):
-            parameter.set_data(weights[_role(parameter)])
-        model = convert(export(net, *(x[:1] for x in inputs)), dynamic_batch=dynamic_batch)
+        model = convert(of_mindspore.mindir(code, *(x[:1] for x in inputs)), dynamic_batch=dynamic_batch)
         for images in (1, 3) if dynamic_batch else (1,):
             batch = [x[:images] for x in inputs]
-            expected = runnable(*map(ms.Tensor, batch))
-            expected = expected if isinstance(expected, tuple) else (expected,)
+
+            def run(batch: list[Array] = batch) -> Any:
+                return runnable(code, reference)(*map(request.getfixturevalue("ms").Tensor, batch))
+
+            expected = of_mindspore.answers(code, images, run, tolerance)
             for got, want in zip(run_onnx(model, *batch), expected, strict=True):
-                want = want.asnumpy()
-                assert (got.dtype, got.shape) == (want.dtype, want.shape)
                 # float32 sums of up to a few hundred terms of size 1, in another order than MindSpore's.
-                np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+                assert_same(got, want, tolerance)
         return model
 
     return check

@@ -51,6 +51,7 @@ def test_ghostnetv2_gives_the_official_logits(
     assert difference.max() < TOLERANCE
 
 
+@pytest.mark.oracle
 def test_ghostnetv2_with_nearest_gates(
     ms: Any, export: Any, oracle_weights: dict[str, Array], oracle_inputs: Array
 ) -> None:
@@ -205,6 +206,7 @@ def test_the_comparison_sees_pads_in_mindspores_order(
 # -- other networks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("name", "gain"), [("ghostnet_100", 1.0), ("mobilenet_v3_small_100", 1.5)])
 def test_networks_of_mindcv(
     ms: Any, export: Any, oracle_value: Any, oracle_inputs: Array, name: str, gain: float
@@ -225,14 +227,14 @@ def test_networks_of_mindcv(
 # -- what all have in common ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def small(network: Any, export: Any) -> Path:
+@pytest.fixture
+def small(of_mindspore: Any) -> Path:
     """The MindIR of a convolution, BatchNorm, pool and dense layer, 3 x 16 x 16 to 5 logits."""
-    net = network(
+    path: Path = of_mindspore.mindir(
         "nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), "
-        "nn.Dense(8, 5))"
+        "nn.Dense(8, 5))",
+        np.zeros((1, 3, 16, 16), np.float32),
     )
-    path: Path = export(net, np.zeros((1, 3, 16, 16), np.float32))
     return path
 
 
@@ -280,8 +282,8 @@ def test_mindspore_is_not_needed(small: Path) -> None:
     assert output.stdout == "[]\n"
 
 
-def test_all_unknown_primitives_are_named_with_their_nodes(network: Any, export: Any) -> None:
-    path = export(network("ops.cumsum(x, 1) + ops.atanh(x) + ops.cumsum(x, 2)"), np.zeros((1, 4, 5), np.float32))
+def test_all_unknown_primitives_are_named_with_their_nodes(of_mindspore: Any) -> None:
+    path = of_mindspore.mindir("ops.cumsum(x, 1) + ops.atanh(x) + ops.cumsum(x, 2)", np.zeros((1, 4, 5), np.float32))
     with pytest.raises(UnsupportedPrimitiveError) as caught:
         convert(path)
     assert caught.value.nodes == {
@@ -293,16 +295,16 @@ def test_all_unknown_primitives_are_named_with_their_nodes(network: Any, export:
     assert "Atanh" in str(caught.value)
 
 
-def test_the_error_of_an_attribute_names_file_primitive_and_node(network: Any, export: Any) -> None:
-    path = export(network("ops.Softmax(axis=(1, 2))(x)"), np.zeros((1, 4, 5), np.float32))
+def test_the_error_of_an_attribute_names_file_primitive_and_node(of_mindspore: Any) -> None:
+    path = of_mindspore.mindir("ops.Softmax(axis=(1, 2))(x)", np.zeros((1, 4, 5), np.float32))
     with pytest.raises(ConvertError, match=rf"{path}: primitive 'Softmax' at node 'Default/Softmax-op0': softmax over"):
         convert(path)
 
 
 def test_a_primitive_of_another_mindspore_version_is_not_guessed_at(
-    network: Any, export: Any, monkeypatch: pytest.MonkeyPatch
+    of_mindspore: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = export(network("nn.ReLU6()"), np.zeros((1, 4), np.float32))
+    path = of_mindspore.mindir("nn.ReLU6()", np.zeros((1, 4), np.float32))
 
     def with_more_arguments(g: Emitter, x: Value, limit: float) -> Value:
         raise AssertionError("it must not be called")
@@ -312,10 +314,8 @@ def test_a_primitive_of_another_mindspore_version_is_not_guessed_at(
         convert(path)
 
 
-def test_a_lowering_that_gives_another_shape_is_found_out(
-    network: Any, export: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = export(network("nn.ReLU6()"), np.zeros((1, 4), np.float32))
+def test_a_lowering_that_gives_another_shape_is_found_out(of_mindspore: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = of_mindspore.mindir("nn.ReLU6()", np.zeros((1, 4), np.float32))
 
     def wrong(g: Emitter, x: Value) -> Value:
         return g.emit("ReduceMean", x, shape=(1, 1), axes=[1], keepdims=1)

@@ -30,14 +30,19 @@ def kinds(nodes: tuple[Any, ...]) -> list[str]:
     return [node.op_type for node in nodes]
 
 
+def there(found: Any) -> Any:
+    assert found is not None
+    return found
+
+
 def test_who_makes_and_who_reads(graph: OnnxGraph) -> None:
     assert kinds(graph.nodes()) == ["Conv", "Relu", "Add"]
     assert kinds(graph.nodes("Add", "Conv")) == ["Conv", "Add"]
     assert kinds(graph.readers("c")) == ["Relu", "Add"]
     assert graph.only_reader("c") is None
     assert graph.only_reader("y") is None
-    assert graph.only_reader("r").name == ""
-    assert graph.producer("r").name == "relu"
+    assert there(graph.only_reader("r")).name == ""
+    assert there(graph.producer("r")).name == "relu"
     assert graph.producer("x") is None
     assert (graph.shape("x"), graph.shape("w"), graph.shape("r")) == ((0, 3, 4, 4), (3, 3, 1, 1), ())
     assert attributes(graph.producer("c")) == {"strides": [1, 1]}
@@ -46,7 +51,7 @@ def test_who_makes_and_who_reads(graph: OnnxGraph) -> None:
 def test_a_replaced_node_is_seen_at_once(graph: OnnxGraph) -> None:
     graph.replace(graph.producer("r"), make_node("Neg", ["c"], "n", "neg"), make_node("Abs", ["n"], "r", "abs"))
     assert kinds(graph.nodes()) == ["Conv", "Neg", "Abs", "Add"]
-    assert graph.only_reader("n").op_type == "Abs"
+    assert there(graph.only_reader("n")).op_type == "Abs"
     graph.set_input(graph.producer("y"), 0, "c")
     assert kinds(graph.readers("c")) == ["Neg", "Add", "Add"]
     graph.remove_unread(graph.producer("r"))
@@ -56,9 +61,9 @@ def test_a_replaced_node_is_seen_at_once(graph: OnnxGraph) -> None:
 
 def test_constants_are_added_under_free_names_changed_and_removed(graph: OnnxGraph) -> None:
     assert graph.add_constant("w", np.array(2, np.int64)) == "w_"
-    assert graph.constant("w_").shape == ()
+    assert there(graph.constant("w_")).shape == ()
     graph.set_constant("w", np.full((3, 3, 1, 1), 2, np.float32))
-    assert graph.constant("w").max() == 2
+    assert there(graph.constant("w")).max() == 2
     assert graph.constant("c") is None
     graph.remove_unread_constants()
     assert (graph.is_constant("w"), graph.is_constant("w_")) == (True, False)

@@ -103,7 +103,7 @@ def test_the_description_links_to_no_file(wheels: tuple[Path, Path]) -> None:
     assert re.findall(r"\]\((?!https?:|#)[^)]*\)", text) == []
     assert metadata["Requires-Python"] == ">=3.11"
     assert {"tflite", "onnx", "openvino", "runtimes", "evaluate", "devices", "export", "demo"} <= set(
-        metadata.get_all("Provides-Extra")
+        metadata.get_all("Provides-Extra", [])
     )
 
 

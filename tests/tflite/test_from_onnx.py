@@ -98,8 +98,7 @@ def test_float16_is_allowed_where_the_recipe_asks_for_it(
     )
     raw = dataclasses.replace(asked, model=wanted)
     source = Model(tiny_onnx, "onnx", NCHW)
-    (made,) = TFLiteStage().build(source, (asked,))
-    (made_raw,) = TFLiteStage().build(source, (raw,))
+    made, made_raw = TFLiteStage().build(source, (asked, raw))
     assert (allows_float16(made.path), allows_float16(tiny_tflite["fp16"].path)) == (True, False)
     pixels = np.random.default_rng(5).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     for artifact, batch in ((made, normalise(pixels, NHWC)), (made_raw, pixels)):

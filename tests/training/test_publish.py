@@ -36,12 +36,12 @@ def run(art: artwork.Artwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_publishing_writes_whole_demo_files_whose_faults_can_be_measured(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "RECALIBRATION", 64)
+    monkeypatch.setattr(publish, "RECALIBRATION", 8)
     demo = tmp_path / "files"
     arguments = ["--run", str(run), "--cache", str(run.parent), "--output", str(demo)]
     few = ["--validation", "12", "--calibration", "4", "--difficulty", "0.25", "--weights", "model"]
     # Whatever one step has learned, it is not 70 to 92% of four colours it has hardly seen.
-    code = publish.main([*arguments, *few])
+    code = publish.main([*arguments, *few, "--validation", "4"])
     assert code == 1
     assert "outside of 70 to 92%" in capsys.readouterr().err
     assert not demo.exists()
@@ -74,7 +74,7 @@ def test_publishing_writes_whole_demo_files_whose_faults_can_be_measured(
 def test_difficulties_are_tried_without_a_file(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "RECALIBRATION", 64)
+    monkeypatch.setattr(publish, "RECALIBRATION", 8)
     arguments = ["--run", str(run), "--cache", str(run.parent), "--output", str(tmp_path / "files")]
     assert publish.main([*arguments, "--validation", "8", "--try-difficulties", "0,0.9"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()

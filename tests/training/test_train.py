@@ -22,20 +22,20 @@ def cache(art: artwork.Artwork, tmp_path: Path) -> Path:
     return tmp_path
 
 
-#: The wall-clock budget of the shipped checkpoint's training and of its finish at 224 pixels, minutes.
-RECIPE, FINISH = 48, 14
+#: The shipped checkpoint was given 48 minutes, and 14 for its finish at 224 pixels. Here a five-hundredth of both.
+RECIPE, FINISH = 48 / 500, 14 / 500
 
 
-def test_one_percent_of_the_recipe_runs_in_two_workers(cache: Path) -> None:
-    # The recipe as it is, all sizes of its schedule included, in a hundredth of its time.
+def test_a_moment_of_the_recipe_runs_in_two_workers(cache: Path) -> None:
+    # All sizes of the recipe's schedule, reached in so short a time by batches of 8 pictures in place of 64.
     output = cache / "run"
-    minutes = ["--minutes", str(RECIPE / 100), "--finish-minutes", str(FINISH / 100)]
+    minutes = ["--minutes", str(RECIPE), "--finish-minutes", str(FINISH), "--batch", "8"]
     train.main(["--output", str(output), "--cache", str(cache), *minutes])
     state = torch.load(output / "state.pt")
     assert state["classes"] == ["blue", "green", "red", "yellow"]
     assert state["done"]["step"] > 0
-    assert state["done"]["pictures"] == 64 * state["done"]["step"]
-    assert state["done"]["seconds"] >= 0.6 * (RECIPE + FINISH)
+    assert state["done"]["pictures"] == 8 * state["done"]["step"]
+    assert state["done"]["seconds"] >= 60 * (RECIPE + FINISH)
     assert all(torch.isfinite(tensor).all() for tensor in state["average"].values())
 
 

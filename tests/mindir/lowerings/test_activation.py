@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import ConvertError
+from tests.mindir.lowerings.agree import agree
 
 CELLS = [
     "nn.ReLU()",
@@ -50,20 +51,10 @@ EQUIVALENT = {
     "mint.nn.functional.elu(x * 2, inplace=True)": "ops.elu(x * 2)",
 }
 
-
-@pytest.mark.parametrize("code", CELLS)
-def test_is_what_mindspore_computes(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6))
-
-
-@pytest.mark.parametrize("code", EQUIVALENT)
-def test_without_a_cpu_kernel(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6), reference=EQUIVALENT[code])
-
-
-def test_tanh(golden: Any, images: Any) -> None:
-    # MindSpore's CPU kernel approximates tanh: it is 0.99992 at 10.
-    golden("nn.Tanh()", images(4, 5, 6), tolerance=1e-4)
+test_is_what_mindspore_computes = agree(CELLS, 4, 5, 6)
+test_without_a_cpu_kernel = agree(EQUIVALENT, 4, 5, 6)
+# MindSpore's CPU kernel approximates tanh: it is 0.99992 at 10.
+test_tanh = agree(["nn.Tanh()"], 4, 5, 6, tolerance=1e-4)
 
 
 def operators(model: Any) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.mindir.lowerings.agree import agree
+
 ONE_INPUT = [
     # numbers: scalars and constants on either side
     "x + 1.5",
@@ -75,10 +77,7 @@ TWO_INPUTS = [
 
 POSITIVE = ["ops.sqrt(x)", "ops.rsqrt(x)", "ops.log(x)", "1 / x", "3.0 / x"]
 
-
-@pytest.mark.parametrize("code", ONE_INPUT)
-def test_one_input(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6))
+test_one_input = agree(ONE_INPUT, 4, 5, 6)
 
 
 @pytest.mark.parametrize("code", TWO_INPUTS)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ghostedge.errors import ConvertError
+from tests.mindir.lowerings.agree import agree
 
 CODES = [
     "nn.Flatten()",
@@ -51,21 +52,14 @@ CODES = [
     "ops.channel_shuffle(x, 2)",
 ]
 
+#: Operations without a CPU kernel, and what they compute.
+EQUIVALENT = {
+    "mint.stack((x, x * 2), -1)": "ops.stack((x, x * 2), -1)",
+    "mint.index_select(x, 1, Tensor([0, 2], ms.int32))": "ops.gather(x, Tensor([0, 2], ms.int32), 1)",
+}
 
-@pytest.mark.parametrize("code", CODES)
-def test_is_what_mindspore_computes(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6))
-
-
-@pytest.mark.parametrize(
-    ("code", "reference"),
-    [
-        ("mint.stack((x, x * 2), -1)", "ops.stack((x, x * 2), -1)"),
-        ("mint.index_select(x, 1, Tensor([0, 2], ms.int32))", "ops.gather(x, Tensor([0, 2], ms.int32), 1)"),
-    ],
-)
-def test_without_a_cpu_kernel(golden: Any, images: Any, code: str, reference: str) -> None:
-    golden(code, images(4, 5, 6), reference=reference)
+test_is_what_mindspore_computes = agree(CODES, 4, 5, 6)
+test_without_a_cpu_kernel = agree(EQUIVALENT, 4, 5, 6)
 
 
 def test_an_index_of_the_batch_is_refused_unless_it_is_fixed(golden: Any, images: Any) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.mindir.lowerings.agree import agree
+
 CONVOLUTIONS = [
     "nn.Conv2d(4, 8, 3)",  # pad_mode same, stride 1
     "nn.Conv2d(4, 8, 3, stride=2)",  # same: the odd pixel is at the bottom and right
@@ -25,33 +27,21 @@ CONVOLUTIONS = [
     "nn.Conv2dTranspose(4, 8, 3, pad_mode='pad', padding=(1, 0, 2, 1), group=2)",
 ]
 
+#: Operations without a CPU kernel, and what they compute.
+EQUIVALENT = {
+    "mint.nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=True)": (
+        "nn.Conv2d(4, 8, 3, stride=2, pad_mode='pad', padding=1, has_bias=True)"
+    ),
+    "mint.nn.Conv2d(4, 8, 3, padding=(1, 2), dilation=2, groups=2, bias=False)": (
+        "nn.Conv2d(4, 8, 3, pad_mode='pad', padding=(1, 1, 2, 2), dilation=2, group=2)"
+    ),
+}
 
-@pytest.mark.parametrize("code", CONVOLUTIONS)
-def test_convolution(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 8, 9))
+SEQUENCES = ["nn.Conv1d(4, 8, 3)", "nn.Conv1d(4, 8, 3, stride=2, pad_mode='pad', padding=1)"]
 
-
-@pytest.mark.parametrize(
-    ("code", "reference"),
-    [
-        (
-            "mint.nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=True)",
-            "nn.Conv2d(4, 8, 3, stride=2, pad_mode='pad', padding=1, has_bias=True)",
-        ),
-        (
-            "mint.nn.Conv2d(4, 8, 3, padding=(1, 2), dilation=2, groups=2, bias=False)",
-            "nn.Conv2d(4, 8, 3, pad_mode='pad', padding=(1, 1, 2, 2), dilation=2, group=2)",
-        ),
-    ],
-)
-def test_convolution_of_mint(golden: Any, images: Any, code: str, reference: str) -> None:
-    """It has no CPU kernel."""
-    golden(code, images(4, 8, 9), reference=reference)
-
-
-@pytest.mark.parametrize("code", ["nn.Conv1d(4, 8, 3)", "nn.Conv1d(4, 8, 3, stride=2, pad_mode='pad', padding=1)"])
-def test_convolution_of_sequences(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 9))
+test_convolution = agree(CONVOLUTIONS, 4, 8, 9)
+test_convolution_of_mint = agree(EQUIVALENT, 4, 8, 9)
+test_convolution_of_sequences = agree(SEQUENCES, 4, 9)
 
 
 def test_the_padding_same_needs_no_operator_of_its_own_in_tflite(golden: Any, images: Any) -> None:
@@ -72,6 +62,7 @@ DENSE = [
     "mint.nn.Linear(6, 3)",
     "mint.nn.Linear(6, 3, bias=False)",
 ]
+test_dense_over_the_last_axis = agree(DENSE, 4, 6)
 
 
 @pytest.mark.parametrize("code", DENSE)
@@ -80,23 +71,23 @@ def test_dense_of_vectors_is_one_gemm(golden: Any, images: Any, code: str) -> No
     assert [node.op_type for node in model.graph.node if node.op_type != "Relu"] == ["Gemm"]
 
 
-@pytest.mark.parametrize("code", DENSE)
-def test_dense_over_the_last_axis(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 6))
-
-
 PRODUCTS = [
     "ops.matmul(x, y)",
     "ops.BatchMatMul(transpose_b=True)(x, y.swapaxes(1, 2))",
     "ops.BatchMatMul(transpose_a=True)(x.swapaxes(1, 2), y)",
     "mint.matmul(x, y)",
-    "ops.matmul(x, Tensor(np.arange(18).reshape(6, 3), ms.float32))",
-    "ops.matmul(Tensor(np.arange(10).reshape(2, 5), ms.float32), x)",
-    "ops.bias_add(x, Tensor(np.arange(5), ms.float32))",
 ]
 
 
 @pytest.mark.parametrize("code", PRODUCTS)
 def test_matrix_product(golden: Any, images: Any, code: str) -> None:
-    # Sums of constants of size 10: the same relative rounding at larger values.
-    golden(code, images(5, 6), images(6, 3, seed=1)) if "y" in code else golden(code, images(5, 6), tolerance=1e-4)
+    golden(code, images(5, 6), images(6, 3, seed=1))
+
+
+WITH_CONSTANTS = [
+    "ops.matmul(x, Tensor(np.arange(18).reshape(6, 3), ms.float32))",
+    "ops.matmul(Tensor(np.arange(10).reshape(2, 5), ms.float32), x)",
+    "ops.bias_add(x, Tensor(np.arange(5), ms.float32))",
+]
+# Sums of constants of size 10: the same relative rounding at larger values.
+test_product_with_a_constant = agree(WITH_CONSTANTS, 5, 6, tolerance=1e-4)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ghostedge.errors import ConvertError
+from tests.mindir.lowerings.agree import agree
 
 CELLS = [
     "nn.BatchNorm2d(4)",
@@ -19,29 +20,16 @@ CELLS = [
     "mint.nn.GroupNorm(2, 4, affine=False)",
 ]
 
+#: Operations without a CPU kernel, and what they compute.
+EQUIVALENT = {
+    "mint.nn.BatchNorm2d(4)": "nn.BatchNorm2d(4)",
+    "mint.nn.LayerNorm((5, 6), eps=1e-3)": "nn.LayerNorm((5, 6), 2, 2, epsilon=1e-3)",
+    "mint.nn.LayerNorm((6,), elementwise_affine=False)": "(x - x.mean(3, True)) * ops.rsqrt(x.var(3, 0, True) + 1e-5)",
+}
 
-@pytest.mark.parametrize("code", CELLS)
-def test_is_what_mindspore_computes(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6))
-
-
-@pytest.mark.parametrize(
-    ("code", "reference"),
-    [
-        ("mint.nn.BatchNorm2d(4)", "nn.BatchNorm2d(4)"),
-        ("mint.nn.LayerNorm((5, 6), eps=1e-3)", "nn.LayerNorm((5, 6), 2, 2, epsilon=1e-3)"),
-        (
-            "mint.nn.LayerNorm((6,), elementwise_affine=False)",
-            "(x - x.mean(3, True)) * ops.rsqrt(x.var(3, 0, True) + 1e-5)",
-        ),
-    ],
-)
-def test_without_a_cpu_kernel(golden: Any, images: Any, code: str, reference: str) -> None:
-    golden(code, images(4, 5, 6), reference=reference)
-
-
-def test_batch_norm_of_vectors(golden: Any, images: Any) -> None:
-    golden("nn.BatchNorm1d(6)", images(6))
+test_is_what_mindspore_computes = agree(CELLS, 4, 5, 6)
+test_without_a_cpu_kernel = agree(EQUIVALENT, 4, 5, 6)
+test_batch_norm_of_vectors = agree(["nn.BatchNorm1d(6)"], 6)
 
 
 def test_statistics_of_the_batch_are_refused(golden: Any, images: Any) -> None:

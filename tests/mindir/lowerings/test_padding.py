@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ghostedge.errors import ConvertError
+from tests.mindir.lowerings.agree import agree
 
 CODES = [
     "ops.pad(x, (1, 2, 3, 4))",
@@ -20,6 +21,7 @@ CODES = [
     "nn.ZeroPad2d((1, 2, 3, 4))",
     "nn.ConstantPad2d((1, 2, 3, 4), 1.5)",
 ]
+test_is_what_mindspore_computes = agree(CODES, 4, 5, 6)
 
 #: Operations without a CPU kernel, and what they compute.
 EQUIVALENT = {
@@ -29,15 +31,7 @@ EQUIVALENT = {
     "mint.nn.ReplicationPad2d((1, 2, 3, 1))": "nn.ReplicationPad2d((1, 2, 3, 1))",
 }
 
-
-@pytest.mark.parametrize("code", CODES)
-def test_is_what_mindspore_computes(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6))
-
-
-@pytest.mark.parametrize("code", EQUIVALENT)
-def test_without_a_cpu_kernel(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6), reference=EQUIVALENT[code])
+test_without_a_cpu_kernel = agree(EQUIVALENT, 4, 5, 6)
 
 
 def test_a_repeated_border_pixel_is_refused(golden: Any, images: Any) -> None:

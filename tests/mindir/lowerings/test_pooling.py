@@ -53,7 +53,7 @@ EQUIVALENT = {
 @pytest.fixture
 def signs(images: Any) -> Any:
     """Images of four channels, two all negative and two all positive: a zero of the padding is no maximum by luck."""
-    return images(4, 8, 10) + np.float32([-9, 9, -9, 9]).reshape(4, 1, 1)
+    return images(4, 8, 10) + np.array([-9, 9, -9, 9], np.float32).reshape(4, 1, 1)
 
 
 @pytest.mark.parametrize("code", POOLS)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
+from tests.mindir.lowerings.agree import agree
 
 CODES = [
     "ops.mean(x, (2, 3))",
@@ -30,12 +28,7 @@ CODES = [
     "x.std((2, 3))",
 ]
 
-
-@pytest.mark.parametrize("code", CODES)
-def test_is_what_mindspore_computes(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6))
-
-
-@pytest.mark.parametrize("code", ["x.mean()", "mint.max(x)", "x.sum()", "ops.mean(x, 0)"])
-def test_a_reduction_over_the_images_converts_for_a_fixed_batch(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 5, 6), dynamic_batch=False)
+test_is_what_mindspore_computes = agree(CODES, 4, 5, 6)
+#: Over the images too, which is right for a fixed batch alone.
+OVER_IMAGES = ["x.mean()", "mint.max(x)", "x.sum()", "ops.mean(x, 0)"]
+test_a_reduction_over_the_images_converts_for_a_fixed_batch = agree(OVER_IMAGES, 4, 5, 6, dynamic_batch=False)

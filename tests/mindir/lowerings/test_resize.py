@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from ghostedge.mindir.lowerings import resize
+from tests.mindir.lowerings.agree import agree
+
+#: Bilinear weights are differences of coordinates near 20, which float32 rounds to 2e-6; values are near 3.
+TOLERANCE = 3e-5
 
 #: From 6 x 8: up by whole numbers and not, down, to one pixel, and one axis kept.
 SIZES = ["(12, 24)", "(9, 20)", "(14, 17)", "(4, 3)", "(1, 1)", "(6, 16)"]
@@ -18,32 +22,28 @@ SIZES = ["(12, 24)", "(9, 20)", "(14, 17)", "(4, 3)", "(1, 1)", "(6, 16)"]
 @pytest.mark.parametrize("primitive", ["ResizeBilinearV2", "ResizeNearestNeighborV2"])
 def test_rule(golden: Any, images: Any, primitive: str, rule: str, size: str) -> None:
     """`rule`: align_corners, half_pixel_centers."""
-    # Bilinear weights are differences of coordinates near 20, which float32 rounds to 2e-6; values are near 3.
-    golden(f"ops.{primitive}({rule})(x, {size})", images(4, 6, 8), tolerance=3e-5)
+    golden(f"ops.{primitive}({rule})(x, {size})", images(4, 6, 8), tolerance=TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "ops.interpolate(x, size=(12, 24), mode='bilinear', align_corners=True)",
-        "ops.interpolate(x, scale_factor=(2.0, 2.0), mode='bilinear', recompute_scale_factor=True)",
-        "ops.interpolate(x, size=(9, 20), mode='nearest-exact')",
-        "ops.interpolate(x, size=(3, 4), mode='area')",
-        "ops.ResizeNearestNeighbor((12, 24))(x)",
-        "ops.ResizeNearestNeighbor((9, 20), align_corners=True)(x)",
-        "mint.nn.functional.interpolate(x, size=(12, 24), mode='nearest')",
-        "mint.nn.functional.interpolate(x, scale_factor=2.0, mode='nearest')",
-    ],
-)
-def test_other_ways_to_ask_for_it(golden: Any, images: Any, code: str) -> None:
-    golden(code, images(4, 6, 8), tolerance=3e-5)
+OTHER_WAYS = [
+    "ops.interpolate(x, size=(12, 24), mode='bilinear', align_corners=True)",
+    "ops.interpolate(x, scale_factor=(2.0, 2.0), mode='bilinear', recompute_scale_factor=True)",
+    "ops.interpolate(x, size=(9, 20), mode='nearest-exact')",
+    "ops.interpolate(x, size=(3, 4), mode='area')",
+    "ops.ResizeNearestNeighbor((12, 24))(x)",
+    "ops.ResizeNearestNeighbor((9, 20), align_corners=True)(x)",
+    "mint.nn.functional.interpolate(x, size=(12, 24), mode='nearest')",
+    "mint.nn.functional.interpolate(x, scale_factor=2.0, mode='nearest')",
+]
 
+#: Operations without a CPU kernel, and what they compute.
+EQUIVALENT = {
+    f"mint.nn.functional.interpolate{how}": f"ops.interpolate{how}"
+    for how in (f"(x, size=(9, 20), mode='bilinear', align_corners={corners})" for corners in (True, False))
+}
 
-@pytest.mark.parametrize("align_corners", [True, False])
-def test_bilinear_of_mint(golden: Any, images: Any, align_corners: bool) -> None:
-    """It has no CPU kernel."""
-    how = f"(x, size=(9, 20), mode='bilinear', align_corners={align_corners})"
-    golden(f"mint.nn.functional.interpolate{how}", images(4, 6, 8), reference=f"ops.interpolate{how}", tolerance=3e-5)
+test_other_ways_to_ask_for_it = agree(OTHER_WAYS, 4, 6, 8, tolerance=TOLERANCE)
+test_bilinear_of_mint = agree(EQUIVALENT, 4, 6, 8, tolerance=TOLERANCE)
 
 
 LENGTHS = range(1, 225)

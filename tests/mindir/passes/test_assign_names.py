@@ -9,6 +9,8 @@ import numpy as np
 from ghostedge.mindir.graph import Graph, Node, Value
 from ghostedge.mindir.passes.assign_names import assign_names, own_outputs
 
+F32: Any = np.float32
+
 
 def chain(*nodes: tuple[str, str]) -> Graph:
     """A graph in which each (operator, MindSpore name) reads the one before and a constant."""
@@ -76,9 +78,9 @@ def test_two_inputs_and_outputs_are_numbered(golden: Any, images: Any) -> None:
 
 
 def test_an_output_that_is_an_input_a_constant_or_another_one_becomes_its_own_value(graph_of: Any, run: Any) -> None:
-    graph = graph_of((3,), {"c": np.float32([1, 2, 3])}, ("y", "Relu", "x"), outputs=("y", "x", "c", "y"))
+    graph = graph_of((3,), {"c": F32([1, 2, 3])}, ("y", "Relu", "x"), outputs=("y", "x", "c", "y"))
     owned = own_outputs(graph)
-    x = np.float32([-1, 0, 1])
+    x = F32([-1, 0, 1])
     expected = [np.maximum(x, 0), x, [1, 2, 3], np.maximum(x, 0)]
     for got, want in zip(run(owned, x), expected, strict=True):
         np.testing.assert_array_equal(got, want)

@@ -34,7 +34,7 @@ AFFINES = {
     "Mul by a number": (("y", "Mul", "c", "a"), {"c": np.float32(1.7)}),
     "Div": (("y", "Div", "a", "c"), {"c": normal(1, 6, 1, 1)}),
     "Add": (("y", "Add", "c", "a"), {"c": normal(6, 1, 1)}),
-    "Sub": (("y", "Sub", "a", "c"), {"c": np.float32([1.7])}),
+    "Sub": (("y", "Sub", "a", "c"), {"c": np.full(1, 1.7, np.float32)}),
 }
 
 

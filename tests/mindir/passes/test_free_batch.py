@@ -10,32 +10,34 @@ import pytest
 from ghostedge.errors import ConvertError
 from ghostedge.mindir.passes.free_batch import free_batch
 
+F32: Any = np.float32
+I64: Any = np.int64
 RNG = np.random.default_rng(0)
 CONSTANTS = {
     "w": RNG.standard_normal((5, 4, 3, 3)).astype(np.float32),
     "m": RNG.standard_normal((6, 7)).astype(np.float32),
     "row": RNG.standard_normal((1, 4, 1, 6)).astype(np.float32),
     "one": np.float32(1),
-    "axis0": np.int64([0]),
-    "axis1": np.int64([1]),
-    "axis3": np.int64([3]),
-    "start": np.int64([1]),
-    "end": np.int64([3]),
-    "flat": np.int64([1, 120]),
-    "groups": np.int64([1, 2, 2, 5, 6]),
-    "rows": np.int64([20, 6]),
-    "back": np.int64([1, 4, 5, 6]),
-    "middle": np.int64([4, 1, 30]),
-    "merged": np.int64([2, 60]),
-    "wide": np.int64([1, 4, 5, 6]),
-    "many": np.int64([3, 4, 5, 6]),
-    "twice": np.int64([1, 2, 1, 1]),
-    "pads": np.int64([0, 0, 1, 1, 0, 0, 1, 1]),
-    "batch_pads": np.int64([1, 0, 0, 0, 0, 0, 0, 0]),
-    "indices": np.int64([0, 2]),
+    "axis0": I64([0]),
+    "axis1": I64([1]),
+    "axis3": I64([3]),
+    "start": I64([1]),
+    "end": I64([3]),
+    "flat": I64([1, 120]),
+    "groups": I64([1, 2, 2, 5, 6]),
+    "rows": I64([20, 6]),
+    "back": I64([1, 4, 5, 6]),
+    "middle": I64([4, 1, 30]),
+    "merged": I64([2, 60]),
+    "wide": I64([1, 4, 5, 6]),
+    "many": I64([3, 4, 5, 6]),
+    "twice": I64([1, 2, 1, 1]),
+    "pads": I64([0, 0, 1, 1, 0, 0, 1, 1]),
+    "batch_pads": I64([1, 0, 0, 0, 0, 0, 0, 0]),
+    "indices": I64([0, 2]),
 }
 
-FREE = {
+FREE: dict[str, list[tuple[Any, ...]]] = {
     "elementwise": [("y", "Add", "x", "row")],
     "convolution": [("y", "Conv", "x", "w")],
     "reduction": [("y", "ReduceMean", "x", {"axes": [2, 3], "keepdims": 0})],
@@ -63,7 +65,7 @@ FREE = {
     "choice": [("a", "Greater", "x", "one"), ("y", "Where", "a", "x", "row")],
 }
 
-MIXED = {
+MIXED: dict[str, list[list[tuple[Any, ...]]]] = {
     "works along axis 0, which carries the batch": [
         [("y", "ReduceMean", "x", {"axes": [0], "keepdims": 0})],
         [("y", "Softmax", "x", {"axis": 0})],
@@ -112,7 +114,7 @@ def test_what_would_mix_images_is_refused(graph_of: Any, reason: str, lines: lis
 def test_a_graph_that_was_exported_for_four_images(graph_of: Any, run: Any) -> None:
     graph = graph_of(
         (4, 4, 5, 6),
-        {"rows": np.int64([80, 6]), "back": np.int64([4, 4, 30]), "wide": np.int64([4, 4, 30])},
+        {"rows": I64([80, 6]), "back": I64([4, 4, 30]), "wide": I64([4, 4, 30])},
         ("a", "Reshape", "x", "rows"),
         ("b", "Reshape", "a", "back"),
         ("c", "ReduceMean", "b", {"axes": [2], "keepdims": 1}),
@@ -126,7 +128,7 @@ def test_a_graph_that_was_exported_for_four_images(graph_of: Any, run: Any) -> N
 
 
 def test_what_does_not_depend_on_the_input_is_left_alone(graph_of: Any) -> None:
-    graph = graph_of((1, 4), {"c": np.float32([[1, 2, 3, 4]]), "s": np.int64([4])}, ("y", "Reshape", "c", "s"))
+    graph = graph_of((1, 4), {"c": F32([[1, 2, 3, 4]]), "s": I64([4])}, ("y", "Reshape", "c", "s"))
     freed, axes = free_batch(graph)
     assert axes == {"x": 0}
     assert freed.nodes[0].inputs == ("c", "s")

@@ -9,8 +9,9 @@ import pytest
 
 from ghostedge.mindir.passes.merge_layout import merge_layout
 
+I64: Any = np.int64
 X = np.arange(48, dtype=np.float32).reshape(2, 4, 1, 6)
-SHAPES = {"axis2": np.int64([2]), "three": np.int64([2, 4, 6]), "two": np.int64([2, 24]), "odd": np.int64([8, 6])}
+SHAPES = {"axis2": I64([2]), "three": I64([2, 4, 6]), "two": I64([2, 24]), "odd": I64([8, 6])}
 
 
 @pytest.mark.parametrize(
