@@ -48,7 +48,7 @@ $(VENV)/.installed: pyproject.toml locks/export.txt | $(BIN)/uv
 	touch $@ $(VENV)/.installed-demo
 
 $(VENV)/.installed-demo: pyproject.toml locks/export.txt | $(BIN)/uv
-	@echo "installing MindSpore, TensorFlow, OpenVINO and what else the demo runs: 5.4 GB on disk in $(VENV)"
+	@echo "installing MindSpore, TensorFlow, OpenVINO and what else the demo runs: 1.8 GB to download, 5.4 GB on disk in $(VENV)"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint locks/export.txt --editable '.[export,evaluate]'
 	touch $@
 
