@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from ghostedge.model import InputSpec, Model
     from ghostedge.pipeline.export import Exported, export
     from ghostedge.prediction import Prediction, predict
-    from ghostedge.reports.api import parity
-    from ghostedge.reports.parity import ParityReport
+    from ghostedge.reports.parity import ParityReport, parity
 
 __version__ = "0.2.0.dev0"
 
@@ -60,8 +59,7 @@ _HOMES = {
     "model": "InputSpec Model",
     "pipeline.export": "Exported export",
     "prediction": "Prediction predict",
-    "reports.api": "parity",
-    "reports.parity": "ParityReport",
+    "reports.parity": "ParityReport parity",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and would take any name for known if it saw this

@@ -7,8 +7,6 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Self
 
-__all__ = ["ProgressWriter", "aligned", "time_left"]
-
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """The lines of a table: columns two spaces apart, a rule of dashes below the first row, which is the header.

@@ -12,8 +12,6 @@ from typing import Any
 
 from ghostedge.errors import MissingExtraError, UsageError
 
-__all__ = ["choose", "require", "resolve"]
-
 
 def require(module: str, extra: str) -> ModuleType:
     """Import `module`, or raise `MissingExtraError` with the pip command that brings it.

@@ -17,8 +17,6 @@ from ghostedge.formats import open_model
 from ghostedge.model import Model, Runtime
 from ghostedge.runtimes import open_runtime
 
-__all__ = ["Images", "Prediction", "classify", "predict"]
-
 #: Encoded files and folders of them by their paths, or decoded pictures: uint8 (h, w, 3), RGB.
 Images: TypeAlias = "Path | str | NDArray[np.uint8] | Iterable[Path | str | NDArray[np.uint8]]"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli.devices import add_device_arguments, add_setting_arguments, as_json, progress_of, settings_of, tell
+from ghostedge.cli import DEVICES, GOLDEN, SETTINGS, Arguments, argument, device_progress, settings_of, tell
 from ghostedge.console import aligned
 
 if TYPE_CHECKING:
@@ -35,42 +35,36 @@ latency whose answers are wrong is not valid, and the command ends with 2.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    what = parser.add_argument_group("what to time")
-    what.add_argument(
-        "--artifact", action="extend", nargs="+", type=Path, default=[], metavar="A", help=".tflite, .xml or .onnx"
-    )
-    add_setting_arguments(what)
-    what.add_argument("--cpus", metavar="0-3|big", help="run on these CPUs of the device only")
-    what.add_argument("--golden", type=Path, metavar="F", help="golden vectors (default: those beside the artifact)")
-    what.add_argument("--no-golden", action="store_true", help="do not check the answers")
-    what.add_argument("--image", type=Path, metavar="PHOTO", help="time decoding and preprocessing of this photo too")
-    how = parser.add_argument_group("how")
-    how.add_argument("--quick", action="store_true", help="a few seconds a run; the records are marked as not valid")
-    how.add_argument("--sustained", type=float, metavar="MIN", help="go on for so many minutes and record the curve")
-    how.add_argument("--resume", action="store_true", help="leave out runs whose record is already in OUTPUT (local)")
-    how.add_argument("--output", type=Path, default=Path("latency"), metavar="DIR", help="folder (default: latency)")
-    page = parser.add_argument_group("report")
-    page.add_argument("--report", type=Path, metavar="HTML", help="write the records as a page too")
-    page.add_argument(
-        "--accuracy",
-        action="extend",
-        nargs="+",
-        type=Path,
-        metavar="F",
-        help="draw accuracy against latency: parity reports (.json) or ledgers (.parquet) of these artifacts",
-    )
-    page.add_argument(
-        "--records",
-        action="extend",
-        nargs="+",
-        type=Path,
-        metavar="R",
-        help="records of earlier runs, files or folders, for the page; without --artifact nothing is measured",
-    )
-    where = add_device_arguments(parser)
-    where.add_argument("--fixed-performance", action="store_true", help="adb: at fixed clocks (Android 11 or newer)")
+ARGUMENTS: Arguments = {
+    "what to time": [
+        argument("--artifact A...", ".tflite, .xml or .onnx", Path, default=[]),
+        *SETTINGS,
+        argument("--cpus 0-3|big", "run on these CPUs of the device only"),
+        GOLDEN,
+        argument("--no-golden", "do not check the answers"),
+        argument("--image PHOTO", "time decoding and preprocessing of this photo too", Path),
+    ],
+    "how": [
+        argument("--quick", "a few seconds a run; the records are marked as not valid"),
+        argument("--sustained MIN", "go on for so many minutes and record the curve", float),
+        argument("--resume", "leave out runs whose record is already in OUTPUT (local)"),
+        argument("--output DIR", "folder (default: latency)", Path, default=Path("latency")),
+    ],
+    "report": [
+        argument("--report HTML", "write the records as a page too", Path),
+        argument(
+            "--accuracy F...",
+            "draw accuracy against latency: parity reports (.json) or ledgers (.parquet) of these artifacts",
+            Path,
+        ),
+        argument(
+            "--records R...",
+            "records of earlier runs, files or folders, for the page; without --artifact nothing is measured",
+            Path,
+        ),
+    ],
+    "where": [*DEVICES, argument("--fixed-performance", "adb: at fixed clocks (Android 11 or newer)")],
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.errors import UsageError
     from ghostedge.latency.api import DeviceRecord, Measured, benchmark
     from ghostedge.latency.records import read_record
-    from ghostedge.reports.latency import read_accuracies, write_latency_report
-    from ghostedge.reports.page import check_report_path
+    from ghostedge.reports import check_report_path, write_page
+    from ghostedge.reports.latency import latency_html, read_accuracies
 
     if not args.artifact and not args.records:
         raise UsageError("give --artifact to measure, or --records with --report for a page of earlier runs")
@@ -110,19 +104,15 @@ def run(args: argparse.Namespace) -> int:
             quick=args.quick,
             sustained=args.sustained,
             resume=args.resume,
-            on_progress=progress_of(args),
+            on_progress=device_progress(args),
         )
         files = {record.path.resolve() for record in new.records}
         earlier = (record for record in measured.records if record.path.resolve() not in files)
         measured = Measured((*earlier, *new.records), new.errors)
     if args.report and measured.records:
         pairs = [(record.device, record.content) for record in measured.records]
-        write_latency_report(pairs, args.report, accuracies)
-    if args.json:
-        print(as_json([_summary(record) for record in measured.records], measured.errors))
-    elif measured.records:
-        print(table(measured.records))
-    return tell(measured)
+        write_page(args.report, latency_html(pairs, accuracies))
+    return tell(measured, args, _summary, table)
 
 
 def _record_files(paths: Sequence[Path]) -> list[Path]:

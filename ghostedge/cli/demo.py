@@ -6,8 +6,9 @@ import argparse
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from ghostedge.cli import Arguments, argument
 
 HELP = "run the whole way on a trained checkpoint and labelled images that come with ghostedge"
 
@@ -36,27 +37,20 @@ _CLASS = "tiger"
 _LINE = 110
 
 
-@dataclass(frozen=True)
 class Step:
     """One command of the demo.
 
-    Attributes:
+    Args:
         about: one line for the reader.
-        argv: the command without the program's name.
+        words: the command without the program's name, texts and paths.
         answers: exit codes that are not a failure.
     """
 
-    about: str
-    argv: tuple[str, ...]
-    answers: frozenset[int] = frozenset({0})
-
-    def __str__(self) -> str:
-        return command_text(self.argv)
+    def __init__(self, about: str, *words: object, answers: frozenset[int] = frozenset({0})) -> None:
+        self.about, self.argv, self.answers = about, tuple(map(str, words)), answers
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    parser.add_argument("--output", type=Path, default=Path("build/demo"), metavar="DIR", help="default: build/demo")
+ARGUMENTS: Arguments = {"": [argument("--output DIR", "default: build/demo", Path, default=Path("build/demo"))]}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         flush=True,
     )
     for step in steps(args.output):
-        print(f"\n{step.about}\n$ {step}", flush=True)
+        print(f"\n{step.about}\n$ {command_text(step.argv)}", flush=True)
         begun = time.monotonic()
         code = main([*step.argv, *(["--quiet"] if args.quiet else [])])
         if code not in step.answers:
@@ -100,60 +94,53 @@ def steps(output: Path) -> Iterator[Step]:
         DatasetError: a demo file is missing.
         ManifestError: the export left none that can be read.
     """
-    from ghostedge.demo import demo_checkpoint, demo_images, demo_labels_file, demo_reference
+    from ghostedge.demo import demo_file
     from ghostedge.tflite.float16 import allows_float16
 
-    validation, calibration = (shown_path(demo_images(split)) for split in ("validation", "calibration"))
-    sample, labels = demo_images("validation") / _CLASS, shown_path(demo_labels_file())
-    ledgers, latency = output / "ledgers", output / "latency"
+    validation, calibration, labels, checkpoint, reference = (
+        shown_path(demo_file(name))
+        for name in ("validation", "calibration", "labels.txt", "artwork_1x.ckpt", "reference.parquet")
+    )
+    sample, ledgers, latency = Path(validation, _CLASS), output / "ledgers", output / "latency"
     yield Step(
         "Make every artifact, and run each beside the one it was made from:",
-        (
-            *("export", "--checkpoint", shown_path(demo_checkpoint()), "--target", "all", "--labels", labels),
-            *("--calibration", calibration, "--images", shown_path(sample), "--output", str(output)),
-        ),
+        *("export", "--checkpoint", checkpoint, "--target", "all", "--labels", labels),
+        *("--calibration", calibration, "--images", sample, "--output", output),
     )
     artifacts = artifacts_of(output)
-    evaluated = tuple(path for path, precision in artifacts.items() if precision not in _SLOW)
+    evaluated = [path for path, precision in artifacts.items() if precision not in _SLOW]
     yield Step(
         "See what the smallest of them sees:",
-        (
-            *("predict", shown_path(sorted(sample.iterdir())[0]), "--top", "3"),
-            *("--artifact", min(evaluated, key=_bytes)),
-        ),
+        *("predict", min(sample.iterdir()), "--top", "3", "--artifact", min(evaluated, key=_bytes)),
     )
     yield Step(
         f"Run them over all validation images, each decoded once for all. MindIR{_and_slow(artifacts)} is left out: it "
         "would take as long as all others together, and export has shown above how close it is.",
-        ("evaluate", "--artifact", *evaluated, "--data", validation, "--output", str(ledgers)),
+        *("evaluate", "--artifact", *evaluated, "--data", validation, "--output", ledgers),
     )
-    float16 = tuple(path for path in evaluated if path.endswith(".tflite") and allows_float16(Path(path)))
+    float16 = [path for path in evaluated if path.suffix == ".tflite" and allows_float16(path)]
     if float16:
         yield Step(
             "Once more in float16 those that CPUs with float16 arithmetic (Raspberry Pi 5, phones) compute so:",
-            (
-                *("evaluate", "--artifact", *float16, "--inference-precision", "f16"),
-                *("--data", validation, "--output", str(ledgers)),
-            ),
+            *("evaluate", "--artifact", *float16, "--inference-precision", "f16"),
+            *("--data", validation, "--output", ledgers),
         )
     yield Step(
         "Time them on this machine, a first look:",
-        ("benchmark", "--artifact", *artifacts, "--quick", "--resume", "--output", str(latency)),
+        *("benchmark", "--artifact", *artifacts, "--quick", "--resume", "--output", latency),
     )
     yield Step(
         "Judge each against MindSpore's own answers, which were recorded once, and put everything into one page:",
-        (
-            *("parity", "--reference", shown_path(demo_reference())),
-            *("--ledger", *(str(ledgers / f"{Path(artifact).name}.parquet") for artifact in evaluated)),
-            *(str(ledgers / f"{Path(artifact).name}.f16.parquet") for artifact in float16),
-            *("--max-drop", _MAX_DROP, "--data", validation, "--labels", labels),
-            *("--export", str(output), "--latency", str(latency), "--report", str(output / "report.html")),
-        ),
-        frozenset(_VERDICTS),
+        *("parity", "--reference", reference, "--ledger"),
+        *(ledgers / f"{path.name}.parquet" for path in evaluated),
+        *(ledgers / f"{path.name}.f16.parquet" for path in float16),
+        *("--max-drop", _MAX_DROP, "--data", validation, "--labels", labels),
+        *("--export", output, "--latency", latency, "--report", output / "report.html"),
+        answers=frozenset(_VERDICTS),
     )
 
 
-def artifacts_of(output: Path) -> dict[str, str]:
+def artifacts_of(output: Path) -> dict[Path, str]:
     """What an export left in `output` for devices: path -> precision. Raises: ManifestError."""
     from ghostedge.errors import ManifestError
     from ghostedge.manifest import Manifest
@@ -162,20 +149,19 @@ def artifacts_of(output: Path) -> dict[str, str]:
     if manifest is None:
         raise ManifestError(f"{output} holds no manifest.json; run the demo again")
     return {
-        str(output / record.files[0].name): record.precision
+        output / record.files[0].name: record.precision
         for record in manifest.artifacts.values()
         if record.target != "mindir" and record.precision != "equalised"
     }
 
 
-def _and_slow(artifacts: Mapping[str, str]) -> str:
+def _and_slow(artifacts: Mapping[Path, str]) -> str:
     """``" (and int16x8)"`` where there are such artifacts."""
     slow = sorted(_SLOW & set(artifacts.values()))
     return f" (and {', '.join(slow)})" if slow else ""
 
 
-def _bytes(artifact: str) -> int:
-    path = Path(artifact)
+def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in (path, path.with_suffix(".bin")) if file.exists())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ghostedge.cli import ENGINE, IMAGES, INPUT_SPEC, Arguments, argument
 from ghostedge.console import ProgressWriter, aligned, time_left
 
 if TYPE_CHECKING:
@@ -29,63 +30,27 @@ where it stopped when the same command is given again; until it is done, its row
 """
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the arguments that say which images to run; `reference` has them too."""
-    data = parser.add_argument_group("images")
-    data.add_argument("--data", type=Path, required=True, metavar="D", help="folder, .tar or .parquet of images")
-    data.add_argument(
-        "--ground-truth", type=Path, metavar="F", help="label file (default: looked for beside D), or none"
-    )
-    data.add_argument("--limit", type=int, metavar="N", help="N images spread evenly over all (default: all)")
-    data.add_argument(
-        "--allow-calibration-images",
-        action="store_true",
-        help="evaluate a quantised artifact on images that it was calibrated on as well",
-    )
-    data.add_argument(
-        "--on-error",
-        choices=("fail", "skip"),
-        default="fail",
-        help="images that cannot be read: fail after naming them (default), or skip: count them as wrong",
-    )
-    data.add_argument("--logits", action="store_true", help="keep every logit in the ledger, as float16")
-
-
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the arguments that say on which machines to run; `reference` has them too."""
-    where = parser.add_argument_group("where")
-    where.add_argument("--engine", choices=("local", "ray"), default="local", help="this machine (default), or Ray")
-    where.add_argument("--address", metavar="HOST:PORT", help="head of the Ray cluster (default: that of this machine)")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    parser.add_argument(
-        "--artifact",
-        type=Path,
-        required=True,
-        nargs="+",
-        action="extend",
-        metavar="A",
-        help=".tflite, .onnx, .xml, .mindir or .ckpt files",
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the ledgers")
-    add_data_arguments(parser)
-    how = parser.add_argument_group("how")
-    how.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core, divided by --threads)")
-    how.add_argument("--threads", type=int, default=1, metavar="N", help="threads of one inference (default: 1)")
-    how.add_argument(
-        "--preprocessing",
-        metavar="RULE",
-        help="resize as opencv_linear, pillow_bilinear or tensorflow_bilinear, not by the artifact's own rule",
-    )
-    how.add_argument(
-        "--inference-precision",
-        choices=("f16",),
-        help="f16: compute .tflite files that allow it in float16 here too, as CPUs with float16 arithmetic do",
-    )
-    how.add_argument("--input-spec", type=Path, metavar="F", help="JSON that says what the models' input holds")
-    add_engine_arguments(parser)
+ARGUMENTS: Arguments = {
+    "": [
+        argument("--artifact A...", ".tflite, .onnx, .xml, .mindir or .ckpt files", Path, required=True),
+        argument("--output DIR", "folder for the ledgers", Path, required=True),
+    ],
+    **IMAGES,
+    "how": [
+        argument("--workers N", "processes (default: one a core, divided by --threads)", int),
+        argument("--threads N", "threads of one inference (default: 1)", int, default=1),
+        argument(
+            "--preprocessing RULE",
+            "resize as opencv_linear, pillow_bilinear or tensorflow_bilinear, not by the artifact's own rule",
+        ),
+        argument(
+            "--inference-precision {f16}",
+            "f16: compute .tflite files that allow it in float16 here too, as CPUs with float16 arithmetic do",
+        ),
+        INPUT_SPEC,
+    ],
+    **ENGINE,
+}
 
 
 def run(args: argparse.Namespace) -> int:

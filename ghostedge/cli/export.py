@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ghostedge.cli import LABELS, Arguments, argument
 from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
@@ -37,50 +38,45 @@ OUTPUT/rejected/ and the command exits with 2. Running it again does only what i
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    source = parser.add_argument_group("source (one of)").add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", type=Path, metavar="C", help="MindSpore checkpoint of GhostNetV2 (.ckpt)")
-    source.add_argument("--mindir", type=Path, metavar="M", help="MindIR of any feed-forward vision network")
-    what = parser.add_argument_group("what to make")
-    what.add_argument("--target", action="append", metavar="T", help="mindir, onnx, openvino, tflite or all (default)")
-    what.add_argument(
-        "--precision",
-        action="append",
-        metavar="P",
-        help="fp32, fp16, dynamic, int8 or int16x8; repeat for several (default: all that can be made)",
-    )
-    what.add_argument(
-        "--input",
-        choices=("normalised", "raw"),
-        default="normalised",
-        help="what tflite and openvino take: normalised float32 (default) or raw uint8 pixels, NHWC",
-    )
-    what.add_argument("--recipe", action="append", metavar="R", help="a recipe by name or .toml file, instead of these")
-    what.add_argument("--output", type=Path, default=Path("build"), metavar="DIR", help="folder (default: build)")
-    what.add_argument("--name", help="the files' names begin with it (default: the source's name)")
-    what.add_argument("--force", action="store_true", help="make again what is already there and unchanged")
-    model = parser.add_argument_group("the model")
-    model.add_argument("--labels", type=Path, metavar="F", help="class names, one a line (default for 1,000: ImageNet)")
-    model.add_argument("--input-size", type=int, metavar="N", help="rows and columns of the input (default: 224)")
-    calibration = parser.add_argument_group("calibration of int8 and int16x8")
-    calibration.add_argument(
-        "--calibration", type=Path, metavar="D", help="images: a folder, tar, Parquet shards, or a .txt list of paths"
-    )
-    calibration.add_argument("--calibration-count", type=int, metavar="N", help="how many to draw (default: 200)")
-    calibration.add_argument("--calibration-seed", type=int, default=0, metavar="S", help="of the draw (default: 0)")
-    repair = parser.add_argument_group("accuracy of int8, kept by search")
-    repair.add_argument(
-        "--max-drop", type=float, metavar="P", help="percentage points of top-1 that int8 may lose on the tuning images"
-    )
-    repair.add_argument("--tuning", type=Path, metavar="D", help="labelled images, as `evaluate --data` takes them")
-    repair.add_argument(
-        "--ground-truth", type=Path, metavar="F", help="their label file, where it is not found beside them"
-    )
-    repair.add_argument("--limit", type=int, metavar="N", help="tune on N of them, spread evenly")
-    check = parser.add_argument_group("verification")
-    check.add_argument("--images", type=Path, metavar="DIR", help="photos to run (default: those of the package)")
-    check.add_argument("--threads", type=int, metavar="N", help="threads of the runtimes (default: all cores)")
+ARGUMENTS: Arguments = {
+    "source (one of)": [
+        argument("--checkpoint C", "MindSpore checkpoint of GhostNetV2 (.ckpt)", Path),
+        argument("--mindir M", "MindIR of any feed-forward vision network", Path),
+    ],
+    "what to make": [
+        argument("--target T", "mindir, onnx, openvino, tflite or all (default)", action="append"),
+        argument(
+            "--precision P",
+            "fp32, fp16, dynamic, int8 or int16x8; repeat for several (default: all that can be made)",
+            action="append",
+        ),
+        argument(
+            "--input {normalised,raw}",
+            "what tflite and openvino take: normalised float32 (default) or raw uint8 pixels, NHWC",
+            default="normalised",
+        ),
+        argument("--recipe R", "a recipe by name or .toml file, instead of these", action="append"),
+        argument("--output DIR", "folder (default: build)", Path, default=Path("build")),
+        argument("--name NAME", "the files' names begin with it (default: the source's name)"),
+        argument("--force", "make again what is already there and unchanged"),
+    ],
+    "the model": [LABELS, argument("--input-size N", "rows and columns of the input (default: 224)", int)],
+    "calibration of int8 and int16x8": [
+        argument("--calibration D", "images: a folder, tar, Parquet shards, or a .txt list of paths", Path),
+        argument("--calibration-count N", "how many to draw (default: 200)", int),
+        argument("--calibration-seed S", "of the draw (default: 0)", int, default=0),
+    ],
+    "accuracy of int8, kept by search": [
+        argument("--max-drop P", "percentage points of top-1 that int8 may lose on the tuning images", float),
+        argument("--tuning D", "labelled images, as `evaluate --data` takes them", Path),
+        argument("--ground-truth F", "their label file, where it is not found beside them", Path),
+        argument("--limit N", "tune on N of them, spread evenly", int),
+    ],
+    "verification": [
+        argument("--images DIR", "photos to run (default: those of the package)", Path),
+        argument("--threads N", "threads of the runtimes (default: all cores)", int),
+    ],
+}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,14 +6,9 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from ghostedge.cli import Arguments, argument
 from ghostedge.console import ProgressWriter, time_left
-
-if TYPE_CHECKING:
-    from ghostedge.ghostnet.fetch import Fetched
-
-__all__ = ["EPILOG", "HELP", "add_arguments", "run"]
 
 HELP = "download a published checkpoint, continuing where an earlier try stopped"
 
@@ -27,12 +22,14 @@ Address, size and SHA-256 are recorded in <file>.json. A file that is there and 
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    parser.add_argument("name", metavar="NAME", help="ghostnetv2_1x; with --url any name, which the file gets")
-    parser.add_argument("--url", metavar="URL", help="another address, http or https")
-    parser.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="folder (default: this one)")
-    parser.add_argument("--sha256", metavar="HEX", help="the hash that the file must have")
+ARGUMENTS: Arguments = {
+    "": [
+        argument("name NAME", "ghostnetv2_1x; with --url any name, which the file gets"),
+        argument("--url URL", "another address, http or https"),
+        argument("--output DIR", "folder (default: this one)", Path, default=Path()),
+        argument("--sha256 HEX", "the hash that the file must have"),
+    ]
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +39,14 @@ def run(args: argparse.Namespace) -> int:
     with ProgressWriter(quiet=args.quiet or args.json) as progress:
         shown = _Transfer(args.name, progress)
         fetched = fetch(args.name, args.output, url=args.url, sha256=args.sha256, on_progress=shown)
-    print(json.dumps(_as_dict(fetched)) if args.json else _as_text(fetched))
+    path, record = fetched.path, fetched.record
+    if args.json:
+        known = {"url": record.url, "size_bytes": record.size_bytes, "sha256": record.sha256}
+        print(json.dumps({"path": str(path), **known, "received_bytes": fetched.received_bytes}))
+    elif fetched.received_bytes == 0:
+        print(f"{path} is there and whole ({record.size_bytes} bytes, SHA-256 {record.sha256}); nothing to do")
+    else:
+        print(f"{path}: {record.size_bytes} bytes, SHA-256 {record.sha256}, recorded in {path.name}.json")
     return 0
 
 
@@ -65,20 +69,3 @@ class _Transfer:
             parts.append(f"{speed / 1e6:.1f} MB/s")
             parts += [time_left((total - done) / speed)] if total else []
         self.progress.status("  ".join(parts), last=done == total)
-
-
-def _as_dict(fetched: Fetched) -> dict[str, Any]:
-    return {
-        "path": str(fetched.path),
-        "url": fetched.record.url,
-        "size_bytes": fetched.record.size_bytes,
-        "sha256": fetched.record.sha256,
-        "received_bytes": fetched.received_bytes,
-    }
-
-
-def _as_text(fetched: Fetched) -> str:
-    record = fetched.record
-    if fetched.received_bytes == 0:
-        return f"{fetched.path} is there and whole ({record.size_bytes} bytes, SHA-256 {record.sha256}); nothing to do"
-    return f"{fetched.path}: {record.size_bytes} bytes, SHA-256 {record.sha256}, recorded in {fetched.path.name}.json"

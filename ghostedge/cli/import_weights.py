@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-__all__ = ["EPILOG", "HELP", "add_arguments", "run"]
+from ghostedge.cli import Arguments, argument
 
 HELP = "turn GhostNetV2 weights of timm or PyTorch into a MindSpore checkpoint"
 
@@ -21,15 +21,16 @@ The checkpoint records how its gates upsample, which the weights alone do not te
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors, .pth, .pt, .pth.tar or .ckpt")
-    parser.add_argument("--output", type=Path, required=True, metavar="C.ckpt", help="the checkpoint to write")
-    parser.add_argument(
-        "--gate-upsampling",
-        metavar="RULE",
-        help="nearest (default for PyTorch weights) or bilinear_align_corners; for a .ckpt it must be said",
-    )
+ARGUMENTS: Arguments = {
+    "": [
+        argument("weights WEIGHTS", ".safetensors, .pth, .pt, .pth.tar or .ckpt", Path),
+        argument("--output C.ckpt", "the checkpoint to write", Path, required=True),
+        argument(
+            "--gate-upsampling RULE",
+            "nearest (default for PyTorch weights) or bilinear_align_corners; for a .ckpt it must be said",
+        ),
+    ]
+}
 
 
 def run(args: argparse.Namespace) -> int:

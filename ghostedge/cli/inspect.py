@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ghostedge.cli import INPUT_SPEC, Arguments, argument
 from ghostedge.console import aligned
 
 if TYPE_CHECKING:
@@ -39,15 +40,16 @@ _COLUMNS = 110
 _FORMATS = {"mindir": "MindIR", "onnx": "ONNX", "openvino": "OpenVINO IR", "tflite": "TFLite"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    parser.add_argument("artifacts", nargs="+", type=Path, metavar="A", help=".mindir, .onnx, .xml or .tflite file")
-    explain = parser.add_argument_group("what quantisation cost (one quantised .tflite)")
-    explain.add_argument("--against", type=Path, metavar="FLOAT", help="the float .tflite that it was made from")
-    explain.add_argument("--images", type=Path, metavar="DIR", help="photos to run (default: eight of the package's)")
-    explain.add_argument("--report", type=Path, metavar="F.html", help="write every layer and a plot to a page")
-    explain.add_argument("--layers", type=int, default=15, metavar="N", help="how many layers to print (default: 15)")
-    explain.add_argument("--input-spec", type=Path, metavar="F", help="JSON that says what the models' input holds")
+ARGUMENTS: Arguments = {
+    "": [argument("artifacts A...", ".mindir, .onnx, .xml or .tflite file", Path)],
+    "what quantisation cost (one quantised .tflite)": [
+        argument("--against FLOAT", "the float .tflite that it was made from", Path),
+        argument("--images DIR", "photos to run (default: eight of the package's)", Path),
+        argument("--report F.html", "write every layer and a plot to a page", Path),
+        argument("--layers N", "how many layers to print (default: 15)", int, default=15),
+        INPUT_SPEC,
+    ],
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,8 +75,8 @@ def _explain(args: argparse.Namespace) -> int:
     from ghostedge.errors import UsageError
     from ghostedge.explain.explain import explain_artifact
     from ghostedge.formats import load_input_spec
-    from ghostedge.reports.explanation import write_explanation
-    from ghostedge.reports.page import check_report_path
+    from ghostedge.reports import check_report_path, write_page
+    from ghostedge.reports.explanation import explanation_html
 
     if len(args.artifacts) != 1:
         raise UsageError(f"--against explains one quantised model; {len(args.artifacts)} are named")
@@ -89,7 +91,7 @@ def _explain(args: argparse.Namespace) -> int:
         None if args.input_spec is None else load_input_spec(args.input_spec),
     )
     if args.report is not None:
-        write_explanation(explanation, args.report)
+        write_page(args.report, explanation_html(explanation))
     if args.json:
         document = {"schema_version": _SCHEMA_VERSION, "explanation": explanation.to_dict()}
         print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
@@ -108,23 +110,17 @@ def explanation_table(explanation: Explanation, most: int) -> str:
     lines = aligned(rows, right=range(2, 9))
     rest = len(layers) - most
     notes = [f"{rest} more layers; --report or --json has all"] if rest > 0 else []
-    if explanation.unmatched:
-        notes.append(
-            f"{len(explanation.unmatched)} float activations without a partner are part of the layer after them"
-        )
+    if unmatched := len(explanation.unmatched):
+        notes.append(f"{unmatched} float activations without a partner are part of the layer after them")
     return "\n".join([title, *stages, "", *lines, *notes])
 
 
 def _layer(layer: LayerError) -> tuple[str, ...]:
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.1f}"
-
+    decibels = (layer.own_sqnr_db, layer.sqnr_db, layer.drop_db)
     return (
         layer.place,
         layer.kind,
-        number(layer.own_sqnr_db),
-        number(layer.sqnr_db),
-        number(layer.drop_db),
+        *("-" if value is None else f"{value:.1f}" for value in decibels),
         f"{layer.cosine:.4f}",
         layer.dtype if layer.scale is None else f"{layer.scale:.3g}",
         "-" if layer.zero_point is None else str(layer.zero_point),
@@ -136,15 +132,10 @@ def _layer(layer: LayerError) -> tuple[str, ...]:
 def table(summary: ModelSummary) -> str:
     """A summary for people: the file, then one line a fact; at last what its export measured on each kind of CPU."""
     title = f"{summary.path}: {_FORMATS[summary.format]}, {_megabytes(summary.file_bytes)}"
-    facts = [*_facts(summary), *_on_cpus(summary)]
+    facts = list(_facts(summary))
     width = max(len(name) for name, _ in facts)
-    lines = [
-        textwrap.fill(
-            f"  {name:<{width}}  {fact}", _COLUMNS, subsequent_indent=" " * (width + 4), break_on_hyphens=False
-        )
-        for name, fact in facts
-    ]
-    return "\n".join([title, *lines])
+    wrap = textwrap.TextWrapper(_COLUMNS, subsequent_indent=" " * (width + 4), break_on_hyphens=False)
+    return "\n".join([title, *(wrap.fill(f"  {name:<{width}}  {fact}") for name, fact in facts)])
 
 
 def _facts(summary: ModelSummary) -> Iterator[tuple[str, str]]:
@@ -158,12 +149,12 @@ def _facts(summary: ModelSummary) -> Iterator[tuple[str, str]]:
             yield name, _port(port)
     yield from _description(summary.description)
     dtypes = ", ".join(f"{dtype} {count / weights.parameters:.1%}" for dtype, count in weights.dtypes.items())
-    yield (
-        "parameters",
-        f"{weights.parameters:,} in {_megabytes(weights.stored_bytes)}" + (f" ({dtypes})" if dtypes else ""),
-    )
+    stored = f"{weights.parameters:,} in {_megabytes(weights.stored_bytes)}"
+    yield "parameters", f"{stored} ({dtypes})" if dtypes else stored
     yield "multiply-adds", "unknown" if summary.macs is None else f"{summary.macs / 1e6:.1f} million an image"
-    yield "quantised", _quantisation(summary)
+    per_channel, per_tensor = summary.quantised_per_channel, summary.quantised_per_tensor
+    quantised = f"{per_channel} tensors per channel, {per_tensor} per tensor"
+    yield "quantised", quantised if per_channel or per_tensor else "no"
     kinds = ", ".join(f"{kind} {count}" for kind, count in summary.operators.items())
     yield "operators", f"{sum(summary.operators.values())}: {kinds}"
     if summary.xnnpack is not None:
@@ -174,32 +165,24 @@ def _facts(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "float16", "on CPUs that have it" if summary.allows_float16 else "not allowed"
         count = len(summary.spatial_transposes)
         yield "transposes", f"{count} of feature maps" + (f": {', '.join(summary.spatial_transposes)}" if count else "")
-
-
-def _on_cpus(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     if (pairs := summary.overflowing_pairs) is not None:
-        yield (
-            "16-bit sums",
-            f"{pairs:,} pairs of weights may saturate on CPUs without VNNI" if pairs else "never saturate on any CPU",
-        )
+        saturating = f"{pairs:,} pairs of weights may saturate on CPUs without VNNI"
+        yield "16-bit sums", saturating if pairs else "never saturate on any CPU"
     for place, (kind, found) in enumerate(summary.cpu_differences.items()):
         yield "at export" if place == 0 else "", f"{kind}: {found}"
 
 
 def _description(description: Model | None) -> Iterator[tuple[str, str]]:
+    from ghostedge.reports.format import values_text
+
     if description is None:
         yield "input spec", "none embedded"
         return
     spec = description.input
-    if spec.range == "normalised":
-        values = f"normalised, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
-    else:
-        values = "raw 0..255"
+    values = values_text(spec) + (" 0..255" if spec.range == "raw" else "")
+    size = f"{spec.height} x {spec.width}"
     yield "input spec", f"{spec.layout} {spec.dtype} {spec.colour_order}, {values}"
-    yield (
-        "",
-        f"shorter side resized to {spec.resize} ({spec.resize_rule}), then the centre {spec.height} x {spec.width}",
-    )
+    yield "", f"shorter side resized to {spec.resize} ({spec.resize_rule}), then the centre {size}"
     yield "precision", description.precision
     labels = description.labels
     yield "labels", f"{len(labels)}: {labels[0]}, ..., {labels[-1]}" if labels else "none embedded"
@@ -209,16 +192,6 @@ def _port(port: Port) -> str:
     shape = ", ".join(map(str, port.shape))
     quantised = f", step {port.scale:.6g}, zero point {port.zero_point}" if port.scale else ""
     return f"{port.name}: {port.dtype} ({shape}){quantised}"
-
-
-def _quantisation(summary: ModelSummary) -> str:
-    if not summary.quantised_per_tensor and not summary.quantised_per_channel:
-        return "no"
-    return f"{summary.quantised_per_channel} tensors per channel, {summary.quantised_per_tensor} per tensor"
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:g}" for value in values)
 
 
 def _megabytes(size: int) -> str:

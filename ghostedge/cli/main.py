@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import ghostedge
+from ghostedge.cli import add_arguments
 from ghostedge.errors import GhostedgeError, UsageError
 
-__all__ = ["COMMANDS", "main"]
-
-#: Command -> module with HELP, EPILOG, add_arguments(parser) and run(args). Order of the way of the data.
+#: Command -> module with HELP, EPILOG, ARGUMENTS and run(args). Order of the way of the data.
 COMMANDS: dict[str, str] = {
     "export": "ghostedge.cli.export",
     "fetch": "ghostedge.cli.fetch",
@@ -81,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             parents=[common],
             allow_abbrev=False,
         )
-        module.add_arguments(command)
+        add_arguments(command, module.ARGUMENTS)
         command.set_defaults(run=module.run)
     return parser
 

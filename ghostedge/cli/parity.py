@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ghostedge.cli import LABELS, Arguments, argument
 from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
@@ -40,51 +41,34 @@ _TYPICAL_DISCORDANCE = (0.05, 0.2, 1.0, 2.0, 5.0)
 _IMAGENET_VALIDATION = 50_000
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    compare = parser.add_argument_group("what is compared")
-    compare.add_argument("--reference", type=Path, metavar="R", help="the reference's ledger (.parquet)")
-    compare.add_argument(
-        "--ledger",
-        type=Path,
-        metavar="L",
-        action="append",
-        nargs="+",
-        help="a ledger to judge (.parquet, or .jsonl of the Android demo); several are allowed",
-    )
-    compare.add_argument(
-        "--max-drop", type=float, default=0.5, metavar="P", help="margin of top-1 accuracy in points (default: 0.5)"
-    )
-    compare.add_argument(
-        "--attribute",
-        action="append",
-        metavar="STEP=L",
-        help="split the drop: preprocessing, float, weights or activations with the ledger after it; in order",
-    )
-    report = parser.add_argument_group("report")
-    report.add_argument(
-        "--report", type=Path, metavar="F.html", help="HTML report; Markdown and JSON are put beside it"
-    )
-    report.add_argument("--data", type=Path, metavar="D", help="the images, to show flips as pictures")
-    report.add_argument(
-        "--export", type=Path, metavar="DIR", help="--output of export: show sizes and differences at export too"
-    )
-    report.add_argument("--latency", type=Path, metavar="DIR", help="--output of benchmark: show latencies too")
-    report.add_argument(
-        "--labels", type=Path, metavar="F", help="class names, one a line (default for 1,000: ImageNet)"
-    )
-    report.add_argument("--published", metavar="MODEL", help="quote a published accuracy, e.g. ghostnetv2_1x")
-    planning = parser.add_argument_group("planning")
-    planning.add_argument(
-        "--plan", action="store_true", help="say how many images --max-drop needs, and compare nothing"
-    )
-    planning.add_argument(
-        "--discordance", type=float, metavar="P", help="expected %% of images that exactly one model gets right"
-    )
-    planning.add_argument(
-        "--expected-drop", type=float, default=0.0, metavar="P", help="expected drop in points (default: 0)"
-    )
-    planning.add_argument("--power", type=float, default=0.8, metavar="X", help="chance of a decision (default: 0.8)")
+ARGUMENTS: Arguments = {
+    "what is compared": [
+        argument("--reference R", "the reference's ledger (.parquet)", Path),
+        argument(
+            "--ledger L...", "a ledger to judge (.parquet, or .jsonl of the Android demo); several are allowed", Path
+        ),
+        argument("--max-drop P", "margin of top-1 accuracy in points (default: 0.5)", float, default=0.5),
+        argument(
+            "--attribute STEP=L",
+            "split the drop: preprocessing, float, weights or activations with the ledger after it; in order",
+            action="append",
+        ),
+    ],
+    "report": [
+        argument("--report F.html", "HTML report; Markdown and JSON are put beside it", Path),
+        argument("--data D", "the images, to show flips as pictures", Path),
+        argument("--export DIR", "--output of export: show sizes and differences at export too", Path),
+        argument("--latency DIR", "--output of benchmark: show latencies too", Path),
+        LABELS,
+        argument("--published MODEL", "quote a published accuracy, e.g. ghostnetv2_1x"),
+    ],
+    "planning": [
+        argument("--plan", "say how many images --max-drop needs, and compare nothing"),
+        argument("--discordance P", "expected %% of images that exactly one model gets right", float),
+        argument("--expected-drop P", "expected drop in points (default: 0)", float, default=0.0),
+        argument("--power X", "chance of a decision (default: 0.8)", float, default=0.8),
+    ],
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,9 +76,10 @@ def run(args: argparse.Namespace) -> int:
     if args.plan:
         return _plan(args)
     from ghostedge.errors import UsageError
-    from ghostedge.reports.api import parity, write_parity
+    from ghostedge.reports import check_report_path
     from ghostedge.reports.artifact_table import read_beside
-    from ghostedge.reports.page import check_report_path
+    from ghostedge.reports.parity import parity
+    from ghostedge.reports.parity_page import write_parity
 
     if args.reference is None or not args.ledger:
         raise UsageError("give --reference and at least one --ledger, or --plan; see 'ghostedge parity --help'")
@@ -108,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     progress = ProgressWriter(quiet=args.quiet)
     report = parity(
         args.reference,
-        [path for group in args.ledger for path in group],
+        args.ledger,
         max_drop=args.max_drop,
         attribution=[_step(text) for text in args.attribute or ()],
         quote=args.published,
@@ -144,30 +129,12 @@ def _step(text: str) -> tuple[str, Path]:
 
 def summary(report: ParityReport) -> str:
     """One line a ledger, after the reference's; below it why each verdict is what it is."""
-    from ghostedge.reports.format import drop_text, p_text, share_text, snr_text
-    from ghostedge.reports.parity import explain
+    from ghostedge.accuracy.attribution import STEPS
+    from ghostedge.reports.parity import explain, step_rows, summary_rows
 
-    reference = report.comparisons[0].result.reference
-    rows = [
-        ("Model", "Verdict", "Top-1 (95% interval)", "Drop, points (90%)", "McNemar p", "Agreement", "Logit SNR"),
-        (report.reference.name, "reference", share_text(reference.top1), "", "", "", ""),
-    ]
+    rows = [[*row[:3], *row[4:]] for row in summary_rows(report)]  # the page has top-5 too
     if report.published is not None:
-        quoted = report.published
-        rows.append((quoted.model, "published", f"{quoted.top1_percent:.1f}%", "", "", "", ""))
-    for comparison in report.comparisons:
-        result = comparison.result
-        rows.append(
-            (
-                comparison.source.name,
-                result.verdict,
-                share_text(result.candidate.top1),
-                drop_text(result.drop),
-                p_text(result.drop.p_value),
-                f"{result.agreement.percent:.2f}%",
-                snr_text(result.logits[0].snr_db) if result.logits else "",
-            )
-        )
+        rows[2][2] = f"{report.published.top1_percent:.1f}%"
     lines = aligned(rows)
     for comparison in report.comparisons:
         lines.append(f"{comparison.source.name}: {explain(comparison.result)}")
@@ -175,23 +142,12 @@ def summary(report: ParityReport) -> str:
     if report.published is not None:
         lines.append(f"published: {report.published.source}; {report.published.note}")
     if report.attribution is not None:
-        lines += ["", *_attribution_lines(report)]
+        header, *steps, _ = ([step, *numbers] for step, _, *numbers, _ in step_rows(report.attribution))
+        header[1] = "Top-1 after it"
+        charged = report.attribution.charged
+        verdict = "no step has a drop that is distinguishable from chance" if charged is None else STEPS[charged]
+        lines += ["", *aligned([header, *steps]), f"charged: {verdict}"]
     return "\n".join(lines)
-
-
-def _attribution_lines(report: ParityReport) -> list[str]:
-    from ghostedge.accuracy.attribution import STEPS
-    from ghostedge.reports.format import drop_text, p_text
-
-    assert report.attribution is not None
-    steps = report.attribution.steps
-    rows = [("Step", "Top-1 after it", "Drop, points (90%)", "p (Holm)")]
-    rows += [
-        (STEPS[step.step], f"{step.top1_percent:.2f}%", drop_text(step.drop), p_text(step.p_adjusted)) for step in steps
-    ]
-    charged = report.attribution.charged
-    verdict = "no step has a drop that is distinguishable from chance" if charged is None else STEPS[charged]
-    return [*aligned(rows), f"charged: {verdict}"]
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -202,24 +158,24 @@ def _plan(args: argparse.Namespace) -> int:
     if args.reference is not None or args.ledger or args.report is not None:
         raise UsageError("--plan comes before any ledger: leave --reference, --ledger and --report out")
     expected = args.expected_drop
-    discordance = [args.discordance] if args.discordance is not None else list(_TYPICAL_DISCORDANCE)
-    if args.discordance is None:
-        discordance = [value for value in discordance if value >= abs(expected)]
-        if not discordance:
-            raise UsageError(f"give --discordance: it is at least the expected drop, {abs(expected):g}%")
-    plans = [plan(args.max_drop, value, expected, args.power) for value in discordance]
-    reachable = [plan_margin(_IMAGENET_VALIDATION, p.discordance_percent, expected, args.power) for p in plans]
+    discordances = [value for value in _TYPICAL_DISCORDANCE if value >= abs(expected)]
+    if args.discordance is not None:
+        discordances = [args.discordance]
+    if not discordances:
+        raise UsageError(f"give --discordance: it is at least the expected drop, {abs(expected):g}%")
+    plans = [plan(args.max_drop, value, expected, args.power) for value in discordances]
+    margins = [plan_margin(_IMAGENET_VALIDATION, value, expected, args.power) for value in discordances]
     if args.json:
         entries = [
             {**dataclasses.asdict(p), "smallest_margin_of_50000_images_points": margin}
-            for p, margin in zip(plans, reachable, strict=True)
+            for p, margin in zip(plans, margins, strict=True)
         ]
         print(json.dumps({"schema_version": 1, "plans": entries}, indent=2))
         return 0
     rows = [("Discordance", "Images needed", "Verdict then", "Smallest margin of 50,000 images")]
     rows += [
         (f"{p.discordance_percent:g}%", f"{p.images:,}", p.verdict, f"{margin:.2f} points")
-        for p, margin in zip(plans, reachable, strict=True)
+        for p, margin in zip(plans, margins, strict=True)
     ]
     print(
         f"Margin {args.max_drop:g} points, expected drop {expected:g} points, {args.power:.0%} chance of a decision "

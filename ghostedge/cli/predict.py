@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ghostedge.cli import Arguments, argument
+
 if TYPE_CHECKING:
     from ghostedge.prediction import Prediction
 
@@ -25,16 +27,16 @@ A bad image is reported and the others are still classified; the command then ex
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG or PNG files, or folders of them")
-    parser.add_argument(
-        "--artifact", type=Path, required=True, metavar="A", help="a .tflite, .onnx, .xml, .mindir or .ckpt file"
-    )
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes an image (default: 5)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
-    parser.add_argument("--input-spec", type=Path, metavar="F", help="JSON that says what the model's input holds")
-    parser.add_argument("--labels", type=Path, metavar="F", help="class names, one a line")
+ARGUMENTS: Arguments = {
+    "": [
+        argument("images IMAGE...", "JPEG or PNG files, or folders of them", Path),
+        argument("--artifact A", "a .tflite, .onnx, .xml, .mindir or .ckpt file", Path, required=True),
+        argument("--top K", "how many classes an image (default: 5)", int, default=5),
+        argument("--threads N", "threads of the runtime (default: 1)", int, default=1),
+        argument("--input-spec F", "JSON that says what the model's input holds", Path),
+        argument("--labels F", "class names, one a line", Path),
+    ]
+}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from ghostedge.cli.evaluate import EvaluationProgress, add_data_arguments, add_engine_arguments, table, to_json
+from ghostedge.cli import ENGINE, IMAGES, Arguments, argument
+from ghostedge.cli.evaluate import EvaluationProgress, table, to_json
 
 HELP = "run a checkpoint on MindSpore over labelled images: the reference ledger"
 
@@ -21,23 +22,23 @@ it anywhere (ghostedge parity). A run that was killed goes on where it stopped.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="C", help="MindSpore checkpoint (.ckpt)")
-    parser.add_argument("--output", type=Path, required=True, metavar="F", help="the ledger (.parquet)")
-    add_data_arguments(parser)
-    how = parser.add_argument_group("how")
-    how.add_argument("--device-target", default="CPU", metavar="T", help="CPU, GPU or Ascend (default: CPU)")
-    how.add_argument("--batch-size", type=int, default=32, metavar="N", help="images of one inference (default: 32)")
-    how.add_argument(
-        "--threads", type=int, metavar="N", help="threads of MindSpore and of decoding (default: all cores)"
-    )
-    how.add_argument(
-        "--protocol",
-        choices=("modelzoo",),
-        help="also say what the published evaluation (batches of 128, the last partial one dropped) would count",
-    )
-    add_engine_arguments(parser)
+ARGUMENTS: Arguments = {
+    "": [
+        argument("--checkpoint C", "MindSpore checkpoint (.ckpt)", Path, required=True),
+        argument("--output F", "the ledger (.parquet)", Path, required=True),
+    ],
+    **IMAGES,
+    "how": [
+        argument("--device-target T", "CPU, GPU or Ascend (default: CPU)", default="CPU"),
+        argument("--batch-size N", "images of one inference (default: 32)", int, default=32),
+        argument("--threads N", "threads of MindSpore and of decoding (default: all cores)", int),
+        argument(
+            "--protocol {modelzoo}",
+            "also say what the published evaluation (batches of 128, the last partial one dropped) would count",
+        ),
+    ],
+    **ENGINE,
+}
 
 
 def run(args: argparse.Namespace) -> int:

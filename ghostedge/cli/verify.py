@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli.devices import add_device_arguments, add_setting_arguments, as_json, progress_of, settings_of, tell
+from ghostedge.cli import DEVICES, GOLDEN, SETTINGS, Arguments, argument, device_progress, settings_of, tell
 from ghostedge.console import aligned
 
 if TYPE_CHECKING:
@@ -29,18 +29,17 @@ they are not kept, and with 1 where an artifact could not be asked.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    what = parser.add_argument_group("what to verify")
-    what.add_argument(
-        "--artifact", action="extend", nargs="+", type=Path, required=True, metavar="A", help=".tflite, .xml or .onnx"
-    )
-    what.add_argument("--golden", type=Path, metavar="F", help="golden vectors (default: those beside the artifact)")
-    what.add_argument("--min-snr-db", type=float, metavar="DB", help="instead of the artifact's own bound")
-    what.add_argument("--min-top1-agreement", type=float, metavar="0..1", help="likewise")
-    add_setting_arguments(what)
-    what.add_argument("--output", type=Path, metavar="DIR", help="keep the records here (default: they are not kept)")
-    add_device_arguments(parser)
+ARGUMENTS: Arguments = {
+    "what to verify": [
+        argument("--artifact A...", ".tflite, .xml or .onnx", Path, required=True),
+        GOLDEN,
+        argument("--min-snr-db DB", "instead of the artifact's own bound", float),
+        argument("--min-top1-agreement 0..1", "likewise", float),
+        *SETTINGS,
+        argument("--output DIR", "keep the records here (default: they are not kept)", Path),
+    ],
+    "where": DEVICES,
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,13 +57,9 @@ def run(args: argparse.Namespace) -> int:
         min_snr_db=args.min_snr_db,
         min_top1_agreement=args.min_top1_agreement,
         output=args.output,
-        on_progress=progress_of(args),
+        on_progress=device_progress(args),
     )
-    if args.json:
-        print(as_json([{"device": record.device, **record.content} for record in measured.records], measured.errors))
-    elif measured.records:
-        print(table(measured.records))
-    return tell(measured)
+    return tell(measured, args, lambda record: {"device": record.device, **record.content}, table)
 
 
 def table(records: Sequence[DeviceRecord]) -> str:

@@ -25,22 +25,10 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ghostedge.data.imagenet import load_labels
 from ghostedge.errors import DatasetError
 from ghostedge.files import sha256_file
-
-__all__ = [
-    "FILES",
-    "demo_checkpoint",
-    "demo_images",
-    "demo_labels",
-    "demo_labels_file",
-    "demo_record",
-    "demo_reference",
-    "verify_demo_files",
-]
 
 
 def _find() -> Path:
@@ -60,7 +48,8 @@ _WAY_OUT = "run: pip install --force-reinstall ghostedge-demo (in a clone: git c
 _NOT_INSTALLED = "the demo's files are not installed; run: pip install 'ghostedge[demo]'"
 
 
-def _file(name: str) -> Path:
+def demo_file(name: str) -> Path:
+    """The file or the folder of images `name`. Raises: DatasetError where it is missing."""
     path = FILES / name
     if not FILES.is_dir():
         raise DatasetError(_NOT_INSTALLED)
@@ -69,34 +58,9 @@ def _file(name: str) -> Path:
     return path
 
 
-def demo_checkpoint() -> Path:
-    """The trained checkpoint, a ``.ckpt``. Raises: DatasetError where it is missing."""
-    return _file("artwork_1x.ckpt")
-
-
-def demo_images(split: Literal["validation", "calibration"]) -> Path:
-    """The class folders of a split, for `ghostedge.evaluate`. Raises: DatasetError where they are missing."""
-    return _file(split)
-
-
-def demo_labels_file() -> Path:
-    """The file of `demo_labels`, one name a line. Raises: DatasetError where it is missing."""
-    return _file("labels.txt")
-
-
-def demo_labels() -> tuple[str, ...]:
-    """The 200 class names in the order of the logits, alphabetical like the class folders. Raises: DatasetError."""
-    return load_labels(demo_labels_file())
-
-
-def demo_reference() -> Path:
-    """MindSpore's ledger of the validation images, the reference of `ghostedge.parity`. Raises: DatasetError."""
-    return _file("reference.parquet")
-
-
 def demo_record() -> dict[str, Any]:
     """How the checkpoint was trained and what it reaches: the content of ``training.json``. Raises: DatasetError."""
-    record: dict[str, Any] = json.loads(_file("training.json").read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads(demo_file("training.json").read_text(encoding="utf-8"))
     return record
 
 

@@ -13,8 +13,6 @@ from ghostedge.errors import UsageError, first_line
 from ghostedge.ghostnet.variants import Variant
 from ghostedge.lazy import choose, require, resolve
 
-__all__ = ["DEVICE_TARGETS", "LOCK", "build_cell", "mindspore_on"]
-
 DEVICE_TARGETS = ("CPU", "GPU", "Ascend")
 
 #: Held while MindSpore compiles, exports or runs: its compiler has global state, an export builds stages in threads.

@@ -18,18 +18,6 @@ from ghostedge.ghostnet.ckpt_format import CkptContent, parse_ckpt, write_ckpt
 from ghostedge.ghostnet.variants import VARIANTS, GateUpsampling, Variant, get_variant, parameter_shapes
 from ghostedge.lazy import require
 
-__all__ = [
-    "RECORD_KEY",
-    "Checkpoint",
-    "Recognised",
-    "checked_weights",
-    "load_checkpoint",
-    "parse_safetensors",
-    "read_bytes",
-    "recognise",
-    "save_checkpoint",
-]
-
 #: The entry of a checkpoint (MindSpore's `append_dict`) that says in JSON what weights cannot.
 RECORD_KEY = "ghostedge"
 
@@ -212,59 +200,42 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], name: str, display: Mapping
         CheckpointError: no variant fits; the message says what the nearest one lacks.
     """
     num_classes = (shapes.get("classifier.bias") or (1000,))[0]
-    fit = min((_Fit.of(shapes, variant, num_classes) for variant in VARIANTS.values()), key=lambda fit: fit.rank)
-    shown = {key: (display or {}).get(key, key) for key in (*fit.missing, *fit.wrong)}
-    if fit.missing or fit.unexpected:
+    variant = min(VARIANTS.values(), key=lambda variant: _distance(shapes, parameter_shapes(variant, num_classes)))
+    expected = parameter_shapes(variant, num_classes)
+    ignored, unexpected = _further(shapes, expected)
+    missing = [key for key in expected if key not in shapes]
+    wrong = [key for key in expected if key in shapes and shapes[key] != expected[key]]
+    shown = {key: (display or {}).get(key, key) for key in expected}
+    if missing or unexpected:
         parts = []
-        if fit.missing:
-            total = len(fit.expected)
-            parts.append(f"{len(fit.missing)} of its {total} parameters are missing (first: '{shown[fit.missing[0]]}')")
-        if fit.unexpected:
-            parts.append(f"{len(fit.unexpected)} are unexpected (first: '{fit.unexpected[0]}')")
+        if missing:
+            parts.append(f"{len(missing)} of its {len(expected)} parameters are missing (first: '{shown[missing[0]]}')")
+        if unexpected:
+            parts.append(f"{len(unexpected)} are unexpected (first: '{unexpected[0]}')")
         raise CheckpointError(
-            f"{name} is not a GhostNetV2 checkpoint: of the nearest variant, {fit.variant.name}, {', '.join(parts)}"
+            f"{name} is not a GhostNetV2 checkpoint: of the nearest variant, {variant.name}, {', '.join(parts)}"
         )
-    if fit.wrong:
-        key = fit.wrong[0]
-        more = f"; {len(fit.wrong)} parameters differ in shape" if len(fit.wrong) > 1 else ""
+    if wrong:
+        key, more = wrong[0], f"; {len(wrong)} parameters differ in shape" if len(wrong) > 1 else ""
         raise CheckpointError(
             f"{name}: parameter '{shown[key]}' has shape {shapes[key]}, "
-            f"but GhostNetV2 {fit.variant.name} needs {fit.expected[key]}{more}"
+            f"but GhostNetV2 {variant.name} needs {expected[key]}{more}"
         )
-    return Recognised(fit.variant, num_classes, fit.ignored)
+    return Recognised(variant, num_classes, tuple(ignored))
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """How well some parameters fit a variant."""
+def _distance(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    """Sorts the nearest variant first: most parameters in common, then least that is wrong."""
+    common = len(expected.items() & shapes.items())
+    return -common, len(expected) - common + len(_further(shapes, expected)[1]) if common else 0
 
-    variant: Variant
-    expected: dict[str, tuple[int, ...]]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    wrong: tuple[str, ...]
-    ignored: tuple[str, ...]
 
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Sorts the nearest variant first: most parameters in common, then least that is wrong."""
-        common = len(self.expected) - len(self.missing) - len(self.wrong)
-        wrong = len(self.missing) + len(self.wrong) + len(self.unexpected)
-        return -common, wrong if common else 0
-
-    @classmethod
-    def of(cls, shapes: Mapping[str, tuple[int, ...]], variant: Variant, num_classes: int) -> _Fit:
-        expected = parameter_shapes(variant, num_classes)
-        extra = [key for key in shapes if key not in expected]
-        ignored = tuple(key for key in extra if _is_training_state(key, shapes, expected))
-        return cls(
-            variant=variant,
-            expected=expected,
-            missing=tuple(key for key in expected if key not in shapes),
-            unexpected=tuple(key for key in extra if key not in set(ignored)),
-            wrong=tuple(key for key in expected if key in shapes and shapes[key] != expected[key]),
-            ignored=ignored,
-        )
+def _further(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The entries that are no parameters: training state, and others."""
+    found: tuple[list[str], list[str]] = [], []
+    for key in (key for key in shapes if key not in expected):
+        found[not _is_training_state(key, shapes, expected)].append(key)
+    return found
 
 
 def _is_training_state(key: str, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,24 +28,12 @@ from ghostedge.errors import CheckpointError
 from ghostedge.files import atomic_write
 from ghostedge.wire import field, fields
 
-__all__ = ["CkptContent", "parse_ckpt", "write_ckpt"]
-
-_DTYPES: dict[str, str] = {
-    "Bool": "?",
-    "Int8": "i1",
-    "UInt8": "u1",
-    "Int16": "<i2",
-    "UInt16": "<u2",
-    "Int32": "<i4",
-    "UInt32": "<u4",
-    "Int64": "<i8",
-    "UInt64": "<u8",
-    "Float16": "<f2",
-    "Float32": "<f4",
-    "Float64": "<f8",
+_DTYPES = {
+    "Bool": "?", "Int8": "i1", "UInt8": "u1", "Int16": "<i2", "UInt16": "<u2", "Int32": "<i4", "UInt32": "<u4",
+    "Int64": "<i8", "UInt64": "<u8", "Float16": "<f2", "Float32": "<f4", "Float64": "<f8",
     "BFloat16": "<u2",  # numpy has none: the upper half of a float32
     "str": "<u4",
-}
+}  # fmt: skip
 
 _CRC_TAG, _CRC_BYTES = b"crc_num", 10
 
@@ -100,8 +88,7 @@ def parse_ckpt(data: bytes, name: str) -> CkptContent:
     return content
 
 
-@dataclass(frozen=True)
-class _Value:
+class _Value(NamedTuple):
     tag: str
     dims: tuple[int, ...]
     kind: str
@@ -109,24 +96,14 @@ class _Value:
 
     @classmethod
     def parse(cls, message: int | memoryview) -> _Value:
-        tag, tensor = None, None
-        for number, value in _fields(message):
-            if number == 1:
-                tag = _text(value)
-            elif number == 2:
-                tensor = value
-        if tag is None or tensor is None:
+        value = dict(_fields(message))
+        tag = _text(value[1]) if 1 in value else None
+        if tag is None or 2 not in value:
             raise ValueError(f"value '{tag}' holds no tensor")
-        dims: list[int] = []
-        kind, content = "", memoryview(b"")
-        for number, value in _fields(tensor):
-            if number == 1 and isinstance(value, int):
-                dims.append(value)
-            elif number == 2:
-                kind = _text(value)
-            elif number == 3 and isinstance(value, memoryview):
-                content = value
-        return cls(tag, tuple(dims), kind, content)
+        tensor = list(_fields(value[2]))
+        dims = tuple(size for number, size in tensor if number == 1 and isinstance(size, int))
+        kind, content = (dict(tensor).get(number, memoryview(b"")) for number in (2, 3))
+        return cls(tag, dims, _text(kind), content if isinstance(content, memoryview) else memoryview(b""))
 
 
 def _fields(message: int | memoryview) -> Iterator[tuple[int, int | memoryview]]:

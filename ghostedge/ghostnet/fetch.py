@@ -25,11 +25,9 @@ from ghostedge.lazy import choose, require
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["PUBLISHED", "Fetched", "Record", "fetch"]
-
 #: Checkpoint name -> the address where its authors published it.
 PUBLISHED: dict[str, str] = {
-    "ghostnetv2_1x": "https://download.mindspore.cn/model_zoo/research/cv/ghostnetv2/ghostnetv2_1x.ckpt",
+    "ghostnetv2_1x": "https://download.mindspore.cn/model_zoo/research/cv/ghostnetv2/ghostnetv2_1x.ckpt"
 }
 
 _TIMEOUT_SECONDS = 30.0
@@ -168,12 +166,7 @@ class _Download:
     """One file on its way: what is here of it, and of which version."""
 
     def __init__(
-        self,
-        path: Path,
-        part: IO[bytes],
-        url: str,
-        wanted: str | None,
-        on_progress: Callable[[int, int | None], None],
+        self, path: Path, part: IO[bytes], url: str, wanted: str | None, on_progress: Callable[[int, int | None], None]
     ) -> None:
         self.path = path
         self.part = part

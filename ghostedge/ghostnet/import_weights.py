@@ -15,18 +15,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ghostedge.errors import CheckpointError, UsageError, first_line
-from ghostedge.ghostnet.checkpoint import (
-    checked_weights,
-    parse_safetensors,
-    read_bytes,
-    recognise,
-    save_checkpoint,
-)
+from ghostedge.ghostnet.checkpoint import checked_weights, parse_safetensors, read_bytes, recognise, save_checkpoint
 from ghostedge.ghostnet.ckpt_format import parse_ckpt
 from ghostedge.ghostnet.variants import VARIANTS, Variant, get_variant, parameter_shapes
 from ghostedge.lazy import require
-
-__all__ = ["PYTORCH_NAMES", "Imported", "import_weights"]
 
 # timm and the paper's PyTorch code (huawei-noah/Efficient-AI-Backbones, ghostnetv2_pytorch) agree in every name. They
 # number a block by its stage and its place there, and put convolutions and BatchNorms alternately in one sequence.

@@ -8,18 +8,6 @@ from typing import Literal, cast, get_args
 from ghostedge.errors import UsageError
 from ghostedge.lazy import choose
 
-__all__ = [
-    "HEAD_CHANNELS",
-    "MIN_INPUT_SIZE",
-    "VARIANTS",
-    "Block",
-    "GateUpsampling",
-    "Variant",
-    "check_input_size",
-    "get_variant",
-    "parameter_shapes",
-]
-
 #: How a gate grows back to the size of the features that it multiplies. MindSpore 1.8 and 1.9, under which the official
 #: checkpoints were made, aligned corners in `ops.interpolate`; the paper's PyTorch code and timm take the nearest.
 GateUpsampling = Literal["bilinear_align_corners", "nearest"]
@@ -136,10 +124,8 @@ def _make(name: str, width: float, *, se: bool = True) -> Variant:
 #: Variant name -> its data. The model zoo defines `1x` and `nose_1x` (no squeeze-and-excitation) for MindSpore; `1.3x`
 #: and `1.6x` exist as PyTorch weights, which `import-weights` brings over with the upsampling they were trained with.
 VARIANTS: dict[str, Variant] = {
-    "1x": _make("1x", 1.0),
-    "nose_1x": _make("nose_1x", 1.0, se=False),
-    "1.3x": _make("1.3x", 1.3),
-    "1.6x": _make("1.6x", 1.6),
+    variant.name: variant
+    for variant in (_make("1x", 1.0), _make("nose_1x", 1.0, se=False), _make("1.3x", 1.3), _make("1.6x", 1.6))
 }
 
 

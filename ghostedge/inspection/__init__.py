@@ -19,22 +19,6 @@ from ghostedge.manifest import Manifest
 from ghostedge.model import Format, Model
 from ghostedge.tflite.coverage import Coverage
 
-__all__ = ["ModelSummary", "Port", "Weights", "inspect", "macs", "operator_macs", "total"]
-
-#: Format -> the function that reads it.
-_READERS: dict[Format | None, str] = {
-    "mindir": "ghostedge.inspection.mindir:inspect_mindir",
-    "onnx": "ghostedge.inspection.onnx:inspect_onnx",
-    "openvino": "ghostedge.inspection.openvino:inspect_openvino",
-    "tflite": "ghostedge.inspection.tflite:inspect_tflite",
-}
-
-#: Format -> the function that counts its operators' multiply-accumulates.
-_MACS: dict[Format | None, str] = {
-    "openvino": "ghostedge.inspection.openvino:openvino_macs",
-    "tflite": "ghostedge.inspection.tflite:tflite_macs",
-}
-
 
 @dataclass(frozen=True)
 class Port:
@@ -132,9 +116,7 @@ class ModelSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        plain = dataclasses.asdict(self)
-        plain["path"] = str(self.path)
-        plain["file_bytes"] = self.file_bytes
+        plain = dataclasses.asdict(self) | {"path": str(self.path), "file_bytes": self.file_bytes}
         if self.description is not None:
             plain["description"] = {
                 "input": self.description.input.to_dict(),
@@ -168,7 +150,7 @@ def inspect(path: Path | str) -> ModelSummary:
         raise ArtifactError(f"{path} is a checkpoint: weights without a graph; export it to MindIR and inspect that")
     description = read_description(path)  # refuses a file whose name is not that of a model
     try:
-        summary: ModelSummary = resolve(_READERS[kind])(path)
+        summary: ModelSummary = resolve(f"ghostedge.inspection.{kind}:inspect_{kind}")(path)
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror or exc}") from exc
     return dataclasses.replace(summary, description=description, cpu_differences=_cpu_differences(summary))
@@ -194,10 +176,10 @@ def operator_macs(path: Path) -> dict[str, int]:
         ArtifactError: damaged, or a format whose operators have no names to go by.
     """
     kind = FORMATS.get(path.suffix.lower())
-    if kind not in _MACS:
+    if kind not in ("openvino", "tflite"):
         raise ArtifactError(f"{path}: operators are counted one by one in OpenVINO IR and TFLite only")
-    counted: dict[str, int] = resolve(_MACS[kind])(path)
-    return counted
+    counted: Mapping[str, int | None] = resolve(f"ghostedge.inspection.{kind}:{kind}_macs")(path)
+    return {name: count for name, count in counted.items() if count}
 
 
 def macs(positions: Sequence[int], weight: Sequence[int]) -> int | None:
@@ -217,9 +199,5 @@ def macs(positions: Sequence[int], weight: Sequence[int]) -> int | None:
 
 def total(counts: Iterable[int | None]) -> int | None:
     """The sum; None where one of them is unknown."""
-    result = 0
-    for count in counts:
-        if count is None:
-            return None
-        result += count
-    return result
+    found = list(counts)
+    return None if None in found else sum(filter(None, found))

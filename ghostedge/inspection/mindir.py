@@ -20,7 +20,6 @@ def inspect_mindir(path: Path) -> ModelSummary:
         graph = read_mindir(path)
     except ConvertError as exc:
         raise ArtifactError(str(exc)) from exc
-    constants = [value for value in graph.values.values() if value.data is not None and value.dtype.kind == "f"]
     return ModelSummary(
         path=path,
         format="mindir",
@@ -30,7 +29,9 @@ def inspect_mindir(path: Path) -> ModelSummary:
         outputs=tuple(_port(graph.values[name]) for name in graph.outputs),
         operators=dict(Counter(node.op for node in graph.nodes if node.op not in _BOOKKEEPING).most_common()),
         weights=Weights.of(
-            (value.dtype.name, value.data.size, value.data.nbytes) for value in constants if value.data is not None
+            (value.dtype.name, value.data.size, value.data.nbytes)
+            for value in graph.values.values()
+            if value.data is not None and value.dtype.kind == "f"
         ),
         macs=total(_macs(graph, node) for node in graph.nodes),
     )

@@ -61,11 +61,7 @@ def _summary(onnx: Any, path: Path, model: Any) -> ModelSummary:
 
 
 def _dtype(onnx: Any, element_type: int) -> str:
-    return (
-        str(onnx.TensorProto.DataType.Name(element_type))
-        .lower()
-        .replace("float", "float32" if element_type == 1 else "float")
-    )
+    return "float32" if element_type == 1 else str(onnx.TensorProto.DataType.Name(element_type)).lower()
 
 
 def _port(onnx: Any, value: Any) -> Port:
@@ -80,9 +76,7 @@ def _tensors(graph: Any) -> Iterator[tuple[str, Any]]:
         yield tensor.name, tensor
     for node in graph.node:
         if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    yield node.output[0], attribute.t
+            yield from ((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
 
 
 def _constants(onnx: Any, graph: Any) -> Iterator[tuple[str, int, int]]:

@@ -41,14 +41,12 @@ def inspect_openvino(path: Path) -> ModelSummary:
         raise ArtifactError(f"{path} is damaged ({type(exc).__name__}: {exc}); export it again") from exc
 
 
-def openvino_macs(path: Path) -> dict[str, int]:
+def openvino_macs(path: Path) -> dict[str, int | None]:
     """See `ghostedge.inspection.operator_macs`."""
     try:
-        layers = ET.parse(path).getroot().findall("./layers/layer")
-        counted = {layer.attrib["name"]: _macs(layer) for layer in layers}
+        return {layer.attrib["name"]: _macs(layer) for layer in ET.parse(path).getroot().findall("./layers/layer")}
     except (ET.ParseError, KeyError, ValueError, IndexError) as exc:
         raise ArtifactError(f"{path} is not OpenVINO IR, or not a whole one ({exc}); export it again") from exc
-    return {name: count for name, count in counted.items() if count}
 
 
 def _summary(path: Path, root: ET.Element, weights: Path) -> ModelSummary:
@@ -57,9 +55,8 @@ def _summary(path: Path, root: ET.Element, weights: Path) -> ModelSummary:
     for layer in layers:
         if layer.get("type") == "Const" and (end := _int(layer, "offset") + _int(layer, "size")) > size:
             raise ArtifactError(f"{weights} is cut short: it has {size} bytes, '{layer.get('name')}' ends at {end}")
-    operators = Counter(layer.attrib["type"] for layer in layers)
-    for kind in ("Const", "Parameter", "Result"):
-        operators.pop(kind, None)
+    kinds = (layer.attrib["type"] for layer in layers)
+    operators = Counter(kind for kind in kinds if kind not in ("Const", "Parameter", "Result"))
     fake = [layer for layer in layers if layer.get("type") == "FakeQuantize"]
     per_channel = sum(math.prod(_input(layer, 1)) > 1 for layer in fake)
     version = root.find("./rt_info/Runtime_version")

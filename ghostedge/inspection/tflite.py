@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
@@ -11,9 +12,6 @@ from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.flatbuffer import unpack
 from ghostedge.tflite.float16 import allows_float16
 from ghostedge.tflite.graph import Graph, Operator, ints, text
-
-#: Operator -> (input that is the weight, the axes of the output that are positions).
-_PRODUCTS = {"CONV_2D": (1, (1, 2)), "DEPTHWISE_CONV_2D": (1, (1, 2)), "FULLY_CONNECTED": (1, (0,))}
 
 #: Storage of one number, bits.
 _BITS = {"FLOAT32": 32, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT64": 64, "INT16": 16, "INT8": 8, "UINT8": 8, "INT4": 4}
@@ -41,20 +39,18 @@ def inspect_tflite(path: Path) -> ModelSummary:
     )
 
 
-def tflite_macs(path: Path) -> dict[str, int]:
+def tflite_macs(path: Path) -> dict[str, int | None]:
     """See `ghostedge.inspection.operator_macs`."""
     graph = unpack(path.read_bytes(), str(path))
-    counted = {operator.name: _macs(graph, operator) for operator in graph.operators}
-    return {name: count for name, count in counted.items() if count}
+    return {operator.name: _macs(graph, operator) for operator in graph.operators}
 
 
 def _port(graph: Graph, tensor: int) -> Port:
     shape = ints(graph.tensors[tensor].shapeSignature) or graph.shape(tensor)
-    scales, step, zero = graph.scales(tensor), 0.0, 0
-    if len(scales) == 1:
-        step, zero = scales[0], graph.zero_points(tensor)[0]
-    sizes: tuple[int | str, ...] = tuple("?" if size < 0 else size for size in shape)
-    return Port(graph.name(tensor), graph.dtype(tensor).lower(), sizes, step, zero)
+    port = Port(graph.name(tensor), graph.dtype(tensor).lower(), tuple("?" if size < 0 else size for size in shape))
+    if len(scales := graph.scales(tensor)) == 1:
+        return replace(port, scale=scales[0], zero_point=graph.zero_points(tensor)[0])
+    return port
 
 
 def _constants(graph: Graph) -> Iterator[tuple[str, int, int]]:
@@ -73,12 +69,10 @@ def _constants(graph: Graph) -> Iterator[tuple[str, int, int]]:
 
 def _macs(graph: Graph, operator: Operator) -> int | None:
     shape, inputs, output = graph.shape, operator.inputs, operator.output
-    if operator.kind in _PRODUCTS:
-        weight, axes = _PRODUCTS[operator.kind]
-        result = shape(output)
-        if operator.kind == "FULLY_CONNECTED":  # all axes of the output but the last are rows
-            return macs(result[:-1], shape(inputs[weight]))
-        return macs([result[axis] for axis in axes], shape(inputs[weight]))
+    if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        return macs(shape(output)[1:3], shape(inputs[1]))
+    if operator.kind == "FULLY_CONNECTED":  # all axes of the output but the last are rows
+        return macs(shape(output)[:-1], shape(inputs[1]))
     if operator.kind == "TRANSPOSE_CONV":  # output shape, weight, image
         return macs(shape(inputs[2])[1:3], shape(inputs[1]))
     if operator.kind == "BATCH_MATMUL":

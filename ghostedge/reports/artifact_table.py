@@ -26,8 +26,6 @@ from ghostedge.reports.parity import Comparison, ParityReport
 from ghostedge.reports.plots import TradeOff, tradeoff_plot
 from ghostedge.reports.svg import Markup, responsive
 
-__all__ = ["Beside", "artifact_table", "read_beside"]
-
 Record = Mapping[str, Any]
 
 

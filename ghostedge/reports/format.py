@@ -9,29 +9,7 @@ if TYPE_CHECKING:
     from ghostedge.accuracy.parity import Flip, LogitDifference, ParityResult
     from ghostedge.accuracy.statistics import PairedDrop, Proportion
     from ghostedge.evaluation.ledger import LedgerMetadata
-
-__all__ = [
-    "ModelKey",
-    "Stacked",
-    "answers_text",
-    "answers_wrong",
-    "arithmetic_of",
-    "class_name",
-    "drop_text",
-    "flips_text",
-    "kl_text",
-    "model_key",
-    "named",
-    "p_text",
-    "plural",
-    "points_text",
-    "provenance",
-    "sentence",
-    "severity_text",
-    "share_text",
-    "signed",
-    "snr_text",
-]
+    from ghostedge.model import InputSpec
 
 # -- Numbers ------------------------------------------------------------------------------------------------
 
@@ -156,16 +134,20 @@ def class_name(index: int, names: Sequence[str]) -> str:
 # -- Ledgers ------------------------------------------------------------------------------------------------
 
 
+def values_text(spec: InputSpec) -> str:
+    """What an input's numbers are: ``"raw"``, or ``"normalised, mean 0.5 0.5 0.5, std 0.2 0.2 0.2"``."""
+    if spec.range == "raw":
+        return "raw"
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
+    return f"normalised, mean {mean}, std {std}"
+
+
 def _input_text(metadata: LedgerMetadata) -> str:
     """What the network saw, in one line."""
     spec = metadata.input
-    normalised = ""
-    if spec.range == "normalised":
-        mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
-        normalised = f", mean {mean}, std {std}"
     return (
         f"shorter side {spec.resize} by {metadata.preprocessing}, centre {spec.height} x {spec.width}; "
-        f"{spec.layout} {spec.dtype} {spec.colour_order} {spec.range}{normalised}"
+        f"{spec.layout} {spec.dtype} {spec.colour_order} {values_text(spec)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Write latency records as one self-contained HTML page: devices, artifacts, threads, and what spoils a number."""
+"""Show latency records on one self-contained HTML page: devices, artifacts, threads, and what spoils a number."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from typing import Any
 
 from ghostedge.accuracy.statistics import Proportion
 from ghostedge.errors import UsageError
-from ghostedge.files import atomic_write
+from ghostedge.reports import render
 from ghostedge.reports.format import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named, plural
-from ghostedge.reports.page import check_report_path, render
 from ghostedge.reports.plots import TradeOff, curve_plot, front, latency_plot, tradeoff_plot
 from ghostedge.reports.svg import Markup, responsive
-
-__all__ = ["device_parts", "latency_html", "read_accuracies", "write_latency_report"]
 
 Record = Mapping[str, Any]
 
@@ -28,26 +25,13 @@ Accuracies = Mapping[ModelKey, Proportion]
 _NONE: Accuracies = MappingProxyType({})
 
 
-def write_latency_report(
-    records: Sequence[tuple[str, Record]], path: Path, accuracies: Accuracies | None = None
-) -> Path:
-    """Write the page, whole or not at all.
+def latency_html(records: Sequence[tuple[str, Record]], accuracies: Accuracies | None = None) -> str:
+    """The whole page; devices in the order of their first record, records in theirs.
 
     Args:
         records: the device as it was named, and a latency record of it.
-        path: the HTML file.
         accuracies: top-1 accuracies, see `read_accuracies`.
-
-    Raises:
-        UsageError: `path` does not end in ``.html``.
-        OutputError: it cannot be written.
     """
-    atomic_write(check_report_path(path), latency_html(records, accuracies))
-    return path
-
-
-def latency_html(records: Sequence[tuple[str, Record]], accuracies: Accuracies | None = None) -> str:
-    """The whole page; devices in the order of their first record, records in theirs."""
     return render(
         "latency.html",
         runs=plural(len(records), "run"),
@@ -79,10 +63,10 @@ def device_parts(
 def _device(name: str, records: Sequence[Record], accuracies: Accuracies) -> dict[str, Any]:
     short = _short_names([record["artifact"]["file"] for record in records if record["artifact"]])
     runs = [(_label(record, short), record["latency_ms"], record["valid"]) for record in records]
-    lasting = [(_label(record), record["sustained"]) for record in records if record["sustained"]]
     return {
         "name": name,
-        "facts": [fact for fact in _facts(records[0]) if fact[1]],
+        "records": records,
+        "label": _label,
         "rows": [_row(record) for record in records],
         "plot": responsive(partial(latency_plot, runs)),
         "trade_off": _trade_off(records, accuracies, short) if accuracies else None,
@@ -91,9 +75,7 @@ def _device(name: str, records: Sequence[Record], accuracies: Accuracies) -> dic
             for record in records
             for item in (*record["invalid_reasons"], *record["warnings"])
         ],
-        "splits": [_split(record) for record in records if record["split_ms"]],
-        "curves": [(label, _curve(label, sustained["curve"])) for label, sustained in lasting],
-        "ratios": [(label, f"{sustained['last_to_first']:.2f}") for label, sustained in lasting],
+        "curve": _curve,
     }
 
 
@@ -113,21 +95,12 @@ def _trade_off(records: Sequence[Record], accuracies: Accuracies, short: Mapping
         for number, (key, r) in enumerate(sorted(fastest.items(), key=lambda item: item[1]["latency_ms"]["p50"]), 1)
         for a in [accuracies[key]]
     ]
-    unbeaten, beaten = front(points), "no: another one is as fast and more accurate, or as accurate and faster"
     draw = partial(tradeoff_plot, points, "top-1 accuracy, % (the axis does not begin at 0)")
     return {
         "images": next(iter(accuracies.values())).images,
         "plot": responsive(draw) if points else None,
-        "rows": [
-            (
-                f"{point.number}. {point.label}",
-                f"{point.latency_ms:.2f}",
-                f"{point.score:.2f}",
-                f"{point.low:.2f}–{point.high:.2f}",
-                "yes" if point in unbeaten else beaten,
-            )
-            for point in points
-        ],
+        "points": points,
+        "front": front(points),
         "unknown": sorted({_name(record) for key, record in of_models if key not in accuracies}),
         "wrong": sorted({_label(record) for record in records if answers_wrong(record)}),
     }
@@ -136,23 +109,6 @@ def _trade_off(records: Sequence[Record], accuracies: Accuracies, short: Mapping
 def _rank(record: Record) -> tuple[bool, float]:
     """Valid numbers before others, then by the median."""
     return not record["valid"], record["latency_ms"]["p50"]
-
-
-def _facts(record: Record) -> list[tuple[str, str | None]]:
-    device, before, after = record["device"], record["context"]["before"], record["context"]["after"]
-    temperature = (before["temperature_c"], after["temperature_c"])
-    return [
-        ("Model", device["model"]),
-        ("Processor", " · ".join(filter(None, (device["soc"], device["cpu"], device["architecture"])))),
-        ("Cores", str(device["cores"])),
-        ("System", f"{device['system']}, kernel {device['kernel']}"),
-        ("Governor", ", ".join(sorted({each for each in before["governor"] or () if each}))),
-        (
-            "Temperature",
-            None if None in temperature else f"{temperature[0]:.0f} °C before, {temperature[1]:.0f} °C after",
-        ),
-        ("Measured", record["created_utc"]),
-    ]
 
 
 def _short_names(files: Sequence[str]) -> dict[str, str]:
@@ -195,15 +151,9 @@ def _row(record: Record) -> list[str]:
     ]
 
 
-def _split(record: Record) -> tuple[str, list[tuple[str, str, str]]]:
-    """The caption and the rows of one run's parts."""
-    rows = [(name, f"{part['p50']:.2f}", f"{part['p90']:.2f}") for name, part in record["split_ms"].items()]
-    return f"{_label(record)}: from the file {record['input']['source']} to the logits", rows
-
-
-def _curve(label: str, curve: Sequence[Mapping[str, float]]) -> Markup:
-    points = [(point["t_s"] / 60, point["p50_ms"]) for point in curve]
-    return responsive(partial(curve_plot, label, points))
+def _curve(record: Record) -> Markup:
+    points = [(point["t_s"] / 60, point["p50_ms"]) for point in record["sustained"]["curve"]]
+    return responsive(partial(curve_plot, _label(record), points))
 
 
 # -- Accuracies to stand beside latencies -------------------------------------------------------------------

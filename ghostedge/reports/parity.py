@@ -1,35 +1,33 @@
-"""What a parity report holds and says, whatever its form."""
+"""Judge ledgers against the reference's: what a parity report holds and says, whatever its form."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ghostedge
-from ghostedge.accuracy.attribution import STEPS, Attribution
-from ghostedge.accuracy.parity import ParityResult, worst_verdict
+from ghostedge.accuracy.attribution import STEPS, Attribution, attribute
+from ghostedge.accuracy.parity import ParityResult, compare_ledgers, worst_verdict
 from ghostedge.accuracy.statistics import Verdict
-from ghostedge.errors import UsageError
-from ghostedge.evaluation.ledger import LedgerMetadata
+from ghostedge.errors import LedgerError, UsageError
+from ghostedge.evaluation.jsonl import read_json_lines
+from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, read_ledger
+from ghostedge.files import sha256_file
 from ghostedge.lazy import choose
-from ghostedge.reports.format import Stacked, drop_text, p_text, points_text, share_text, signed, snr_text
-
-__all__ = [
-    "PUBLISHED",
-    "SCHEMA_PATH",
-    "Comparison",
-    "LedgerSource",
-    "ParityReport",
-    "Published",
-    "explain",
-    "headline",
-    "published",
-    "step_rows",
-    "summary_rows",
-]
+from ghostedge.reports.format import (
+    Stacked,
+    arithmetic_of,
+    drop_text,
+    named,
+    p_text,
+    points_text,
+    share_text,
+    signed,
+    snr_text,
+)
 
 SCHEMA_VERSION = 1
 
@@ -91,7 +89,7 @@ PUBLISHED: Mapping[str, Published] = {
         top1_percent=74.0,
         source="MindSpore model zoo, GhostNetV2",
         note="published as 0.740; the evaluation drops the last partial batch: 49,920 of 50,000 images",
-    ),
+    )
 }
 
 
@@ -151,15 +149,93 @@ class ParityReport:
             ],
             "attribution": None
             if self.attribution is None
-            else {
-                **self.attribution.to_dict(),
-                "ledgers": [source.to_dict() for source in self.attribution_sources],
-            },
+            else {**self.attribution.to_dict(), "ledgers": [source.to_dict() for source in self.attribution_sources]},
         }
 
     def to_json(self) -> str:
         """Indented JSON without NaN or infinity."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parity(
+    reference: Path | str,
+    ledgers: Path | str | Iterable[Path | str],
+    *,
+    max_drop: float = 0.5,
+    attribution: Iterable[tuple[str, Path | str]] = (),
+    quote: str | None = None,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> ParityReport:
+    """Judge ledgers against the reference's, paired image by image.
+
+    A ledger passes when the upper 95% bound of its drop of top-1 accuracy is within the margin, fails when the lower
+    one is beyond it, and is inconclusive otherwise.
+
+    >>> import ghostedge
+    >>> [result] = ghostedge.evaluate("model_fp32.tflite", "photos", "ledgers")
+    >>> report = ghostedge.parity("reference.parquet", result.ledger, max_drop=10)
+    >>> report.verdict, report.comparisons[0].result.drop.drop_points
+    ('PASS', 0.0)
+
+    Args:
+        reference: the reference's ledger (``.parquet``).
+        ledgers: one or several to judge: ``.parquet``, or ``.jsonl`` of the Android demo.
+        max_drop: the margin, percentage points of top-1 accuracy, above 0.
+        attribution: (step, ledger after it), in order, to split the drop: ``"preprocessing"``, ``"float"``,
+            ``"weights"`` or ``"activations"``.
+        quote: a published accuracy to quote beside the reference, e.g. ``"ghostnetv2_1x"``.
+        on_progress: called with a line of text.
+
+    Raises:
+        LedgerError: a ledger is missing or damaged, or does not fit the reference.
+        UsageError: an impossible margin or step, or an unknown published accuracy.
+        MissingExtraError: pyarrow is not installed.
+    """
+    reference = Path(reference)
+    base, source = _read(reference)
+    quoted = None if quote is None else published(quote, base.metadata)
+    comparisons = []
+    for path in map(Path, [ledgers] if isinstance(ledgers, Path | str) else ledgers):
+        on_progress(f"comparing {path}")
+        ledger, candidate = _read(path)  # one at a time: with whole logits a ledger of ImageNet is 100 MB
+        try:
+            comparisons.append(Comparison(candidate, compare_ledgers(base, ledger, max_drop)))
+        except LedgerError as exc:
+            raise LedgerError(f"{path} beside {reference}: {exc}") from exc
+        del ledger
+    split, sources = None, []
+    if steps := [(step, Path(path)) for step, path in attribution]:
+        on_progress("splitting the drop")
+        stages = []
+        for step, path in steps:
+            ledger, candidate = _read(path)
+            stages.append((step, ledger))
+            sources.append(candidate)
+        split = attribute(base, stages)
+    return _with_unique_names(ParityReport(source, tuple(comparisons), max_drop, split, tuple(sources), quoted))
+
+
+def _read(path: Path) -> tuple[Ledger, LedgerSource]:
+    ledger = read_json_lines(path) if path.suffix == ".jsonl" else read_ledger(path)
+    name = named(str(ledger.metadata.model.get("file", path.name)), arithmetic_of(ledger.metadata.runtime))
+    return ledger, LedgerSource(name, path.name, sha256_file(path), ledger.metadata)
+
+
+def _with_unique_names(report: ParityReport) -> ParityReport:
+    """Models of one file name are told apart by their ledgers' names."""
+    names = [source.name for source in report.sources]
+
+    def rename(source: LedgerSource) -> LedgerSource:
+        if names.count(source.name) == 1:
+            return source
+        return replace(source, name=f"{source.name} ({source.file})")
+
+    return replace(
+        report,
+        reference=rename(report.reference),
+        comparisons=tuple(replace(c, source=rename(c.source)) for c in report.comparisons),
+        attribution_sources=tuple(map(rename, report.attribution_sources)),
+    )
 
 
 # -- In words -----------------------------------------------------------------------------------------------

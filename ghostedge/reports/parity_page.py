@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,18 @@ from typing import Any
 from ghostedge.accuracy.attribution import STEPS
 from ghostedge.accuracy.parity import ParityResult
 from ghostedge.accuracy.reliability import Calibration
-from ghostedge.data.datasets import Dataset
-from ghostedge.errors import ImageError
+from ghostedge.data.datasets import NO_LABELS, Dataset, open_dataset
+from ghostedge.data.imagenet import imagenet_labels, load_labels
+from ghostedge.errors import ImageError, UsageError
 from ghostedge.files import atomic_write
 from ghostedge.lazy import require
+from ghostedge.reports import check_report_path, render
 from ghostedge.reports.artifact_table import Beside, artifact_table
 from ghostedge.reports.format import class_name, flips_text, provenance
 from ghostedge.reports.latency import device_parts
-from ghostedge.reports.page import check_report_path, render
 from ghostedge.reports.parity import Comparison, ParityReport, explain, headline, step_rows, summary_rows
 from ghostedge.reports.plots import interval_plot, rate_plot, reliability_plot, waterfall_plot
 from ghostedge.reports.svg import Markup, responsive
-
-__all__ = ["MOST_FLIPS", "parity_html", "parity_markdown", "thumbnails", "write_report"]
 
 #: Flips that the page lists for each artifact; the JSON has more.
 MOST_FLIPS = 20
@@ -41,39 +40,55 @@ _FEWEST_IN_BIN = 10
 _SIDE = 112
 
 
-def write_report(
+def write_parity(
     report: ParityReport,
     path: Path,
     *,
-    class_names: Sequence[str] = (),
-    thumbnails: Mapping[str, str] | None = None,
+    data: Path | None = None,
+    labels: Path | None = None,
     beside: Beside | None = None,
+    on_progress: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, Path, Path]:
-    """Write the report as HTML, and under the same name as Markdown and JSON; each whole or not at all.
+    """Write a report as HTML, and Markdown and JSON beside it, each whole or not at all. Returns: their paths.
 
     Args:
-        report: what to write.
+        report: what `parity` found.
         path: the HTML file.
-        class_names: in the order of the logits; empty where unknown.
-        thumbnails: image id -> ``data:`` address of a small picture, see `thumbnails`.
-        beside: what the HTML shows beside the accuracies.
-
-    Returns:
-        The paths of HTML, Markdown and JSON.
+        data: the images, to show flips as pictures.
+        labels: class names, one a line; None for ImageNet's where there are 1,000 classes.
+        beside: sizes, differences at export and latencies to show (`ghostedge.reports.artifact_table.read_beside`).
+        on_progress: called with a line of text.
+        warn: called with what a reader should know of.
 
     Raises:
+        DatasetError: `data` cannot be read.
         OutputError: a file cannot be written.
-        UsageError: see `check_report_path`.
+        UsageError: `path` does not end in ``.html``, or `labels` does not fit.
     """
     paths = (check_report_path(path), path.with_suffix(".md"), path.with_suffix(".json"))
-    contents = (
-        parity_html(report, class_names, thumbnails or {}, beside),
-        parity_markdown(report, class_names),
-        report.to_json(),
-    )
+    pictures = {}
+    if data is not None:
+        on_progress(f"reading pictures from {data}")
+        wanted = [flip.image_id for c in report.comparisons for flip in c.result.flips[:MOST_FLIPS]]
+        pictures = thumbnails(open_dataset(data, NO_LABELS), wanted)
+        if wanted and not pictures:
+            warn(f"{data} has none of the {len(set(wanted))} images to show")
+    names = _class_names(labels, report.reference.metadata.classes)
+    contents = (parity_html(report, names, pictures, beside), parity_markdown(report, names), report.to_json())
     for target, content in zip(paths, contents, strict=True):
         atomic_write(target, content)
+    on_progress("wrote " + ", ".join(map(str, paths)))
     return paths
+
+
+def _class_names(labels: Path | None, classes: int) -> Sequence[str]:
+    if labels is None:
+        return imagenet_labels() if classes == 1000 else ()
+    names = load_labels(labels)
+    if len(names) != classes:
+        raise UsageError(f"{labels} names {len(names)} classes, the ledgers have {classes}")
+    return names
 
 
 def parity_markdown(report: ParityReport, class_names: Sequence[str] = ()) -> str:
@@ -83,10 +98,7 @@ def parity_markdown(report: ParityReport, class_names: Sequence[str] = ()) -> st
 
 
 def parity_html(
-    report: ParityReport,
-    class_names: Sequence[str],
-    thumbnails: Mapping[str, str],
-    beside: Beside | None = None,
+    report: ParityReport, class_names: Sequence[str], thumbnails: Mapping[str, str], beside: Beside | None = None
 ) -> str:
     """The whole page.
 

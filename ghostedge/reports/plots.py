@@ -31,20 +31,6 @@ if TYPE_CHECKING:
     from ghostedge.accuracy.statistics import PairedDrop, Verdict
     from ghostedge.explain.explain import LayerError
 
-__all__ = [
-    "TradeOff",
-    "curve_plot",
-    "front",
-    "interval_plot",
-    "latency_plot",
-    "rate_plot",
-    "reliability_plot",
-    "sqnr_plot",
-    "tradeoff_plot",
-    "waterfall_plot",
-]
-
-
 # -- Drops of accuracy --------------------------------------------------------------------------------------
 
 

@@ -10,24 +10,6 @@ from itertools import pairwise
 
 from ghostedge.reports.format import signed
 
-__all__ = [
-    "NARROW",
-    "Markup",
-    "Plane",
-    "Rows",
-    "Scale",
-    "decimals",
-    "element",
-    "join",
-    "responsive",
-    "shorten",
-    "svg_dot",
-    "svg_line",
-    "svg_path",
-    "svg_text",
-    "ticks",
-]
-
 #: Widths in SVG units, which are CSS pixels on a desk and on a phone: text is as large as it was meant to be.
 WIDE, NARROW = 720, 340
 

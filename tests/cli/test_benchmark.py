@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ghostedge.cli import benchmark
+from ghostedge.cli import add_arguments, benchmark
 from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.files import sha256_file
 from ghostedge.latency.api import RunSettings
@@ -32,7 +32,7 @@ def run(*arguments: object) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quiet", action="store_true")
-    benchmark.add_arguments(parser)
+    add_arguments(parser, benchmark.ARGUMENTS)
     return benchmark.run(parser.parse_args([str(argument) for argument in arguments]))
 
 

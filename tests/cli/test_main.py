@@ -21,7 +21,7 @@ from tests.pythons import find_python
 def command(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A command `probe` whose `run` a test may replace."""
     module = types.ModuleType("probe")
-    module.__dict__.update(HELP="probe", EPILOG="", add_arguments=lambda parser: None, run=lambda args: 0)
+    module.__dict__.update(HELP="probe", EPILOG="", ARGUMENTS={}, run=lambda args: 0)
     monkeypatch.setitem(sys.modules, "probe", module)
     monkeypatch.setattr(main_module, "COMMANDS", {"probe": "probe"})
     return module

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ghostedge.cli import predict
+from ghostedge.cli import add_arguments, predict
 from ghostedge.errors import ArtifactError, ImageError, UsageError
 
 SPEC = {"height": 8, "width": 8, "resize": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 def run(*arguments: object) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", action="store_true")
-    predict.add_arguments(parser)
+    add_arguments(parser, predict.ARGUMENTS)
     return predict.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
@@ -118,9 +118,9 @@ def test_mistakes(folder: Path, linear_models: dict[str, Path]) -> None:
 
 def test_no_heavy_import_for_tflite(folder: Path, linear_models: dict[str, Path]) -> None:
     code = (
-        "import argparse, sys; from ghostedge.cli import predict\n"
+        "import argparse, sys; from ghostedge.cli import add_arguments, predict\n"
         "parser = argparse.ArgumentParser(); parser.add_argument('--json', action='store_true')\n"
-        "predict.add_arguments(parser); code = predict.run(parser.parse_args(sys.argv[1:]))\n"
+        "add_arguments(parser, predict.ARGUMENTS); code = predict.run(parser.parse_args(sys.argv[1:]))\n"
         "print(code, *sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     arguments: list[Any] = [folder / "photos" / "a_red.png", *described(folder, linear_models["tflite"])]

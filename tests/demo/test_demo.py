@@ -10,21 +10,16 @@ import pytest
 
 from ghostedge import demo
 from ghostedge.data.datasets import open_dataset
-from ghostedge.demo import (
-    FILES,
-    demo_checkpoint,
-    demo_images,
-    demo_labels,
-    demo_record,
-    demo_reference,
-    verify_demo_files,
-)
+from ghostedge.data.imagenet import load_labels
+from ghostedge.demo import FILES, demo_file, demo_record, verify_demo_files
 from ghostedge.errors import DatasetError
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.files import sha256_file
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 
 MIB = 2**20
+
+CHECKPOINT = "artwork_1x.ckpt"
 
 published = pytest.mark.skipif(not FILES.exists(), reason="left out: the demo is not published (training/README.md)")
 
@@ -71,59 +66,59 @@ def test_a_demo_that_is_not_there_says_how_to_get_it(tmp_path: Path, monkeypatch
     with pytest.raises(
         DatasetError, match=r"artwork_1x\.ckpt is missing; run: pip install --force-reinstall ghostedge-demo"
     ):
-        demo_checkpoint()
+        demo_file(CHECKPOINT)
     with pytest.raises(DatasetError, match=r"SHA256SUMS is missing; run: pip install --force-reinstall ghostedge-demo"):
         verify_demo_files(tmp_path)
 
 
 def test_a_wheel_without_the_demo_s_files_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "FILES", tmp_path / "none")
-    for ask in (demo_checkpoint, verify_demo_files):
+    for ask in (demo_record, verify_demo_files):
         with pytest.raises(DatasetError, match=r"are not installed; run: pip install 'ghostedge\[demo\]'"):
             ask()
 
 
 @published
 def test_every_demo_file_is_as_it_was_published() -> None:
-    images = sum(1 for split in ("validation", "calibration") for _ in demo_images(split).glob("*/*"))
+    images = sum(1 for split in ("validation", "calibration") for _ in demo_file(split).glob("*/*"))
     assert verify_demo_files() == images + 6
 
 
 @published
 def test_the_demo_is_large_enough_to_measure_and_small_enough_to_ship() -> None:
-    sizes = {s: [p.stat().st_size for p in demo_images(s).glob("*/*")] for s in ("validation", "calibration")}
+    sizes = {s: [p.stat().st_size for p in demo_file(s).glob("*/*")] for s in ("validation", "calibration")}
     assert len(sizes["validation"]) >= 2000
     assert len(sizes["calibration"]) >= 200
     assert sum(map(sum, sizes.values())) <= 30 * MIB
-    assert demo_checkpoint().stat().st_size <= 25 * MIB
+    assert demo_file(CHECKPOINT).stat().st_size <= 25 * MIB
 
 
 @published
 def test_checkpoint_labels_and_class_folders_belong_together() -> None:
-    checkpoint = load_checkpoint(demo_checkpoint())
+    checkpoint = load_checkpoint(demo_file(CHECKPOINT))
     assert checkpoint.gate_upsampling_recorded
     assert checkpoint.describe() | {"parameters": 0, "ignored_entries": 0} == {
         "network": "GhostNetV2",
         "variant": "1x",
         "gate_upsampling": "bilinear_align_corners",
         "gate_upsampling_recorded": True,
-        "classes": len(demo_labels()),
+        "classes": len(load_labels(demo_file("labels.txt"))),
         "parameters": 0,
         "ignored_entries": 0,
     }
     assert demo_record()["checkpoint_sha256"] == checkpoint.sha256
     for split in ("validation", "calibration"):
-        dataset = open_dataset(demo_images(split))
-        assert dataset.class_names == demo_labels()
+        dataset = open_dataset(demo_file(split))
+        assert dataset.class_names == load_labels(demo_file("labels.txt"))
         assert len(set(np.bincount(dataset.labels))) == 1, "every class has as many images"
 
 
 @published
 def test_the_reference_ledger_is_mindspores_of_these_images() -> None:
-    ledger = read_ledger(demo_reference())
-    dataset = open_dataset(demo_images("validation"))
+    ledger = read_ledger(demo_file("reference.parquet"))
+    dataset = open_dataset(demo_file("validation"))
     assert ledger.metadata.is_reference
-    assert ledger.metadata.checkpoint_sha256 == sha256_file(demo_checkpoint())
+    assert ledger.metadata.checkpoint_sha256 == sha256_file(demo_file(CHECKPOINT))
     rows = {
         name.decode(): (int(label), zlib.crc32(dataset.source(index).read()))
         for index, (name, label) in enumerate(zip(dataset.image_ids, dataset.labels, strict=True))
@@ -137,8 +132,8 @@ def test_the_reference_ledger_is_mindspores_of_these_images() -> None:
 
 @published
 def test_no_image_is_in_two_splits() -> None:
-    digests = {s: {sha256_file(p) for p in demo_images(s).glob("*/*")} for s in ("validation", "calibration")}
-    assert len(digests["validation"]) == len(list(demo_images("validation").glob("*/*")))
+    digests = {s: {sha256_file(p) for p in demo_file(s).glob("*/*")} for s in ("validation", "calibration")}
+    assert len(digests["validation"]) == len(list(demo_file("validation").glob("*/*")))
     assert not digests["validation"] & digests["calibration"]
 
 

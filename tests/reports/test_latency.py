@@ -12,7 +12,8 @@ import pytest
 from ghostedge.accuracy.statistics import Proportion, proportion
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import write_ledger
-from ghostedge.reports.latency import latency_html, read_accuracies, write_latency_report
+from ghostedge.reports import write_page
+from ghostedge.reports.latency import latency_html, read_accuracies
 from ghostedge.reports.parity import ParityReport
 from ghostedge.reports.plots import TradeOff, curve_plot, front, latency_plot, tradeoff_plot
 
@@ -138,7 +139,7 @@ def test_a_curve_goes_down_where_time_goes_up() -> None:
 
 def test_another_suffix_is_refused_before_anything_is_written(record: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        write_latency_report([("local", record)], tmp_path / "latency.pdf")
+        write_page(tmp_path / "latency.pdf", latency_html([("local", record)]))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from ghostedge.errors import UsageError
 from ghostedge.reports.parity import PUBLISHED, SCHEMA_PATH, ParityReport, explain, headline, published, summary_rows
-from ghostedge.reports.parity_page import parity_html, parity_markdown, write_report
+from ghostedge.reports.parity_page import parity_html, parity_markdown, write_parity
 from ghostedge.stored import json_schema
 
 SCHEMA: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
@@ -206,10 +206,10 @@ def test_a_hostile_image_name_stays_text(report: ParityReport) -> None:
 
 
 def test_the_three_files_lie_side_by_side(report: ParityReport, tmp_path: Path) -> None:
-    paths = write_report(report, tmp_path / "deep" / "parity.html")
+    paths = write_parity(report, tmp_path / "deep" / "parity.html")
     assert [path.name for path in paths] == ["parity.html", "parity.md", "parity.json"]
     assert all(path.stat().st_size > 1000 for path in paths)
-    again = write_report(report, tmp_path / "again.html")
+    again = write_parity(report, tmp_path / "again.html")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
     with pytest.raises(UsageError, match=r"does not end in .html"):
-        write_report(report, tmp_path / "parity.json")
+        write_parity(report, tmp_path / "parity.json")
