@@ -24,7 +24,7 @@ from ghostedge.latency.devices.app import AppRuns
 from ghostedge.latency.devices.base import RECONNECT_S, BenchmarkRequest, Patience
 from ghostedge.latency.devices.job import SILENCE_S, Job, Log, check_code, fetch_record
 from ghostedge.latency.devices.phone import Errand, Phone, UnpluggedError
-from ghostedge.latency.edge.common import BenchmarkError
+from ghostedge.latency.edge import BenchmarkError
 from ghostedge.latency.edge.system import device_lock
 from ghostedge.lazy import require
 

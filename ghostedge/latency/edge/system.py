@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ghostedge.latency.edge.common import BenchmarkError, Record
+from ghostedge.latency.edge import BenchmarkError, Record
 
 #: Bits of the Raspberry Pi firmware's get_throttled; the same 16 bits higher: since boot.
 _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
