@@ -598,7 +598,8 @@ _DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-
 class Loaded:
     """What the runtimes have in common: one input tensor, which every sample hands over."""
 
-    delegate, quantization = None, None
+    delegate: Record | None = None
+    quantization: Any = None
 
     def set_input(self, tensor: Any) -> None:
         """Take the input tensor."""

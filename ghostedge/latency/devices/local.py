@@ -1,19 +1,18 @@
-"""Time a model on this machine."""
+"""Run the script on this machine, and say what its exit code means on any."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ghostedge.errors import UsageError
+from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import output_error
-from ghostedge.latency.devices.base import SCRIPT, BenchmarkRequest
-from ghostedge.latency.devices.job import check_code
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest
 
-__all__ = ["LocalDevice"]
+__all__ = ["LocalDevice", "check_code"]
 
 _STOP_S = 10.0
 
@@ -69,3 +68,22 @@ class LocalDevice:
         resumed = "--resume" in request.options
         files = sorted(path for path in output.glob("*.json") if not path.name.startswith("."))
         return tuple(path for path in files if resumed or before.get(path) != path.stat().st_mtime_ns)
+
+
+def check_code(code: int, lines: Sequence[str], where: str = "") -> None:
+    """Raise DeviceError unless every record is there: 2 says that a model's answers are wrong.
+
+    Args:
+        code: the script's exit code.
+        lines: what it wrote on stderr.
+        where: the beginning of the message.
+    """
+    if code not in (0, 2):
+        raise DeviceError(where + (_last_error(lines) or f"edge_benchmark.py failed (exit code {code})"))
+
+
+def _last_error(lines: Sequence[str]) -> str:
+    """The errors among the lines as one line; the last line where there are none."""
+    mark = "edge_benchmark: error: "
+    errors = [line.partition(mark)[2] for line in lines if mark in line]
+    return "; ".join(errors) or next((line for line in reversed(lines) if line.strip()), "")
