@@ -141,13 +141,10 @@ class AppRuns:
     ) -> None:
         self._folder, self._progress, self._notes = f"{folder}/app", progress, notes
         self._runs, self._resume = _runs(request)
-        self._checked = False
 
     async def go_on(self, phone: Phone, output: Path) -> tuple[Path, ...]:
         """Every run; records that are finished on the device are fetched and not measured again."""
-        if not self._checked:
-            await self._check_app(phone)
-            self._checked = True
+        await self._check_app(phone)
         files = []
         for number, run in enumerate(self._runs, start=1):
             path = output / f"{_distinct(run, self._runs)}.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -60,10 +60,9 @@ class SshDevice(RemoteDevice):
         ssh = self._ssh
         connection = await self._connect()
         try:
-            async with connection, connection.start_sftp_client() as sftp:
-                yield _Session(self.name, connection, sftp, ssh)
-        except _lost(ssh) as exc:
-            raise LostError(f"{self.name}: the connection is lost") from exc
+            with _answering(ssh, self.name):
+                async with connection, connection.start_sftp_client() as sftp:
+                    yield _Session(self.name, connection, sftp, ssh)
         except ssh.Error as exc:
             raise DeviceError(f"{self.name}: {exc.reason}; is its disk full or its home folder read-only?") from exc
 
@@ -132,58 +131,59 @@ class _Session:
         self._connection, self._sftp, self._ssh = connection, sftp, ssh
 
     async def shell(self, command: str) -> Answer:
-        done = await self._connection.run(command, check=False, encoding="utf-8", errors="replace")
+        with _answering(self._ssh, self.name):
+            done = await self._connection.run(command, check=False, encoding="utf-8", errors="replace")
         if done.exit_status is None:  # the command has no end: the connection has
             raise LostError(f"{self.name}: the connection is lost")
         return Answer(int(done.exit_status), str(done.stdout))
 
     async def size(self, remote: str) -> int | None:
-        try:
+        with _answering(self._ssh, self.name), contextlib.suppress(self._ssh.SFTPNoSuchFile):
             size: int = (await self._sftp.stat(remote)).size
-        except self._ssh.SFTPNoSuchFile:
-            return None
-        return size
+            return size
+        return None
 
     async def free_bytes(self, folder: str) -> int | None:
-        try:
+        with contextlib.suppress(self._ssh.SFTPError):
             found = await self._sftp.statvfs(folder)  # OpenSSH's extension
-        except self._ssh.SFTPError:
-            return None
-        free: int = found.bavail * found.frsize
-        return free
+            free: int = found.bavail * found.frsize
+            return free
+        return None
 
     async def send(self, file: Path, remote: str) -> None:
         """What came over a connection that was lost is kept."""
         partial = remote + ".partial"
         try:
-            await self._sftp.makedirs(str(PurePosixPath(remote).parent), exist_ok=True)
-            offset = await self.size(partial) or 0
-            if offset > file.stat().st_size:
-                offset = 0
-            with open(file, "rb") as source:
-                source.seek(offset)
-                async with self._sftp.open(partial, "ab" if offset else "wb") as target:
-                    while block := source.read(_BLOCK_BYTES):
-                        await target.write(block)
-            await self._sftp.posix_rename(partial, remote)
+            with _answering(self._ssh, self.name):
+                await self._sftp.makedirs(str(PurePosixPath(remote).parent), exist_ok=True)
+                offset = await self.size(partial) or 0
+                if offset > file.stat().st_size:
+                    offset = 0
+                with open(file, "rb") as source:
+                    source.seek(offset)
+                    async with self._sftp.open(partial, "ab" if offset else "wb") as target:
+                        while block := source.read(_BLOCK_BYTES):
+                            await target.write(block)
+                await self._sftp.posix_rename(partial, remote)
         except self._ssh.SFTPError as exc:
-            if isinstance(exc, _lost(self._ssh)):
-                raise
             raise DeviceError(f"{self.name}: a file cannot be written there ({exc.reason}); is its disk full?") from exc
 
     async def read(self, remote: str, offset: int = 0) -> bytes:
-        try:
+        with _answering(self._ssh, self.name), contextlib.suppress(self._ssh.SFTPNoSuchFile):
             async with self._sftp.open(remote, "rb") as file:
                 content: bytes = await file.read(offset=offset)
-        except self._ssh.SFTPNoSuchFile:
-            return b""
-        return content
+                return content
+        return b""
 
 
-def _lost(ssh: Any) -> tuple[type[BaseException], ...]:
-    """What asyncssh raises when a connection is lost."""
-    lost = (ssh.ConnectionLost, ssh.DisconnectError, ssh.SFTPConnectionLost, ssh.SFTPNoConnection)
-    return (ssh.ChannelOpenError, ConnectionError, *lost)
+@contextlib.contextmanager
+def _answering(ssh: Any, name: str) -> Iterator[None]:
+    """What asyncssh raises when a connection is lost is many things; here it is one."""
+    sftp_lost = (ssh.SFTPConnectionLost, ssh.SFTPNoConnection)
+    try:
+        yield
+    except (ssh.ConnectionLost, ssh.DisconnectError, ssh.ChannelOpenError, ConnectionError, *sftp_lost) as exc:
+        raise LostError(f"{name}: the connection is lost") from exc
 
 
 def _split_port(place: str) -> tuple[str, int | None]:
