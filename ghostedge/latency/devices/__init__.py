@@ -7,15 +7,28 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ghostedge.errors import ArtifactError, GhostedgeError
 from ghostedge.lazy import choose, resolve
 
-__all__ = ["DEVICES", "SCRIPT", "BenchmarkRequest", "Device", "DeviceResult", "device_folder", "open_device", "run"]
+__all__ = [
+    "DEVICES",
+    "SCRIPT",
+    "BenchmarkRequest",
+    "Device",
+    "DeviceResult",
+    "Progress",
+    "device_folder",
+    "open_device",
+    "run",
+]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _INSTALLED = _PACKAGE / "_benchmarks" / "edge_benchmark.py"  # the wheel carries it here
+
+#: Called with a line of text now and then.
+Progress: TypeAlias = Callable[[str], None]
 
 #: The script that measures, in the wheel or in the checkout.
 SCRIPT = _INSTALLED if _INSTALLED.exists() else _PACKAGE.parent / "benchmarks" / "edge_benchmark.py"
@@ -73,9 +86,7 @@ class Device(Protocol):
 
     name: str
 
-    async def benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
+    async def benchmark(self, request: BenchmarkRequest, output: Path, progress: Progress) -> tuple[Path, ...]:
         """Measure, and bring the records to the folder `output`.
 
         Args:

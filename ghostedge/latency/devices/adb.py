@@ -14,12 +14,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ghostedge.errors import DeviceError, UsageError
-from ghostedge.latency.devices import BenchmarkRequest
+from ghostedge.latency.devices import BenchmarkRequest, Progress
 from ghostedge.latency.devices.app import AppRuns
 from ghostedge.latency.devices.remote import RECONNECT_S, Answer, Job, LostError, RemoteDevice, Work
 from ghostedge.latency.edge import BenchmarkError
@@ -66,9 +66,7 @@ class AdbDevice(RemoteDevice):
         self._to_free: Phone | None = None  # from its fixed clocks
         require("adbutils", "devices")
 
-    async def benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
+    async def benchmark(self, request: BenchmarkRequest, output: Path, progress: Progress) -> tuple[Path, ...]:
         """See `Device.benchmark`."""
         with _only_one(self._serial):
             try:
@@ -78,7 +76,7 @@ class AdbDevice(RemoteDevice):
                     with contextlib.suppress(DeviceError):
                         await _set_fixed_performance(self._to_free, False)
 
-    def _work(self, request: BenchmarkRequest, progress: Callable[[str], None]) -> Work:
+    def _work(self, request: BenchmarkRequest, progress: Progress) -> Work:
         notes = (_FIXED_NOTE,) if self._fixed_performance else ()
         if self._python is None:
             return AppRuns(request, self._folder, progress, notes)

@@ -14,14 +14,14 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import sha256_file
-from ghostedge.latency.devices import BenchmarkRequest
+from ghostedge.latency.devices import BenchmarkRequest, Progress
 from ghostedge.latency.devices.remote import fetch_record, send_missing
 from ghostedge.latency.records import read_record
 
@@ -133,11 +133,7 @@ class AppRuns:
     """
 
     def __init__(
-        self,
-        request: BenchmarkRequest,
-        folder: str,
-        progress: Callable[[str], None],
-        notes: Sequence[Mapping[str, str]],
+        self, request: BenchmarkRequest, folder: str, progress: Progress, notes: Sequence[Mapping[str, str]]
     ) -> None:
         self._folder, self._progress, self._notes = f"{folder}/app", progress, notes
         self._runs, self._resume = _runs(request)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import output_error
-from ghostedge.latency.devices import SCRIPT, BenchmarkRequest
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, Progress
 
 __all__ = ["LocalDevice", "check_code"]
 
@@ -18,23 +18,15 @@ _STOP_S = 10.0
 
 
 class LocalDevice:
-    """This machine, in a process of its own.
-
-    Args:
-        address: empty.
-        python: the interpreter (default: this one).
-    """
+    """This machine, in a process of its own; `address` is empty."""
 
     name = "local"
 
-    def __init__(self, address: str = "", python: str = sys.executable, **_: object) -> None:
+    def __init__(self, address: str = "") -> None:
         if address:
             raise UsageError(f"--device local takes no address; did you mean 'ssh:{address}'?")
-        self._python = python
 
-    async def benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
+    async def benchmark(self, request: BenchmarkRequest, output: Path, progress: Progress) -> tuple[Path, ...]:
         """See `Device.benchmark`."""
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -43,7 +35,7 @@ class LocalDevice:
         before = {path: path.stat().st_mtime_ns for path in output.glob("*.json")}
         arguments = request.arguments({path: str(path) for path in request.files()}, str(output))
         process = await asyncio.create_subprocess_exec(
-            self._python,
+            sys.executable,
             str(SCRIPT),
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,

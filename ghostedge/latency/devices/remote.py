@@ -16,7 +16,7 @@ import math
 import shlex
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from ghostedge.errors import DeviceError
 from ghostedge.files import atomic_write, sha256_file
-from ghostedge.latency.devices import SCRIPT, BenchmarkRequest
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, Progress
 from ghostedge.latency.devices.local import check_code
 from ghostedge.latency.records import parse_record
 
@@ -117,15 +117,13 @@ class RemoteDevice(ABC):
         """A connection. Raises: DeviceError; LostError, one that is worth another try."""
 
     @abstractmethod
-    def _work(self, request: BenchmarkRequest, progress: Callable[[str], None]) -> Work:
+    def _work(self, request: BenchmarkRequest, progress: Progress) -> Work:
         """How the request is carried out."""
 
     async def _prepare(self, machine: Any) -> None:  # noqa: B027 (most need nothing)
         """Set the machine up, each time that it is reached."""
 
-    async def benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
+    async def benchmark(self, request: BenchmarkRequest, output: Path, progress: Progress) -> tuple[Path, ...]:
         """See `Device.benchmark`."""
         work = self._work(request, progress)
         has_answered, give_up_s = False, math.inf
@@ -172,7 +170,7 @@ class Job:
         request: BenchmarkRequest,
         python: str,
         folder: str,
-        progress: Callable[[str], None],
+        progress: Progress,
         *,
         instead: str = "install Python or give --python",
         environment: str = "",
@@ -285,9 +283,7 @@ class Job:
         return tuple(files)
 
 
-async def send_missing(
-    machine: Machine, files: Mapping[Path, str], folder: str, progress: Callable[[str], None]
-) -> None:
+async def send_missing(machine: Machine, files: Mapping[Path, str], folder: str, progress: Progress) -> None:
     """Send what is not on a machine yet, if there is room for all of it.
 
     Args:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ghostedge.errors import DeviceError, UsageError
-from ghostedge.latency.devices import BenchmarkRequest
+from ghostedge.latency.devices import BenchmarkRequest, Progress
 from ghostedge.latency.devices.remote import RECONNECT_S, Answer, Job, LostError, RemoteDevice
 from ghostedge.lazy import require
 
@@ -51,7 +51,7 @@ class SshDevice(RemoteDevice):
         self._identity, self._known_hosts = identity, known_hosts
         self._ssh = require("asyncssh", "devices")
 
-    def _work(self, request: BenchmarkRequest, progress: Callable[[str], None]) -> Job:
+    def _work(self, request: BenchmarkRequest, progress: Progress) -> Job:
         return Job(request, self._python, self._folder, progress)
 
     @asynccontextmanager
