@@ -19,10 +19,9 @@ PARTS = ROOT / "ghostedge" / "latency" / "edge"
 
 #: Every module in the order of the file; what one imports of ghostedge stands before it.
 MODULES = (
-    *(PARTS / f"{name}.py" for name in ("common", "timing", "system")),
+    *(PARTS / f"{name}.py" for name in ("__init__", "timing", "system")),
     ROOT / "ghostedge" / "tflite" / "delegation.py",
-    *(PARTS / f"{name}.py" for name in ("runtimes", "picture", "verification", "verdict", "measure")),
-    *(PARTS / f"{name}.py" for name in ("arguments", "main")),
+    *(PARTS / f"{name}.py" for name in ("runtimes", "picture", "verification", "measure", "main")),
 )
 
 _RULE = "# " + 117 * "-"
@@ -33,10 +32,9 @@ _NOTE = """\
 
 def text() -> str:
     """The whole file."""
-    head = (PARTS / "__init__.py").read_text(encoding="utf-8")
     plain: set[str] = set()
     named: dict[str, set[str]] = {}
-    parts, defined = [], {}
+    head, parts, defined = "", [], {}
     for path in MODULES:
         source = path.read_text(encoding="utf-8")
         tree = ast.parse(source, str(path), feature_version=(3, 9))
@@ -53,8 +51,9 @@ def text() -> str:
             for name in _defines(node):
                 assert name not in defined, f"{path}: {name} is defined in {defined[name]} too"
                 defined[name] = path
-        title = (ast.get_docstring(tree) or "").partition("\n")[0]
-        parts.append(f"{_RULE}\n# {title}\n{_RULE}\n\n{_spaced(_body(source, tree))}")
+        words, body = ast.get_docstring(tree) or "", _spaced(_body(source, tree))
+        head = head or f'"""{words}\n"""\n'
+        parts.append(f"{_RULE}\n# {words.partition(chr(10))[0]}\n{_RULE}\n\n{body}" if parts else body)
     future = named.pop("__future__")
     imports = [f"from __future__ import {', '.join(sorted(future))}", ""]
     imports += [f"import {name}" for name in sorted(plain)]

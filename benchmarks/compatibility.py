@@ -28,7 +28,7 @@ from compat.page import as_json, page
 from ghostedge.data.golden import golden_beside
 from ghostedge.errors import GhostedgeError, UsageError
 from ghostedge.files import atomic_write
-from ghostedge.latency.edge.common import say
+from ghostedge.latency.edge import say
 from ghostedge.manifest import Manifest
 
 #: Package, version, the Pythons it is run on. What a package depends on is the newest that it and its Python take,

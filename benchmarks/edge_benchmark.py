@@ -58,10 +58,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The error, the record and the files that every part uses.
-# ---------------------------------------------------------------------------------------------------------------------
-
 Run = Callable[[], object]
 Record = dict[str, Any]
 VERSION = "1.1"
@@ -107,14 +103,13 @@ def say(text: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Time a function: warm up until it is steady, take samples, summarise them.
+# Time a function: warm up until it is steady, take samples, summarise them, and judge whether the number is valid.
 # ---------------------------------------------------------------------------------------------------------------------
 
-FULL_SAMPLES, FULL_SECONDS = 1024, 60.0
-QUICK_SAMPLES, QUICK_SECONDS = 50, 1.0
+#: What a run takes unless it is told otherwise, and with --quick.
+FULL = {"min_samples": 1024, "min_seconds": 60.0, "window_s": 0.5, "warmup_limit_s": 30.0, "split_repeats": 50}
+QUICK = {"min_samples": 50, "min_seconds": 1.0, "window_s": 0.1, "warmup_limit_s": 3.0, "split_repeats": 10}
 STEADY_WINDOWS, STEADY_SPREAD, STEADY_MIN_SAMPLES = 3, 0.03, 8
-FULL_WINDOW_S, FULL_WARMUP_LIMIT_S = 0.5, 30.0
-QUICK_WINDOW_S, QUICK_WARMUP_LIMIT_S = 0.1, 3.0
 WATCH_EVERY_S = 2.0
 OVERHEAD_SAMPLES = 2000
 
@@ -212,6 +207,98 @@ class NullRuntime:
     def output(self) -> Any:
         """No output."""
         return None
+
+
+#: Bounds of validity. 5% is the smallest difference between two artifacts that people act on.
+MAX_DRIFT, MAX_FREQUENCY_FALL, MAX_OVERHEAD = 0.05, 0.05, 0.01
+#: Cores' worth of work by others during the timed samples; an idle Raspberry Pi OS desktop stays below 0.1.
+MAX_OTHER_CORES = 0.2
+#: Looks at the frequency from which a fall can be told; the shortest valid run, of a minute, has 29.
+FEWEST_LOOKS = 15
+
+
+def judge(record: Record) -> tuple[list[Record], list[Record]]:
+    """Why the number is not valid, and what should be known beside it: two lists of {code, text}."""
+    if record["runtime"]["name"] == "null":
+        return [{"code": "null", "text": "the null runtime does nothing: what is timed is the script itself"}], []
+    reasons = [{"code": code, "text": text} for code, text in _reasons(record)]
+    warnings = [{"code": code, "text": text} for code, text in _warnings(record)]
+    return reasons, warnings
+
+
+def _reasons(record: Record) -> Iterator[tuple[str, str]]:
+    samples, seconds, p50 = record["samples_ms"], record["duration_s"], record["latency_ms"]["p50"]
+    verification = record["verification"]
+    if verification is not None and not verification["correct"]:
+        yield "wrong_answers", verification["reason"]
+    if record["mode"] == "quick":
+        yield "quick", f"--quick: {len(samples)} samples in {seconds:.1f} s"
+    elif len(samples) < FULL["min_samples"] or seconds < FULL["min_seconds"]:
+        needed = f"{FULL['min_samples']} and {FULL['min_seconds']:.0f} s"
+        yield "too_short", f"{len(samples)} samples in {seconds:.0f} s, not {needed}"
+    if record["device"]["emulated"]:
+        yield "emulated", "the processor is emulated: times say nothing about a real one"
+    warmup = record["warmup"]
+    if not warmup["steady"]:
+        spread = warmup["spread_percent"]
+        apart = "" if spread is None else f": the last windows' medians lie {spread:.1f}% apart"
+        yield "not_steady", f"not steady after {warmup['duration_s']:.1f} s of warm-up{apart}"
+    drift = change(samples)
+    if drift is not None and abs(drift) > MAX_DRIFT:
+        word = "longer" if drift > 0 else "less"
+        yield "drift", f"the last third of the samples took {abs(drift):.0%} {word} than the first"
+    other = record["context"]["other_cores"]
+    if other is not None and other > MAX_OTHER_CORES:
+        yield "busy", f"other programs used {other:.1f} cores meanwhile; stop them"
+    fall = change(highest_frequencies(record), FEWEST_LOOKS)
+    if fall is not None and -fall > MAX_FREQUENCY_FALL:
+        yield "frequency_fell", f"the CPU frequency fell by {-fall:.0%} meanwhile"
+    before, after = (record["context"][when]["throttle_flags"] for when in ("before", "after"))
+    if before is not None and after is not None:
+        seen = {*before["now"], *after["now"], *set(after["since_boot"]) - set(before["since_boot"])}
+        if seen:
+            text = ", ".join(sorted(seen))
+            yield "throttled", f"the firmware reports: {text}; check the power supply and the cooling"
+    share = record["overhead_us"] / 1e3 / p50 if p50 else 1.0
+    if share > MAX_OVERHEAD:
+        yield "overhead", f"the script's overhead of {record['overhead_us']:.1f} us is {share:.1%} of the median"
+
+
+def _warnings(record: Record) -> Iterator[tuple[str, str]]:
+    settings, delegate, output = record["settings"], record["delegate"], record["output"]
+    if output is not None and not output["finite"]:
+        yield "not_finite", "the output holds infinity or NaN"
+    repeats = (record["verification"] or {}).get("repeats", {})
+    if repeats and not (repeats["identical"] and repeats["after_timing_identical"]):
+        yield "not_repeatable", "one picture did not always give the same answer"
+    if settings["xnnpack"] and delegate is not None and delegate["delegated_share"] < 1:
+        yield "not_all_delegated", f"XNNPACK runs {delegate['delegated_nodes']} of {delegate['nodes']} operators"
+    ran = highest_frequencies(record)
+    limit = max(filter(None, record["device"]["max_frequency_mhz"] or ()), default=0.0)
+    if ran and statistics.median(ran) < limit * (1 - MAX_FREQUENCY_FALL):
+        yield "below_max_frequency", f"ran at {statistics.median(ran):.0f} of {limit:.0f} MHz"
+    if record["context"]["before"]["power"]["source"] == "battery":
+        yield "battery", "the device runs on its battery"
+    governors = {governor for governor in record["context"]["before"]["governor"] or () if governor}
+    if governors - {"performance"}:
+        names = ", ".join(sorted(governors))
+        yield "governor", f"CPU governor: {names} (as applications meet it; --help tells how to fix the frequency)"
+    usable = len(settings["cpus"]) if settings["cpus"] else record["device"]["cores"]
+    if usable is not None and settings["threads"] > usable:
+        yield "too_many_threads", f"{settings['threads']} threads on {usable} cores"
+
+
+def change(values: list[float], fewest: int = 30) -> float | None:
+    """How much larger the median of the last third is than that of the first, as a share; None for under `fewest`."""
+    third = len(values) // 3
+    early = statistics.median(values[:third]) if len(values) >= fewest else 0.0
+    return statistics.median(values[-third:]) / early - 1 if early else None
+
+
+def highest_frequencies(record: Record) -> list[float]:
+    """The fastest core's frequency at each look during the samples, MHz: idle cores may be slow."""
+    looks = [[value for value in look["frequency_mhz"] or () if value] for look in record["context"]["during"]]
+    return [max(values) for values in looks if values]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -392,6 +479,15 @@ def glance(seconds: float) -> Record:
     }
 
 
+def busy_seconds() -> float | None:
+    """Seconds that all CPUs were at work since the system started; None where it does not tell."""
+    fields = read_text(PROC / "stat", "").split("\n")[0].split()
+    if len(fields) < 9 or fields[0] != "cpu":
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 class OtherWork:
     """How many cores other programs, and a hypervisor's other machines, used since this was made."""
 
@@ -401,13 +497,8 @@ class OtherWork:
     @staticmethod
     def _now() -> tuple[float, float, float] | None:
         """Seconds that all CPUs were at work, that this process was, and of the clock."""
-        fields = read_text(PROC / "stat", "").split("\n")[0].split()
-        if len(fields) < 9 or fields[0] != "cpu":
-            return None
-        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
-        own = os.times()
-        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        return busy, own.user + own.system, time.monotonic()
+        busy, own = busy_seconds(), os.times()
+        return None if busy is None else (busy, own.user + own.system, time.monotonic())
 
     def cores(self) -> float | None:
         """Cores in use by others on average; None where the system does not tell.
@@ -508,7 +599,24 @@ DESCRIPTION_KEY = "ghostedge"
 _DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 
 
-class LiteRT:
+class Loaded:
+    """What the runtimes have in common: one input tensor, which every sample hands over."""
+
+    delegate: Record | None = None
+    quantization: Any = None
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor."""
+        self._tensor = tensor
+
+
+def check_one_input(path: str, count: int) -> None:
+    """Raise BenchmarkError for a model of several inputs."""
+    if count != 1:
+        raise BenchmarkError(f"{path} has {count} inputs; models with one are measured")
+
+
+class LiteRT(Loaded):
     """ai-edge-litert, or its predecessor tflite-runtime: the same interface."""
 
     def __init__(self, module: str, path: str, threads: int, xnnpack: bool, **_: object) -> None:
@@ -523,8 +631,7 @@ class LiteRT:
         )
         self._interpreter.allocate_tensors()
         inputs = self._interpreter.get_input_details()
-        if len(inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        check_one_input(path, len(inputs))
         self._output = self._interpreter.get_output_details()[0]
         self._index = inputs[0]["index"]
         self.shape = tuple(int(size) for size in inputs[0]["shape"])
@@ -534,10 +641,6 @@ class LiteRT:
         allowed = allows_float16(path)
         self.details: Record = {"inference_precision": "f16" if xnnpack and allowed and cpu_has_float16() else "f32"}
         self.description = zipped_description(path)
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample copies in."""
-        self._tensor = tensor
 
     def run(self) -> Any:
         """Copy in, infer, copy out."""
@@ -552,10 +655,10 @@ class LiteRT:
         return (values.astype("float32") - zero) * scale if scale else values.astype("float32")
 
 
-class OpenVino:
+class OpenVino(Loaded):
     """OpenVINO on the CPU, one stream: its setting for the latency of single requests."""
 
-    name, delegate, quantization = "openvino", None, None
+    name = "openvino"
 
     def __init__(self, module: str, path: str, threads: int, precision_hint: str | None, **_: object) -> None:
         # Importing OpenVINO reports home through this package unless it is absent.
@@ -564,8 +667,7 @@ class OpenVino:
         self.version = version_of("openvino")
         core = ov.Core()
         model = core.read_model(path)
-        if len(model.inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(model.inputs)} inputs; models with one are measured")
+        check_one_input(path, len(model.inputs))
         self.shape = tuple(
             dimension.get_length() if dimension.is_static else 1 for dimension in model.input(0).get_partial_shape()
         )
@@ -580,13 +682,8 @@ class OpenVino:
         self._input = self._request.get_input_tensor(0).data
         self.dtype = self._input.dtype.name
         precision = compiled.get_property("INFERENCE_PRECISION_HINT")
-        self.details = {
-            "inference_precision": precision.to_string() if hasattr(precision, "to_string") else str(precision)
-        }
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample copies in."""
-        self._tensor = tensor
+        name = precision.to_string() if hasattr(precision, "to_string") else str(precision)
+        self.details = {"inference_precision": name}
 
     def run(self) -> Any:
         """Copy in, infer, copy out."""
@@ -599,10 +696,10 @@ class OpenVino:
         return self._request.get_output_tensor(0).data.astype("float32")
 
 
-class OnnxRuntime:
+class OnnxRuntime(Loaded):
     """ONNX Runtime on its CPU provider."""
 
-    name, delegate, quantization = "onnxruntime", None, None
+    name = "onnxruntime"
 
     def __init__(self, module: str, path: str, threads: int, **_: object) -> None:
         ort = importlib.import_module("onnxruntime")
@@ -612,8 +709,7 @@ class OnnxRuntime:
         options.log_severity_level = 3
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        check_one_input(path, len(inputs))
         self._name = inputs[0].name
         self.shape = tuple(size if isinstance(size, int) else 1 for size in inputs[0].shape)
         # "tensor(float)", "tensor(uint8)", ...
@@ -623,7 +719,7 @@ class OnnxRuntime:
         self.description = parse_description(self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION_KEY))
 
     def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample hands over."""
+        """Take the input tensor."""
         self._feed = {self._name: tensor}
 
     def run(self) -> Any:
@@ -1034,31 +1130,28 @@ def read_golden(path: str) -> dict[str, Any]:
     return arrays
 
 
-def check_golden_fits(path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> Record:
-    """The input spec of a model that these golden vectors are for; BenchmarkError where they are for another."""
-    if spec is None:
-        raise BenchmarkError(f"--golden: the input {runtime.shape} of {model} is not a picture")
-    said, wanted = str(golden["source_sha256"]), runtime.description.get("source_sha256", "")
-    if wanted and said != wanted:
-        raise BenchmarkError(
-            f"--golden: {path} has the answers of the source {said[:12]}, {model} was made from {wanted[:12]}: give "
-            "the golden file of its own export; where that export was made anew since, copy both again"
-        )
-    found, needed = tuple(golden["crops_u8"].shape[1:3]), (spec["height"], spec["width"])
-    if found != needed:
-        raise BenchmarkError(
-            f"--golden: {path} holds pictures of {found[0]} x {found[1]}, {model} takes {needed[0]} x {needed[1]}: "
-            "give the golden file of its own export"
-        )
-    return spec
-
-
 class Verification:
-    """Whether a loaded model gives the right answers; the one that is timed, with its delegate and its threads."""
+    """Whether a loaded model gives the right answers; the one that is timed, with its delegate and its threads.
+
+    Raises: BenchmarkError, where the golden vectors are for another model.
+    """
 
     def __init__(self, path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> None:
-        self._spec = check_golden_fits(path, golden, model, runtime, spec)
-        self._path, self._golden, self._runtime, self._model = path, golden, runtime, model
+        if spec is None:
+            raise BenchmarkError(f"--golden: the input {runtime.shape} of {model} is not a picture")
+        said, wanted = str(golden["source_sha256"]), runtime.description.get("source_sha256", "")
+        if wanted and said != wanted:
+            raise BenchmarkError(
+                f"--golden: {path} has the answers of the source {said[:12]}, {model} was made from {wanted[:12]}: "
+                "give the golden file of its own export; where that export was made anew since, copy both again"
+            )
+        found, needed = tuple(golden["crops_u8"].shape[1:3]), (spec["height"], spec["width"])
+        if found != needed:
+            raise BenchmarkError(
+                f"--golden: {path} holds pictures of {found[0]} x {found[1]}, {model} takes {needed[0]} x {needed[1]}: "
+                "give the golden file of its own export"
+            )
+        self._path, self._golden, self._runtime, self._model, self._spec = path, golden, runtime, model, spec
 
     def first_input(self) -> Any:
         """The tensor of the first picture, for the very first inference after loading."""
@@ -1187,103 +1280,6 @@ def bounds_of(job: Record, runtime: Any) -> Record:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Judge whether a latency is valid, and why it is not.
-# ---------------------------------------------------------------------------------------------------------------------
-
-#: Bounds of validity. 5% is the smallest difference between two artifacts that people act on.
-MAX_DRIFT, MAX_FREQUENCY_FALL, MAX_OVERHEAD = 0.05, 0.05, 0.01
-#: Cores' worth of work by others during the timed samples; an idle Raspberry Pi OS desktop stays below 0.1.
-MAX_OTHER_CORES = 0.2
-#: Looks at the frequency from which a fall can be told; the shortest valid run, of a minute, has 29.
-FEWEST_LOOKS = 15
-
-
-def judge(record: Record) -> tuple[list[Record], list[Record]]:
-    """Why the number is not valid, and what should be known beside it: two lists of {code, text}."""
-    if record["runtime"]["name"] == "null":
-        return [{"code": "null", "text": "the null runtime does nothing: what is timed is the script itself"}], []
-    reasons = [{"code": code, "text": text} for code, text in _reasons(record)]
-    warnings = [{"code": code, "text": text} for code, text in _warnings(record)]
-    return reasons, warnings
-
-
-def _reasons(record: Record) -> Iterator[tuple[str, str]]:
-    samples, seconds, p50 = record["samples_ms"], record["duration_s"], record["latency_ms"]["p50"]
-    verification = record["verification"]
-    if verification is not None and not verification["correct"]:
-        yield "wrong_answers", verification["reason"]
-    if record["mode"] == "quick":
-        yield "quick", f"--quick: {len(samples)} samples in {seconds:.1f} s"
-    elif len(samples) < FULL_SAMPLES or seconds < FULL_SECONDS:
-        yield "too_short", f"{len(samples)} samples in {seconds:.0f} s, not {FULL_SAMPLES} and {FULL_SECONDS:.0f} s"
-    if record["device"]["emulated"]:
-        yield "emulated", "the processor is emulated: times say nothing about a real one"
-    warmup = record["warmup"]
-    if not warmup["steady"]:
-        spread = warmup["spread_percent"]
-        apart = "" if spread is None else f": the last windows' medians lie {spread:.1f}% apart"
-        yield "not_steady", f"not steady after {warmup['duration_s']:.1f} s of warm-up{apart}"
-    drift = change(samples)
-    if drift is not None and abs(drift) > MAX_DRIFT:
-        word = "longer" if drift > 0 else "less"
-        yield "drift", f"the last third of the samples took {abs(drift):.0%} {word} than the first"
-    other = record["context"]["other_cores"]
-    if other is not None and other > MAX_OTHER_CORES:
-        yield "busy", f"other programs used {other:.1f} cores meanwhile; stop them"
-    fall = change(highest_frequencies(record), FEWEST_LOOKS)
-    if fall is not None and -fall > MAX_FREQUENCY_FALL:
-        yield "frequency_fell", f"the CPU frequency fell by {-fall:.0%} meanwhile"
-    before, after = (record["context"][when]["throttle_flags"] for when in ("before", "after"))
-    if before is not None and after is not None:
-        seen = {*before["now"], *after["now"], *set(after["since_boot"]) - set(before["since_boot"])}
-        if seen:
-            text = ", ".join(sorted(seen))
-            yield "throttled", f"the firmware reports: {text}; check the power supply and the cooling"
-    share = record["overhead_us"] / 1e3 / p50 if p50 else 1.0
-    if share > MAX_OVERHEAD:
-        yield "overhead", f"the script's overhead of {record['overhead_us']:.1f} us is {share:.1%} of the median"
-
-
-def _warnings(record: Record) -> Iterator[tuple[str, str]]:
-    settings, delegate, output = record["settings"], record["delegate"], record["output"]
-    if output is not None and not output["finite"]:
-        yield "not_finite", "the output holds infinity or NaN"
-    repeats = (record["verification"] or {}).get("repeats", {})
-    if repeats and not (repeats["identical"] and repeats["after_timing_identical"]):
-        yield "not_repeatable", "one picture did not always give the same answer"
-    if settings["xnnpack"] and delegate is not None and delegate["delegated_share"] < 1:
-        yield "not_all_delegated", f"XNNPACK runs {delegate['delegated_nodes']} of {delegate['nodes']} operators"
-    ran, limit = (
-        highest_frequencies(record),
-        max(filter(None, record["device"]["max_frequency_mhz"] or ()), default=0.0),
-    )
-    if ran and statistics.median(ran) < limit * (1 - MAX_FREQUENCY_FALL):
-        yield "below_max_frequency", f"ran at {statistics.median(ran):.0f} of {limit:.0f} MHz"
-    if record["context"]["before"]["power"]["source"] == "battery":
-        yield "battery", "the device runs on its battery"
-    governors = {governor for governor in record["context"]["before"]["governor"] or () if governor}
-    if governors - {"performance"}:
-        names = ", ".join(sorted(governors))
-        yield "governor", f"CPU governor: {names} (as applications meet it; --help tells how to fix the frequency)"
-    usable = len(settings["cpus"]) if settings["cpus"] else record["device"]["cores"]
-    if usable is not None and settings["threads"] > usable:
-        yield "too_many_threads", f"{settings['threads']} threads on {usable} cores"
-
-
-def change(values: list[float], fewest: int = 30) -> float | None:
-    """How much larger the median of the last third is than that of the first, as a share; None for under `fewest`."""
-    third = len(values) // 3
-    early = statistics.median(values[:third]) if len(values) >= fewest else 0.0
-    return statistics.median(values[-third:]) / early - 1 if early else None
-
-
-def highest_frequencies(record: Record) -> list[float]:
-    """The fastest core's frequency at each look during the samples, MHz: idle cores may be slow."""
-    looks = [[value for value in look["frequency_mhz"] or () if value] for look in record["context"]["during"]]
-    return [max(values) for values in looks if values]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Carry out one run in a process of its own: load, verify, warm up, time.
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -1308,7 +1304,8 @@ def measure(job: Record, progress: Progress) -> Record:
             first_ms = sample_ms(runtime.run)
             verification = verifier.run(bounds_of(job, runtime))
         if job["mode"] == "verify":
-            return verified(job, runtime, verification, load_ms, first_ms)
+            checked = {"verification": verification, "load_ms": round(load_ms, 3), "first_ms": first_ms}
+            return {**describe_run(job, runtime), **checked}
         tensor, photo = make_input(job, spec, runtime)
         runtime.set_input(tensor)
     timed, context = time_samples(job, runtime, first_ms, progress)
@@ -1318,10 +1315,12 @@ def measure(job: Record, progress: Progress) -> Record:
     if verifier is not None and verification is not None:
         verifier.again(verification)
     return {
-        **describe_run(job, runtime),
-        "runtime": dict(name=runtime.name, version=runtime.version, import_ms=round(import_ms, 3), **runtime.details),
-        "delegate": runtime.delegate,
-        "input": describe_input(job, runtime),
+        **describe_run(job, runtime, import_ms=round(import_ms, 3)),
+        "input": {
+            "shape": list(runtime.shape),
+            "dtype": runtime.dtype,
+            "source": Path(job["image"]).name if job["image"] else "noise",
+        },
         "output": output,
         "verification": verification,
         "load_ms": round(load_ms, 3),
@@ -1386,8 +1385,8 @@ def time_samples(job: Record, runtime: Any, first_ms: float | None, progress: Pr
     return timed, {"during": during, "after": after, "other_cores": other_cores}
 
 
-def describe_run(job: Record, runtime: Any) -> Record:
-    """The precision that the model says it has, and the settings of the run."""
+def describe_run(job: Record, runtime: Any, **further: float) -> Record:
+    """What every record says: the model's own precision, the settings of the run, the runtime and its delegate."""
     return {
         "precision": runtime.description.get("precision"),
         "settings": {
@@ -1396,18 +1395,8 @@ def describe_run(job: Record, runtime: Any) -> Record:
             "precision_hint": job["precision_hint"],
             "cpus": None if job["cpus"] is None else sorted(os.sched_getaffinity(0)),
         },
-    }
-
-
-def verified(job: Record, runtime: Any, verification: Record | None, load_ms: float, first_ms: float | None) -> Record:
-    """The record of --verify-only, without what the parent process adds."""
-    return {
-        **describe_run(job, runtime),
-        "runtime": dict(name=runtime.name, version=runtime.version, **runtime.details),
+        "runtime": dict(name=runtime.name, version=runtime.version, **further, **runtime.details),
         "delegate": runtime.delegate,
-        "verification": verification,
-        "load_ms": round(load_ms, 3),
-        "first_ms": first_ms,
     }
 
 
@@ -1447,15 +1436,6 @@ def measure_split(photo: bytes, spec: Record, runtime: Any, repeats: int) -> Rec
         runtime.set_input(held["tensor"])
         parts["inference"].append(sample_ms(runtime.run))
     return {name: summarise(samples) for name, samples in parts.items()}
-
-
-def describe_input(job: Record, runtime: Any) -> Record:
-    """Of what shape and type the input is, and where it comes from."""
-    return {
-        "shape": list(runtime.shape),
-        "dtype": runtime.dtype,
-        "source": Path(job["image"]).name if job["image"] else "noise",
-    }
 
 
 def describe_output(runtime: Any, npy: Path | None) -> Record | None:
@@ -1547,7 +1527,7 @@ def crash_message(job: Record, exitcode: int | None) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Define the command line, and plan the runs that it asks for.
+# Plan the runs that the command line asks for, carry them out and print the result.
 # ---------------------------------------------------------------------------------------------------------------------
 
 EPILOG = """\
@@ -1588,8 +1568,7 @@ def numbers(text: str) -> list[int]:
 
 def thread_counts(text: str) -> list[int]:
     """As `numbers`, each at least 1."""
-    found = numbers(text)
-    if found[0] < 1:
+    if 0 in (found := numbers(text)):
         raise argparse.ArgumentTypeError("a run needs at least one thread")
     return found
 
@@ -1641,9 +1620,9 @@ def arguments() -> argparse.ArgumentParser:
     add("--min-top1-agreement", type=float, metavar="0..1", help="likewise, the share of pictures with the same answer")
     add("--quick", action="store_true", help="a first look in seconds; the record is marked not valid")
     add("--sustained", type=positive, metavar="MIN", help="go on for so many minutes and record the curve")
-    add("--min-samples", type=int, metavar="N", help=f"default: {FULL_SAMPLES} (--quick: {QUICK_SAMPLES})")
-    add("--min-seconds", type=float, metavar="S", help=f"default: {FULL_SECONDS:g} (--quick: {QUICK_SECONDS:g})")
-    add("--warmup-limit", type=float, metavar="S", help=f"default: {FULL_WARMUP_LIMIT_S:g}")
+    for name, kind, metavar in (("min_samples", int, "N"), ("min_seconds", float, "S"), ("warmup_limit_s", float, "S")):
+        said = f"default: {FULL[name]:g} (--quick: {QUICK[name]:g})"
+        add("--" + name.removesuffix("_s").replace("_", "-"), dest=name, type=kind, metavar=metavar, help=said)
     add("--output", default="latency", metavar="DIR", help="folder of the records (default: latency)")
     add("--save-output", action="store_true", help="write the model's output beside each record, as .npy")
     add("--resume", action="store_true", help="leave out runs whose record is already there")
@@ -1653,25 +1632,13 @@ def arguments() -> argparse.ArgumentParser:
 
 def plan(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
     """Every run that is asked for, as plain dicts."""
-    window_s = QUICK_WINDOW_S if args.quick else FULL_WINDOW_S
-    limit_s = QUICK_WARMUP_LIMIT_S if args.quick else FULL_WARMUP_LIMIT_S
-    asked = args.min_samples is not None or args.min_seconds is not None
-    common = {
-        "cpus": args.cpus,
-        "image": args.image,
-        "golden": args.golden,
-        "min_snr_db": args.min_snr_db,
-        "min_top1_agreement": args.min_top1_agreement,
-        "min_samples": (QUICK_SAMPLES if args.quick else FULL_SAMPLES)
-        if args.min_samples is None
-        else args.min_samples,
-        "min_seconds": (QUICK_SECONDS if args.quick else FULL_SECONDS)
-        if args.min_seconds is None
-        else args.min_seconds,
-        "window_s": window_s,
-        "warmup_limit_s": limit_s if args.warmup_limit is None else args.warmup_limit,
+    given = {name: value for name, value in vars(args).items() if name in FULL and value is not None}
+    asked = given.keys() & {"min_samples", "min_seconds"}
+    common: Record = {
+        **{name: getattr(args, name) for name in ("cpus", "image", "golden", "min_snr_db", "min_top1_agreement")},
+        **(QUICK if args.quick else FULL),
+        **given,
         "sustained_min": args.sustained,
-        "split_repeats": 10 if args.quick else 50,
         "mode": "verify" if args.verify_only else "quick" if args.quick else "custom" if asked else "full",
     }
     jobs, errors = [], []
@@ -1696,9 +1663,8 @@ def plan(args: argparse.Namespace) -> tuple[list[Record], list[str]]:
             name += "-" + args.precision_hint if args.precision_hint and runtime == "openvino" else ""
             name += "-cpu" + "_".join(map(str, args.cpus)) if args.cpus else ""
             name += "-verify" if args.verify_only else ""
-            hint = (args.precision_hint or "f32") if runtime == "openvino" else None
             job = dict(common, path=path, runtime=runtime, threads=threads, xnnpack=xnnpack, artifact=artifact)
-            job["precision_hint"] = hint
+            job["precision_hint"] = (args.precision_hint or "f32") if runtime == "openvino" else None
             same = [other for other in jobs if other["name"] == name]
             if same and same[0]["artifact"]["files"] == artifact["files"]:
                 continue
@@ -1716,10 +1682,7 @@ def already_done(path: Path, job: Record) -> Record | None:
             and record["kind"] == "latency_record"
             and (not job["golden"] or record["verification"]["golden"]["sha256"] == sha256_of(job["golden"]))
             and record["mode"] == job["mode"]
-            and record["settings"]["threads"] == job["threads"]
-            and record["settings"]["xnnpack"] == job["xnnpack"]
-            and record["settings"]["precision_hint"] == job["precision_hint"]
-            and record["settings"]["cpus"] == job["cpus"]
+            and all(record["settings"][key] == job[key] for key in ("threads", "xnnpack", "precision_hint", "cpus"))
             and (record["artifact"] or {}).get("files") == (job.get("artifact") or {}).get("files")
             and len(record["samples_ms"]) >= job["min_samples"]
             and record["duration_s"] >= job["min_seconds"]
@@ -1729,11 +1692,6 @@ def already_done(path: Path, job: Record) -> Record | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if same else None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Run what the command line asks for and print the result.
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def complete(record: Record, job: Record, device: Record) -> Record:
@@ -1757,23 +1715,10 @@ def complete(record: Record, job: Record, device: Record) -> Record:
     return whole
 
 
-def table(records: list[Record]) -> str:
+def latency_table(records: list[Record]) -> str:
     """The result for people: one row a run."""
-    rows = [
-        (
-            "Artifact",
-            "Runtime",
-            "Threads",
-            "p50 ms",
-            "p90 ms",
-            "p99 ms",
-            "Load ms",
-            "First ms",
-            "RSS MiB",
-            "Answers",
-            "Valid",
-        )
-    ]
+    times = ("p50 ms", "p90 ms", "p99 ms", "Load ms", "First ms")
+    rows = [("Artifact", "Runtime", "Threads", *times, "RSS MiB", "Answers", "Valid")]
     for record in records:
         latency, settings = record["latency_ms"], record["settings"]
         numbers = [latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"]]
@@ -1881,10 +1826,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("edge_benchmark: interrupted; finished records are kept, --resume leaves them out")
         return 130
-    if records and args.verify_only:
-        print(verification_table(records))
-    elif records:
-        print(table(records))
+    if records:
+        print(verification_table(records) if args.verify_only else latency_table(records))
     for record in records:
         for item in record.get("invalid_reasons", []) + record.get("warnings", []):
             print(f"  {record['name']}: {item['text']}")

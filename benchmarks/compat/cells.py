@@ -13,8 +13,8 @@ from typing import Any
 
 from compat.matrix import PACKAGES, Cell, Environment, Model, Row, without_folders
 
-from ghostedge.latency.devices.base import SCRIPT
-from ghostedge.latency.edge.common import say
+from ghostedge.latency.devices import SCRIPT
+from ghostedge.latency.edge import say
 
 RUN_LIMIT_S = 300
 

@@ -19,7 +19,7 @@ import artifacts
 import measure
 import results
 
-from ghostedge.latency.edge.common import say
+from ghostedge.latency.edge import say
 
 ROOT = artifacts.ROOT
 

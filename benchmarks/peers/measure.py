@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ghostedge.compare import compare
 from ghostedge.files import sha256_file
+from ghostedge.latency.edge.system import busy_seconds
 
 Json = dict[str, Any]
 
@@ -116,13 +117,13 @@ def interleaved(
         medians: dict[str, list[float]] = {each.contestant.key: [] for each in ready}
         for each in ready:
             each.ask(seconds=seconds)  # warm-up
-        busy, own, started = _busy_seconds(), _own_seconds(ready), time.monotonic()
+        busy, own, started = busy_seconds() or 0.0, _own_seconds(ready), time.monotonic()
         for number in range(rounds):
             for each in order.sample(ready, len(ready)):
                 medians[each.contestant.key].append(each.ask(seconds=seconds)["median_ms"])
             progress(f"{threads} threads: round {number + 1} of {rounds}")
         elapsed = time.monotonic() - started
-        others = (_busy_seconds() - busy) - (_own_seconds(ready) - own)
+        others = ((busy_seconds() or 0.0) - busy) - (_own_seconds(ready) - own)
     return {
         "threads": threads,
         "rounds": rounds,
@@ -130,13 +131,6 @@ def interleaved(
         "other_cores": round(max(0.0, others) / elapsed, 3),
         "medians_ms": medians,
     }
-
-
-def _busy_seconds() -> float:
-    """Seconds that all CPUs of this machine were at work."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _own_seconds(ready: Sequence[Contender]) -> float:

@@ -65,32 +65,34 @@ def rows(found: Sequence[Contestant], agreement: dict[str, Json], walls: Sequenc
 
 def write(found: Sequence[Row], walls: Sequence[Json], folder: Path) -> list[Path]:
     """Write results.csv, the plots, and the table into README.md between its marks; the files written."""
-    files = [folder / "results.csv"]
-    atomic_write(files[0], _csv(found))
-    for cpu in sorted({cpu for row in found for cpu in row.instructions}):
-        counted = [row for row in found if cpu in row.instructions]
-        bars = [(_label(row), row.instructions[cpu] / 1e6, row.contestant.ours) for row in counted]
-        path = folder / f"instructions-{cpu}.svg"
-        atomic_write(path, standalone(bar_plot(bars, f"million instructions on {cpu}", 720)))
-        files.append(path)
-    for wall in walls:
-        timed = [row for row in found if wall["threads"] in row.ratios]
-        drawn = [(_label(row), row.ratios[wall["threads"]], row.contestant.ours) for row in timed]
-        path = folder / f"latency-{wall['threads']}t.svg"
-        atomic_write(
-            path, standalone(ratio_plot(drawn, f"time beside the fastest peer's, {wall['threads']} thread(s)"))
-        )
-        files.append(path)
+    texts = {folder / "results.csv": _csv(found)}
+    for cpu in _measured(found)[1]:
+        bars = [
+            (_label(row), row.instructions[cpu] / 1e6, row.contestant.ours) for row in found if cpu in row.instructions
+        ]
+        plot = bar_plot(bars, f"million instructions on {cpu}", 720)
+        texts[folder / f"instructions-{cpu}.svg"] = standalone(plot)
+    for count in (wall["threads"] for wall in walls):
+        drawn = [(_label(row), row.ratios[count], row.contestant.ours) for row in found if count in row.ratios]
+        plot = ratio_plot(drawn, f"time beside the fastest peer's, {count} thread(s)")
+        texts[folder / f"latency-{count}t.svg"] = standalone(plot)
     readme = folder / "README.md"
     if readme.exists():
         before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
         _, _, after = rest.partition(_END)
         if not rest:
             raise SystemExit(f"{readme} has no line {_BEGIN!r}; put it back")
-        plots = ", ".join(f"[{path.stem}]({path.name})" for path in files if path.suffix == ".svg")
-        atomic_write(readme, f"{before}{_BEGIN}\n{markdown(found, walls)}\nPlots: {plots}.\n{_END}{after}")
-        files.append(readme)
-    return files
+        plots = ", ".join(f"[{path.stem}]({path.name})" for path in texts if path.suffix == ".svg")
+        texts[readme] = f"{before}{_BEGIN}\n{markdown(found, walls)}\nPlots: {plots}.\n{_END}{after}"
+    for path, text in texts.items():
+        atomic_write(path, text)
+    return list(texts)
+
+
+def _measured(found: Sequence[Row]) -> tuple[list[int], list[str]]:
+    """The counts of threads that times were taken with, and the CPUs whose instructions were counted."""
+    threads = {count for row in found for count in row.medians_ms}
+    return sorted(threads), sorted({cpu for row in found for cpu in row.instructions})
 
 
 def _label(row: Row) -> str:
@@ -100,8 +102,7 @@ def _label(row: Row) -> str:
 
 
 def _csv(found: Sequence[Row]) -> str:
-    threads = sorted({count for row in found for count in row.medians_ms})
-    cpus = sorted({cpu for row in found for cpu in row.instructions})
+    threads, cpus = _measured(found)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     head = ["maker", "file", "format", "precision", "size_bytes", "runtime", "delegated_share", "partitions"]
@@ -129,8 +130,7 @@ def _rounded(value: float | None, digits: int = 4) -> str:
 
 def markdown(found: Sequence[Row], walls: Sequence[Json]) -> str:
     """The table, and under it what the wall-clock columns are worth."""
-    threads = sorted({count for row in found for count in row.medians_ms})
-    cpus = sorted({cpu for row in found for cpu in row.instructions})
+    threads, cpus = _measured(found)
     head = ["Format", "Artifact", "MB", "SNR (dB)"]
     head += [f"Time, {count} thread" + ("s" if count > 1 else "") for count in threads]
     head += [f"{_CPU_NAMES.get(cpu, cpu)} (M instr.)" for cpu in cpus]

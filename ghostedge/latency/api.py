@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 from ghostedge.data.golden import SUFFIX, golden_beside, read_golden
 from ghostedge.errors import UsageError
-from ghostedge.latency.devices import BenchmarkRequest, open_device, run
-from ghostedge.latency.devices.base import read_record
+from ghostedge.latency.devices import BenchmarkRequest, Device, open_device, run
+from ghostedge.latency.records import read_record
 from ghostedge.model import Model
 
 __all__ = ["DeviceRecord", "Measured", "Models", "RunSettings", "benchmark", "verify"]
@@ -73,11 +73,6 @@ class DeviceRecord:
     device: str
     path: Path
     content: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, path: Path, device: str | None = None) -> DeviceRecord:
-        """Read a record; its folder has the device's name. Raises: DeviceError where it is damaged."""
-        return cls(device or path.parent.name, path, read_record(path))
 
     @property
     def correct(self) -> bool | None:
@@ -214,36 +209,29 @@ def _measure(
     on_progress: Callable[[str, str], None],
 ) -> Measured:
     """Run the script on every device, once for all models that have the same golden file."""
-    names = list(dict.fromkeys(settings.devices))
-    devices = [open_device(name, **own) for name, own in _connections(settings, names)]
-    requests = [
-        BenchmarkRequest(
-            artifacts=tuple(path for path, own in zip(paths, goldens, strict=True) if own == golden),
-            threads=tuple(settings.threads),
-            image=image,
-            options=options,
-            golden=golden,
-        )
-        for golden in dict.fromkeys(goldens)
-    ]
+    devices = _open_devices(settings)
+    requests = []
+    for golden in dict.fromkeys(goldens):
+        same = tuple(path for path, own in zip(paths, goldens, strict=True) if own == golden)
+        requests.append(BenchmarkRequest(same, tuple(settings.threads), image, options, golden))
     files: dict[tuple[str, Path], None] = {}
     errors: list[tuple[str, str]] = []
     for request in requests:
         for result in run(devices, request, output, on_progress):
             files |= {(result.device, path): None for path in result.files}
             errors += [(result.device, result.error)] if result.error else []
-    return Measured(tuple(DeviceRecord.read(path, device) for device, path in files), tuple(errors))
+    return Measured(tuple(DeviceRecord(device, path, read_record(path)) for device, path in files), tuple(errors))
 
 
-def _connections(settings: RunSettings, names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Each device with the options that its kind takes. Raises: UsageError for one that none of them takes."""
+def _open_devices(settings: RunSettings) -> list[Device]:
+    """Each device, with the options that its kind takes. Raises: UsageError for one that none of them takes."""
     given = {key: value for key in _TAKEN_BY if (value := getattr(settings, key))}
-    kinds = [name.partition(":")[0] for name in names]
+    kinds = {name: name.partition(":")[0] for name in settings.devices}
     for key in given:
-        if not set(kinds) & set(_TAKEN_BY[key]):
+        if not {*kinds.values()} & set(_TAKEN_BY[key]):
             where = " or ".join({"ssh": "ssh:USER@HOST", "adb": "adb:SERIAL"}[kind] for kind in _TAKEN_BY[key])
             raise UsageError(f"--{key.replace('_', '-')}: only for --device {where}")
     return [
-        (name, {key: value for key, value in given.items() if kind in _TAKEN_BY[key]})
-        for name, kind in zip(names, kinds, strict=True)
+        open_device(name, **{key: value for key, value in given.items() if kind in _TAKEN_BY[key]})
+        for name, kind in kinds.items()
     ]

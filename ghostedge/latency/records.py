@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, overload
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -17,9 +17,8 @@ from ghostedge.errors import DeviceError
 from ghostedge.files import atomic_write
 from ghostedge.stored import as_type, json_schema, parse_json
 
-__all__ = ["SCHEMA", "VERIFICATION_SCHEMA", "LatencyRecord", "VerificationRecord", "parse_record", "read_record"]
+__all__ = ["SCHEMA", "VERIFICATION_SCHEMA", "parse_record", "read_record", "schemas"]
 
-#: The JSON Schema of a latency record, and that of a verification record.
 SCHEMA = Path(__file__).with_name("latency_record.schema.json")
 VERIFICATION_SCHEMA = Path(__file__).with_name("verification_record.schema.json")
 
@@ -345,13 +344,7 @@ class VerificationRecord(_Run):
 _KINDS: dict[str, type[Any]] = {"latency_record": LatencyRecord, "verification_record": VerificationRecord}
 
 
-@overload
-def read_record(path: Path) -> dict[str, Any]: ...
-@overload
-def read_record(path: Path, kind: Literal["latency_record"]) -> LatencyRecord: ...
-@overload
-def read_record(path: Path, kind: Literal["verification_record"]) -> VerificationRecord: ...
-def read_record(path: Path, kind: str | None = None) -> Any:
+def read_record(path: Path, kind: str | None = None) -> dict[str, Any]:
     """A record, checked against its type; an older one without ``verification`` gets None for it.
 
     Args:
@@ -389,24 +382,25 @@ def schemas() -> dict[Path, Mapping[str, Any]]:
 
     A type says which fields there are and what each may hold. What depends on another field stands here.
     """
-    valid = {"properties": {"valid": {"const": True}}}
+
+    def where(**fields: Any) -> dict[str, Any]:
+        return {"properties": fields}
+
+    valid = where(valid={"const": True})
     rules = [
-        {
-            "if": valid,
-            "then": {"properties": {"invalid_reasons": {"maxItems": 0}}},
-            "else": {"properties": {"invalid_reasons": {"minItems": 1}}},
-        },
-        {"if": valid, "then": {"properties": {"samples_ms": {"minItems": 1024}, "duration_s": {"minimum": 60}}}},
-        {"if": {"properties": {"schema_version": {"const": 2}}}, "then": {"required": ["verification"]}},
+        {"if": valid, "then": where(invalid_reasons={"maxItems": 0}), "else": where(invalid_reasons={"minItems": 1})},
+        {"if": valid, "then": where(samples_ms={"minItems": 1024}, duration_s={"minimum": 60})},
+        {"if": where(schema_version={"const": 2}), "then": {"required": ["verification"]}},
     ]
-    found = {
-        SCHEMA: json_schema(LatencyRecord, **{"$id": SCHEMA.name, "title": "ghostedge latency record"}, allOf=rules),
-        VERIFICATION_SCHEMA: json_schema(
-            VerificationRecord, **{"$id": VERIFICATION_SCHEMA.name, "title": "ghostedge verification record"}
-        ),
-    }
-    for part in [part for schema in found.values() for part in schema["$defs"].values()]:
-        part["additionalProperties"] = False
+    found = {}
+    for path, kind, further in (
+        (SCHEMA, LatencyRecord, {"allOf": rules}),
+        (VERIFICATION_SCHEMA, VerificationRecord, {}),
+    ):
+        title = "ghostedge " + path.name.partition(".")[0].replace("_", " ")
+        found[path] = json_schema(kind, **{"$id": path.name, "title": title, **further})
+        for part in found[path]["$defs"].values():
+            part["additionalProperties"] = False
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostedge.errors import DeviceError, ManifestError
-from ghostedge.latency.devices.base import read_record
+from ghostedge.latency.records import read_record
 from ghostedge.manifest import ArtifactRecord, Manifest
 from ghostedge.reports.format import (
     ModelKey,

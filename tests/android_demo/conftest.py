@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.latency.devices.base import SCRIPT
+from ghostedge.latency.devices import SCRIPT
 from tests.scripts import load_script
 
 DEMO = Path(__file__).resolve().parents[2] / "android_demo"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ghostedge.latency.devices.base import SCRIPT
+from ghostedge.latency.devices import SCRIPT
 from tests.latency.schemas import check_record
 from tests.scripts import load_script
 

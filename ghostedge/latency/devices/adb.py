@@ -2,9 +2,6 @@
 
 The app's benchmark mode is what a phone's users get; it needs the app and a ``.tflite``. Where a Python is named, the
 script runs with it as it does by ssh; that is for boards and rooted phones, because adb's user cannot start Termux's.
-
-Either way the device works on its own, so that pulling the cable stops nothing: when it is back, here or in a later
-run of the same command, what is finished is fetched and the rest goes on.
 """
 
 from __future__ import annotations
@@ -12,42 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shlex
+import socket
+import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any
 
 from ghostedge.errors import DeviceError, UsageError
+from ghostedge.latency.devices import BenchmarkRequest, Progress
 from ghostedge.latency.devices.app import AppRuns
-from ghostedge.latency.devices.base import RECONNECT_S, BenchmarkRequest, Patience
-from ghostedge.latency.devices.job import SILENCE_S, Job, Log, check_code, fetch_record
-from ghostedge.latency.devices.phone import Errand, Phone, UnpluggedError
-from ghostedge.latency.edge.common import BenchmarkError
+from ghostedge.latency.devices.remote import RECONNECT_S, Answer, Job, LostError, RemoteDevice, Work
+from ghostedge.latency.edge import BenchmarkError
 from ghostedge.latency.edge.system import device_lock
 from ghostedge.lazy import require
 
-__all__ = ["AdbDevice"]
+__all__ = ["AdbDevice", "Phone"]
 
-_LOOK_S = 1.0
-_POLL_S = 1.0
-_STOP_S = 15.0
-
-
-class _Way(Protocol):
-    """How a request is carried out on a phone; every step finds what is done already."""
-
-    def go_on(self, output: Path, pause: Callable[[float], None]) -> tuple[Path, ...]:
-        """All steps to the records; `pause(seconds)` waits and raises `_StoppedError` when there is no more to do."""
-        ...
-
-    def stop(self) -> None:
-        """End what runs on the device; finished records stay there."""
-        ...
+_ANSWER_S = 30.0
+_SERVER_S = 20.0
+#: What a device is for a moment after it is plugged in or connected, and for how long at most, seconds.
+_PASSING = (None, "offline", "authorizing", "connecting")
+_SETTLE_S, _SETTLE_PAUSE_S = 5.0, 0.2
 
 
-class AdbDevice:
+class AdbDevice(RemoteDevice):
     """A phone, or a board with Android, that ``adb devices`` lists.
 
     Args:
@@ -57,6 +45,9 @@ class AdbDevice:
         folder: where jobs lie on the device.
         reconnect_s: for how long a device that went away is waited for, seconds.
     """
+
+    _gone = "it does not come back"
+    _waiting = "unplugged; waiting for it"
 
     def __init__(
         self,
@@ -69,71 +60,47 @@ class AdbDevice:
     ) -> None:
         if not address or any(character.isspace() for character in address):
             raise UsageError(f"--device adb:{address} names no device; write adb:SERIAL, as 'adb devices' lists them")
-        self.name = f"adb:{address}"
+        super().__init__(f"adb:{address}", reconnect_s)
         self._serial, self._python, self._folder = address, python, folder
-        self._fixed_performance, self._reconnect_s = fixed_performance, reconnect_s
+        self._fixed_performance = fixed_performance
+        self._to_free: Phone | None = None  # from its fixed clocks
         require("adbutils", "devices")
 
-    async def benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
+    async def benchmark(self, request: BenchmarkRequest, output: Path, progress: Progress) -> tuple[Path, ...]:
         """See `Device.benchmark`."""
-        loop, stopped = asyncio.get_running_loop(), threading.Event()
-
-        def say(text: str) -> None:  # from the thread that waits for adb
-            loop.call_soon_threadsafe(progress, text)
-
-        work = asyncio.ensure_future(asyncio.to_thread(self._benchmark, request, output, say, stopped))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stopped.set()
-            with contextlib.suppress(BaseException):
-                async with asyncio.timeout(_STOP_S):
-                    await work
-            raise
-
-    def _benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None], stopped: threading.Event
-    ) -> tuple[Path, ...]:
-        phone = Phone(self._serial)
-        way: _Way | None = None
-        notes = (_FIXED_NOTE,) if self._fixed_performance else ()
-
-        def pause(seconds: float) -> None:
-            if stopped.wait(seconds):
-                raise _StoppedError
-
         with _only_one(self._serial):
-            patience = Patience(self._reconnect_s, _LOOK_S)
             try:
-                while True:
-                    try:
-                        phone.attach()
-                        patience.answered()
-                        if self._fixed_performance:
-                            _set_fixed_performance(phone, True)  # again after each loss: a restart switches it off
-                        if way is None:
-                            errand = Errand(phone, request, self._folder, progress, notes)
-                            way = AppRuns(errand) if self._python is None else PythonRun(errand, self._python)
-                        return way.go_on(output, pause)
-                    except UnpluggedError as exc:
-                        pause_s = patience.lost(exc, f"{self.name}: it does not come back")
-                        progress("unplugged; waiting for it")
-                        pause(pause_s)
-            except _StoppedError:
-                if way is not None:
-                    with contextlib.suppress(DeviceError):
-                        way.stop()
-                raise DeviceError(f"{self.name}: interrupted") from None
+                return await super().benchmark(request, output, progress)
             finally:
-                if self._fixed_performance and patience.has_answered:
+                if self._to_free is not None:
                     with contextlib.suppress(DeviceError):
-                        _set_fixed_performance(phone, False)
+                        await _set_fixed_performance(self._to_free, False)
 
+    def _work(self, request: BenchmarkRequest, progress: Progress) -> Work:
+        notes = (_FIXED_NOTE,) if self._fixed_performance else ()
+        if self._python is None:
+            return AppRuns(request, self._folder, progress, notes)
+        return Job(
+            request,
+            self._python,
+            self._folder,
+            progress,
+            instead="leave --python out to use the demo app",
+            # Android has no /tmp, where the script's lock would be; this folder every user of adb may write to.
+            environment=f"export TMPDIR={PurePosixPath(self._folder).parent}",
+            notes=notes,
+        )
 
-class _StoppedError(Exception):
-    """Ctrl-C."""
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Phone]:
+        phone = Phone(self._serial)
+        await asyncio.to_thread(phone.attach)
+        yield phone
+
+    async def _prepare(self, machine: Phone) -> None:
+        if self._fixed_performance:
+            self._to_free = machine
+            await _set_fixed_performance(machine, True)  # again after each loss: a restart switches it off
 
 
 #: Beside each number that was measured at fixed clocks: it is another one than users meet.
@@ -143,13 +110,13 @@ _FIXED_NOTE = {
 }
 
 
-def _set_fixed_performance(phone: Phone, on: bool) -> None:
+async def _set_fixed_performance(phone: Phone, on: bool) -> None:
     """Raises: DeviceError where the device has no such mode."""
     # Android 11 and newer. Devices without the power interface for it say "Failed to set FIXED_PERFORMANCE mode".
-    done = phone.shell(f"cmd power set-fixed-performance-mode-enabled {'true' if on else 'false'}")
+    done = await phone.shell(f"cmd power set-fixed-performance-mode-enabled {'true' if on else 'false'}")
     if done.code != 0 or "fail" in done.output.lower() or "unknown command" in done.output.lower():
         raise DeviceError(
-            f"adb:{phone.serial} has no fixed-performance mode (some devices have it from Android 11 on); "
+            f"{phone.name} has no fixed-performance mode (some devices have it from Android 11 on); "
             "leave --fixed-performance out"
         )
 
@@ -168,69 +135,140 @@ def _only_one(serial: str) -> Iterator[None]:
         raise DeviceError(f"adb:{serial}: {exc}") from exc
 
 
-class PythonRun:
-    """One request, carried out by the script in a folder of its own on the device, detached from adb.
+class Phone:
+    """One device of the adb server that `ANDROID_ADB_SERVER_PORT` names (default 5037); it is started if need be.
 
     Args:
-        errand: what to do.
-        python: as the device's shell finds it.
+        serial: as ``adb devices`` shows it; ``HOST:PORT`` for one in the network, which is then connected.
+
+    Raises (every method): LostError.
     """
 
-    def __init__(self, errand: Errand, python: str) -> None:
-        self._phone, self._notes, self._parent = errand.phone, errand.notes, errand.folder
-        self._job, self._log = Job(errand.request, python, errand.folder), Log(errand.progress)
-        self._progress = errand.progress
+    storage = "storage"
 
-    def go_on(self, output: Path, pause: Callable[[float], None]) -> tuple[Path, ...]:
-        """All steps, each of which finds what is done already. Returns: the records."""
-        phone, job = self._phone, self._job
-        name, found = f"adb:{phone.serial}", phone.shell(job.python_version())
-        job.check_python(name, found.code, found.output, "leave --python out to use the demo app")
-        phone.shell(f"mkdir -p {job.folder}/files")
-        phone.send_missing(job.files, job.folder, self._progress)
-        self._start()
-        code = self._follow(pause)
-        names = phone.shell(f"ls {job.folder}/records").output.split()
-        files = []
-        for name in sorted(name for name in names if name.endswith(".json")):
-            content = phone.read(f"{job.folder}/records/{name}")
-            files.append(fetch_record(content, output / PurePosixPath(name).name, job.sha256s, self._notes))
-        phone.shell(f"rm -rf {job.folder}; rmdir {self._parent}")
-        check_code(code, self._log.lines, f"{name}: ")
-        return tuple(files)
+    def __init__(self, serial: str) -> None:
+        self.serial, self.name = serial, f"adb:{serial}"
+        self._adb: Any = require("adbutils", "devices")
+        self._client: Any = self._adb.AdbClient()
+        self._device: Any = self._client.device(serial=serial)
 
-    def _start(self) -> None:
-        """Start the script, detached, unless it runs or has finished."""
-        phone, job = self._phone, self._job
-        if phone.size(f"{job.folder}/exit_code") is not None or self._is_running():
-            return
-        # Android has no /tmp, where the script's lock would be; this folder every user of adb may write to.
-        runner = f"export TMPDIR={PurePosixPath(self._parent).parent}\n{job.runner()}"
-        begin = f"cd {job.folder} && rm -f pid log.txt && cat > run.sh <<'END'\n{runner}END\n"
-        phone.shell(f"{begin}setsid nohup sh run.sh >/dev/null 2>&1 </dev/null & sleep 0.2")
+    # -- state --------------------------------------------------------------------------------------------------------
 
-    def _is_running(self) -> bool:
-        return self._phone.shell(self._job.is_running()).code == 0
+    def attach(self) -> None:
+        """See that the device is there and lets us in.
 
-    def _follow(self, pause: Callable[[float], None]) -> int:
-        """Wait for the end, showing what the script says. Returns: its exit code."""
-        phone, job, log = self._phone, self._job, self._log
-        log.begin()
-        heard = time.monotonic()
+        Raises:
+            DeviceError: adb is not installed, or the device has not allowed this computer.
+            LostError: it is not there.
+        """
+        self._start_server()
+        deadline = time.monotonic() + _SETTLE_S
         while True:
-            ended = phone.read(f"{job.folder}/exit_code").strip()
-            if log.feed(phone.read(f"{job.folder}/log.txt", log.offset)):
-                heard = time.monotonic()
-            if ended:
-                return int(ended)
-            if time.monotonic() - heard > SILENCE_S:
-                heard = time.monotonic()
-                if not self._is_running() and phone.size(f"{job.folder}/exit_code") is None:
-                    raise DeviceError(
-                        f"adb:{phone.serial}: the script was ended there; run the same command again to go on"
-                    )
-            pause(_POLL_S)
+            states = self._states()
+            state = states.get(self.serial)
+            if state not in _PASSING or time.monotonic() > deadline:
+                break
+            if ":" in self.serial:  # the server gives one in the network up after a while; it must be told again
+                with contextlib.suppress(self._adb.AdbError):
+                    if state is not None:
+                        self._client.disconnect(self.serial)
+                    self._client.connect(self.serial, timeout=_ANSWER_S)
+            elif state is None:
+                break
+            time.sleep(_SETTLE_PAUSE_S)
+        if state is None:
+            others = ", ".join(sorted(states))
+            there = f"attached: {others}" if others else "none is attached"
+            raise LostError(
+                f"{self.name} is not there ({there}); plug it in, switch on USB debugging, and see: adb devices"
+            )
+        if state == "unauthorized":
+            raise DeviceError(f"{self.name} has not allowed this computer; unlock it and confirm 'Allow USB debugging'")
+        if state != "device":
+            raise LostError(f"{self.name} is {state}; unplug it and plug it in again")
 
-    def stop(self) -> None:
-        """End the script; its finished records stay there and the next call goes on."""
-        self._phone.shell(self._job.stop())
+    def _is_there(self) -> bool:
+        """Whether the adb server has the device now."""
+        try:
+            return self._states().get(self.serial) == "device"
+        except DeviceError:
+            return False
+
+    def _start_server(self) -> None:
+        """As adbutils would do by itself, but silently: what adb prints is not a result of ours."""
+        try:
+            socket.create_connection((self._client.host, self._client.port), timeout=2).close()
+            return
+        except OSError:
+            pass
+        try:
+            # Not captured: the server would hold a pipe open for as long as it lives.
+            quiet, command = subprocess.DEVNULL, [self._adb.adb_path(), "start-server"]
+            subprocess.run(command, timeout=_SERVER_S, check=True, stdin=quiet, stdout=quiet, stderr=quiet)
+        except (OSError, self._adb.AdbError, subprocess.SubprocessError) as exc:
+            raise DeviceError("the adb server does not start; run: adb start-server, and see what it says") from exc
+
+    def _states(self) -> dict[str, str]:
+        with self._answering():
+            return {each.serial: each.state for each in self._client.list()}
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What adbutils raises when a device or the server goes away is many things; here it is one.
+
+        EOFError and ValueError come of answers that end in the middle, and of lengths that are not numbers then.
+        """
+        try:
+            yield
+        except (self._adb.AdbError, OSError, EOFError, ValueError) as exc:
+            reason = " ".join(str(exc).split()) or type(exc).__name__
+            raise LostError(f"{self.name} does not answer ({reason}); is it still plugged in?") from exc
+
+    # -- commands and files -------------------------------------------------------------------------------------------
+
+    async def shell(self, command: str, timeout_s: float = _ANSWER_S) -> Answer:
+        """Run lines of shell there, and wait for their end. The answer holds both streams."""
+        with self._answering():
+            done = await asyncio.to_thread(self._device.shell2, command, timeout=timeout_s, v2=True)
+        return Answer(int(done.returncode), str(done.output).strip())
+
+    async def size(self, remote: str) -> int | None:
+        """The size of a file in bytes, None where there is none."""
+        found = await self.shell(f"stat -c %s {shlex.quote(remote)}")
+        return int(found.output) if found.code == 0 and found.output.isdigit() else None
+
+    async def sha256(self, remote: str) -> str | None:
+        """The digest of a file, None where there is none or no program for it."""
+        found = await self.shell(f"sha256sum {shlex.quote(remote)}", timeout_s=4 * _ANSWER_S)
+        return found.output.split()[0] if found.code == 0 and found.output else None
+
+    async def free_bytes(self, folder: str) -> int | None:
+        """What is free where `folder` lies; None where it is not told."""
+        found = await self.shell(f"df -k {folder}")
+        fields = found.output.splitlines()[-1].split() if found.code == 0 and found.output else []
+        # Filesystem, 1K-blocks, Used, Available, Use%, Mounted on; a long first field has a line of its own.
+        share = next((place for place, field in enumerate(fields) if field.endswith("%")), 0)
+        return int(fields[share - 1]) * 1024 if share > 0 and fields[share - 1].isdigit() else None
+
+    async def send(self, file: Path, remote: str) -> None:
+        """Write a file there, whole or not at all; its folder is made. Raises: DeviceError where that fails."""
+        await self.shell(f"mkdir -p {shlex.quote(str(PurePosixPath(remote).parent))}")
+        partial = f"{remote}.partial"
+        try:
+            await asyncio.to_thread(self._device.sync.push, file, partial, mode=0o644)
+        except (self._adb.AdbError, OSError, EOFError, ValueError) as exc:
+            if not await asyncio.to_thread(self._is_there):
+                raise LostError(f"{self.name} does not answer; is it still plugged in?") from exc
+            raise DeviceError(
+                f"{self.name}: {file.name} cannot be written to {remote} there; is its storage full?"
+            ) from exc
+        whole = await self.size(partial) == file.stat().st_size
+        if not whole or (await self.shell(shlex.join(["mv", partial, remote]))).code != 0:
+            raise DeviceError(f"{self.name}: {remote} is not whole there; is its storage full?")
+
+    async def read(self, remote: str, offset: int = 0) -> bytes:
+        """What stands in a small file from `offset` on; nothing where it is not there."""
+        command = f"tail -c +{offset + 1} {shlex.quote(remote)}"
+        with self._answering():
+            done = await asyncio.to_thread(self._device.shell2, command, timeout=_ANSWER_S, encoding=None, v2=True)
+        return bytes(done.stdout) if done.returncode == 0 else b""

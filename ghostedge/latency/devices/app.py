@@ -8,22 +8,25 @@ record's place.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import json
 import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import sha256_file
-from ghostedge.latency.devices.base import BenchmarkRequest
-from ghostedge.latency.devices.job import fetch_record
-from ghostedge.latency.devices.phone import Errand
+from ghostedge.latency.devices import BenchmarkRequest, Progress
+from ghostedge.latency.devices.remote import fetch_record, send_missing
 from ghostedge.latency.records import read_record
+
+if TYPE_CHECKING:
+    from ghostedge.latency.devices.adb import Phone
 
 __all__ = ["PACKAGE", "AppRuns"]
 
@@ -61,14 +64,6 @@ class _Run:
     golden_sha256: str | None = None
 
     @property
-    def remote_model(self) -> str:
-        return f"{_MODELS}/{self.model.name}"  # under its own name, which the record tells
-
-    @property
-    def remote_golden(self) -> str | None:
-        return f"{_MODELS}/{self.golden.name}" if self.golden else None
-
-    @property
     def name(self) -> str:
         fast, verify = "" if self.xnnpack else "-noxnnpack", "-verify" if self.verifies else ""
         return f"{self.model.stem}-app-{self.threads}t{fast}{verify}"
@@ -81,10 +76,8 @@ class _Run:
     @property
     def sent(self) -> dict[str, tuple[Path, str]]:
         """What the app needs: place there -> the file here and its digest."""
-        files = {self.remote_model: (self.model, self.sha256)}
-        if self.golden and self.remote_golden and self.golden_sha256:
-            files[self.remote_golden] = (self.golden, self.golden_sha256)
-        return files
+        files = ((self.model, self.sha256), (self.golden, self.golden_sha256))
+        return {_place(file): (file, sha256) for file, sha256 in files if file and sha256}
 
     @property
     def remote_name(self) -> str:
@@ -96,12 +89,12 @@ class _Run:
     def command(self) -> str:
         return shlex.join([
             *("am", "start", "-S", "-W", "-n", _ACTIVITY),
-            *("--es", "model", self.remote_model),
+            *("--es", "model", _place(self.model)),
             *("--ei", "threads", str(self.threads)),
             *("--ez", "xnnpack", "true" if self.xnnpack else "false"),
             *("--es", "mode", self.mode),
             *(("--ei", "minutes", str(self.minutes)) if self.minutes else ()),
-            *(("--es", "golden", self.remote_golden) if self.remote_golden else ()),
+            *(("--es", "golden", _place(self.golden)) if self.golden else ()),
             *("--es", "out", self.remote_name),
         ])  # fmt: skip
 
@@ -121,133 +114,137 @@ class _Run:
         return same_mode and found == asked and golden == self.golden_sha256
 
 
+def _place(file: Path) -> str:
+    """Where a file goes: under its own name, which the record tells."""
+    return f"{_MODELS}/{file.name}"
+
+
 class AppRuns:
     """One request, carried out by the demo app: only of ``.tflite``, and only what the app can be told.
+
+    Args:
+        request: what to measure.
+        folder: on the device, for marks of what was started.
+        progress: called with a line of text now and then.
+        notes: warnings to add to each latency record.
 
     Raises:
         UsageError: the app cannot measure that.
     """
 
-    def __init__(self, errand: Errand) -> None:
-        self._phone, self._folder = errand.phone, f"{errand.folder}/app"
-        self._progress, self._notes = errand.progress, errand.notes
-        self._runs, self._resume = _runs(errand.request)
-        self._checked = False
+    def __init__(
+        self, request: BenchmarkRequest, folder: str, progress: Progress, notes: Sequence[Mapping[str, str]]
+    ) -> None:
+        self._folder, self._progress, self._notes = f"{folder}/app", progress, notes
+        self._runs, self._resume = _runs(request)
 
-    def go_on(self, output: Path, pause: Callable[[float], None]) -> tuple[Path, ...]:
+    async def go_on(self, phone: Phone, output: Path) -> tuple[Path, ...]:
         """Every run; records that are finished on the device are fetched and not measured again."""
-        phone = self._phone
-        if not self._checked:
-            self._check_app()
-            self._checked = True
+        await self._check_app(phone)
         files = []
         for number, run in enumerate(self._runs, start=1):
             path = output / f"{_distinct(run, self._runs)}.json"
             label = f"[{number}/{len(self._runs)}] {run.name}"
-            if path.exists() and (self._resume or self._fetched(run)) and run.is_done_in(path):
+            if path.exists() and (self._resume or await self._fetched(phone, run)) and run.is_done_in(path):
                 self._progress(f"{label}: already measured")
                 files.append(path)
                 continue
-            content = self._record(run)
+            content = await self._record(phone, run)
             if not content:
-                if not self._is_under_way(run):
-                    self._start(run, label)
-                content = self._wait(run, label, pause)
-            # Notes are on latencies; a verification has no place for them.
-            files.append(fetch_record(content, path, {run.sha256}, () if run.verifies else self._notes))
-            phone.shell(f"touch {self._mark(run, 'fetched')}; rm -f {_RECORDS}/{run.remote_name}")
+                if not await self._is_under_way(phone, run):
+                    await self._start(phone, run, label)
+                content = await self._wait(phone, run, label)
+            files.append(fetch_record(content, path, {run.sha256}, self._notes))
+            await phone.shell(f"touch {self._mark(run, 'fetched')}; rm -f {_RECORDS}/{run.remote_name}")
             self._progress(f"{label}: {_result(read_record(path))}")
         sent = shlex.join(sorted({place for run in self._runs for place in run.sent}))
-        phone.shell(f"rm -f {sent}; rm -rf {self._folder}; am force-stop {PACKAGE}")
+        await phone.shell(f"rm -f {sent}; rm -rf {self._folder}; am force-stop {PACKAGE}")
         return tuple(files)
 
-    def stop(self) -> None:
+    async def stop(self, phone: Phone) -> None:
         """End the app; finished records stay there."""
-        self._phone.shell(f"am force-stop {PACKAGE}")
+        await phone.shell(f"am force-stop {PACKAGE}")
 
-    def _check_app(self) -> None:
-        serial = self._phone.serial
-        if self._phone.shell(f"pm path {PACKAGE}").code != 0:
+    async def _check_app(self, phone: Phone) -> None:
+        if (await phone.shell(f"pm path {PACKAGE}")).code != 0:
             raise DeviceError(
-                f"adb:{serial}: the demo app is not installed there; install it (see android_demo/README.md): "
-                f"adb -s {serial} install ghostedge-demo.apk, or name a Python of the device with --python"
+                f"{phone.name}: the demo app is not installed there; install it (see android_demo/README.md): "
+                f"adb -s {phone.serial} install ghostedge-demo.apk, or name a Python of the device with --python"
             )
         # Folders that adb makes are closed to the app on some versions of Android: let it make its own.
-        if self._phone.shell(f"ls -d {_MODELS}").code != 0:
-            self._phone.shell(f"am start -W -n {_ACTIVITY}")
-            self._phone.shell(f"ls -d {_MODELS} || mkdir -p {_MODELS}")
+        if (await phone.shell(f"ls -d {_MODELS}")).code != 0:
+            await phone.shell(f"am start -W -n {_ACTIVITY}")
+            await phone.shell(f"ls -d {_MODELS} || mkdir -p {_MODELS}")
 
-    def _check_unlocked(self) -> None:
+    async def _check_unlocked(self, phone: Phone) -> None:
         """Wake the device; behind a lock screen the app would wait, or run on the slow cores."""
-        phone = self._phone
-        if "mWakefulness=Awake" not in phone.shell("dumpsys power | grep mWakefulness=").output:
-            phone.shell("input keyevent KEYCODE_WAKEUP")
-        if not self._is_locked():
+        if "mWakefulness=Awake" not in (await phone.shell("dumpsys power | grep mWakefulness=")).output:
+            await phone.shell("input keyevent KEYCODE_WAKEUP")
+        if not await self._is_locked(phone):
             return
-        phone.shell("wm dismiss-keyguard")  # one without a secret goes away
-        if self._is_locked():
-            raise DeviceError(f"adb:{phone.serial} is locked; unlock its screen and run the same command again")
+        await phone.shell("wm dismiss-keyguard")  # one without a secret goes away
+        if await self._is_locked(phone):
+            raise DeviceError(f"{phone.name} is locked; unlock its screen and run the same command again")
 
-    def _is_locked(self) -> bool:
-        return _LOCKED.search(self._phone.shell("dumpsys window policy").output) is not None
+    async def _is_locked(self, phone: Phone) -> bool:
+        return _LOCKED.search((await phone.shell("dumpsys window policy")).output) is not None
 
     def _mark(self, run: _Run, what: str) -> str:
         return f"{self._folder}/{run.remote_name}.{what}"
 
-    def _fetched(self, run: _Run) -> bool:
+    async def _fetched(self, phone: Phone, run: _Run) -> bool:
         """Whether an earlier attempt of this same command has brought the record here."""
-        return self._phone.size(self._mark(run, "fetched")) is not None
+        return await phone.size(self._mark(run, "fetched")) is not None
 
-    def _is_under_way(self, run: _Run) -> bool:
-        started = self._phone.size(self._mark(run, "started")) is not None
-        return started and self._phone.shell(f"pidof {_PROCESS}").code == 0
+    async def _is_under_way(self, phone: Phone, run: _Run) -> bool:
+        started = await phone.size(self._mark(run, "started")) is not None
+        return started and (await phone.shell(f"pidof {_PROCESS}")).code == 0
 
-    def _start(self, run: _Run, label: str) -> None:
-        phone = self._phone
-        self._check_unlocked()
+    async def _start(self, phone: Phone, run: _Run, label: str) -> None:
+        await self._check_unlocked(phone)
         for place, (file, sha256) in run.sent.items():
-            if phone.sha256(place) != sha256:
-                phone.shell(f"rm -f {shlex.quote(place)}")  # another file of this name
-                phone.send_missing({file: place}, _MODELS, self._progress)
+            if await phone.sha256(place) != sha256:
+                await phone.shell(f"rm -f {shlex.quote(place)}")  # another file of this name
+                await send_missing(phone, {file: place}, _MODELS, self._progress)
         self._progress(f"{label}: starting")
         # In one command, so that a cable pulled between them does not make the app start twice; and one mark at a
         # time, for a start stops the app.
         clean = f"mkdir -p {self._folder}; rm -f {self._folder}/*.started {_RECORDS}/{run.remote_name}.error"
-        said = phone.shell(f"{clean}; touch {self._mark(run, 'started')} && {run.command()}")
+        said = await phone.shell(f"{clean}; touch {self._mark(run, 'started')} && {run.command()}")
         error = next((line for line in said.output.splitlines() if line.startswith(("Error", "Exception"))), "")
         if said.code != 0 or error:
-            raise DeviceError(f"adb:{phone.serial}: the app does not start: {error or said.output or said.code}")
+            raise DeviceError(f"{phone.name}: the app does not start: {error or said.output or said.code}")
 
-    def _record(self, run: _Run) -> bytes:
+    async def _record(self, phone: Phone, run: _Run) -> bytes:
         """The run's record, if it is there whole."""
-        content = self._phone.read(f"{_RECORDS}/{run.remote_name}")
+        content = await phone.read(f"{_RECORDS}/{run.remote_name}")
         try:
             json.loads(content)
         except ValueError:
             return b""
         return content
 
-    def _wait(self, run: _Run, label: str, pause: Callable[[float], None]) -> bytes:
-        phone, started, told = self._phone, time.monotonic(), 0.0
+    async def _wait(self, phone: Phone, run: _Run, label: str) -> bytes:
+        started, told = time.monotonic(), 0.0
         limit_s = 60 * (_LIMIT_MIN + run.minutes)
-        while not (content := self._record(run)):
+        while not (content := await self._record(phone, run)):
             elapsed = time.monotonic() - started
-            error = phone.read(f"{_RECORDS}/{run.remote_name}.error").decode(errors="replace").strip()
+            error = (await phone.read(f"{_RECORDS}/{run.remote_name}.error")).decode(errors="replace").strip()
             if error:
-                phone.shell(f"rm -f {_RECORDS}/{run.remote_name}.error {self._mark(run, 'started')}")
-                raise DeviceError(f"adb:{phone.serial}: {run.model.name}: {error.splitlines()[0]}")
-            gone = elapsed > _START_S and phone.shell(f"pidof {_PROCESS}").code != 0
-            if gone and not self._record(run):
+                await phone.shell(f"rm -f {_RECORDS}/{run.remote_name}.error {self._mark(run, 'started')}")
+                raise DeviceError(f"{phone.name}: {run.model.name}: {error.splitlines()[0]}")
+            gone = elapsed > _START_S and (await phone.shell(f"pidof {_PROCESS}")).code != 0
+            if gone and not await self._record(phone, run):
                 raise DeviceError(
-                    f"adb:{phone.serial}: the app ended without a record of {run.model.name}; see: "
+                    f"{phone.name}: the app ended without a record of {run.model.name}; see: "
                     f"adb -s {phone.serial} logcat -d | grep {PACKAGE}"
                 )
             if elapsed > limit_s:
-                raise DeviceError(f"adb:{phone.serial}: no record of {run.model.name} after {limit_s / 60:.0f} minutes")
+                raise DeviceError(f"{phone.name}: no record of {run.model.name} after {limit_s / 60:.0f} minutes")
             if elapsed - told >= _TELL_EVERY_S:
                 told = elapsed
                 self._progress(f"{label}: {'verifying' if run.verifies else 'measuring'} for {elapsed:.0f} s")
-            pause(_POLL_S)
+            await asyncio.sleep(_POLL_S)
         return content
 
 

@@ -1,41 +1,32 @@
-"""Time a model on this machine."""
+"""Run the script on this machine, and say what its exit code means on any."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from ghostedge.errors import UsageError
+from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import output_error
-from ghostedge.latency.devices.base import SCRIPT, BenchmarkRequest
-from ghostedge.latency.devices.job import check_code
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, Progress
 
-__all__ = ["LocalDevice"]
+__all__ = ["LocalDevice", "check_code"]
 
 _STOP_S = 10.0
 
 
 class LocalDevice:
-    """This machine, in a process of its own.
-
-    Args:
-        address: empty.
-        python: the interpreter (default: this one).
-    """
+    """This machine, in a process of its own; `address` is empty."""
 
     name = "local"
 
-    def __init__(self, address: str = "", python: str = sys.executable, **_: object) -> None:
+    def __init__(self, address: str = "") -> None:
         if address:
             raise UsageError(f"--device local takes no address; did you mean 'ssh:{address}'?")
-        self._python = python
 
-    async def benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
+    async def benchmark(self, request: BenchmarkRequest, output: Path, progress: Progress) -> tuple[Path, ...]:
         """See `Device.benchmark`."""
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -44,7 +35,7 @@ class LocalDevice:
         before = {path: path.stat().st_mtime_ns for path in output.glob("*.json")}
         arguments = request.arguments({path: str(path) for path in request.files()}, str(output))
         process = await asyncio.create_subprocess_exec(
-            self._python,
+            sys.executable,
             str(SCRIPT),
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
@@ -69,3 +60,22 @@ class LocalDevice:
         resumed = "--resume" in request.options
         files = sorted(path for path in output.glob("*.json") if not path.name.startswith("."))
         return tuple(path for path in files if resumed or before.get(path) != path.stat().st_mtime_ns)
+
+
+def check_code(code: int, lines: Sequence[str], where: str = "") -> None:
+    """Raise DeviceError unless every record is there: 2 says that a model's answers are wrong.
+
+    Args:
+        code: the script's exit code.
+        lines: what it wrote on stderr.
+        where: the beginning of the message.
+    """
+    if code not in (0, 2):
+        raise DeviceError(where + (_last_error(lines) or f"edge_benchmark.py failed (exit code {code})"))
+
+
+def _last_error(lines: Sequence[str]) -> str:
+    """The errors among the lines as one line; the last line where there are none."""
+    mark = "edge_benchmark: error: "
+    errors = [line.partition(mark)[2] for line in lines if mark in line]
+    return "; ".join(errors) or next((line for line in reversed(lines) if line.strip()), "")

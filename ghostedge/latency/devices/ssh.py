@@ -1,37 +1,25 @@
-"""Time a model on a machine that is reached by ssh: a Raspberry Pi, a board, a phone with an ssh server.
-
-The script and the models are carried to ``~/.cache/ghostedge/JOB`` on the device, where JOB is a digest of all that is
-asked for. The script runs there on its own, detached from the connection, so that a lost connection stops nothing: it
-is made again, and when that fails for good, the same command later finds the job and goes on. When the records are
-here, the folder there is removed.
-"""
+"""Time a model on a machine that is reached by ssh: a Raspberry Pi, a board, a phone with an ssh server."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ghostedge.errors import DeviceError, UsageError
-from ghostedge.files import atomic_write
-from ghostedge.latency.devices.base import RECONNECT_S, BenchmarkRequest, Patience
-from ghostedge.latency.devices.job import SILENCE_S, Job, Log, check_code, check_room, fetch_record
+from ghostedge.latency.devices import BenchmarkRequest, Progress
+from ghostedge.latency.devices.remote import RECONNECT_S, Answer, Job, LostError, RemoteDevice
 from ghostedge.lazy import require
 
 __all__ = ["SshDevice"]
 
 _CONNECT_S = 15.0
-#: The device is looked at less and less often: each look is a little work there.
-_FIRST_POLL_S, _LAST_POLL_S = 0.2, 2.0
-_RETRY_S = 2.0
 _BLOCK_BYTES = 1 << 20
 
 
-class SshDevice:
+class SshDevice(RemoteDevice):
     """A machine behind an ssh server. The user's ``~/.ssh/config``, agent and known hosts are used.
 
     Args:
@@ -57,76 +45,43 @@ class SshDevice:
         host, port = _split_port(place)
         if not host or (at and not user):
             raise UsageError(f"--device ssh:{address} names no host; write ssh:USER@HOST or ssh:USER@HOST:PORT")
-        self.name = f"ssh:{address}"
+        super().__init__(f"ssh:{address}", reconnect_s)
         self._user, self._host, self._port = user or None, host, port
-        self._python, self._folder, self._reconnect_s = python or "python3", folder, reconnect_s
+        self._python, self._folder = python or "python3", folder
         self._identity, self._known_hosts = identity, known_hosts
         self._ssh = require("asyncssh", "devices")
 
-    async def benchmark(
-        self, request: BenchmarkRequest, output: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
-        """See `Device.benchmark`."""
-        job, log = Job(request, self._python, self._folder), Log(progress)
-        patience = Patience(self._reconnect_s, _RETRY_S)
-        while True:
-            try:
-                async with self._connected() as connection:
-                    patience.answered()
-                    code, files = await self._go_on(connection, job, log, output, progress)
-                break
-            except asyncio.CancelledError:
-                await self._stop(job)
-                raise
-            except self._lost() as exc:
-                pause_s = patience.lost(exc, f"{self.name}: the connection is lost")
-                progress("connection lost; trying again")
-                await asyncio.sleep(pause_s)
-            except self._ssh.Error as exc:
-                raise DeviceError(f"{self.name}: {exc.reason}; is its disk full or its home folder read-only?") from exc
-        check_code(code, log.lines, f"{self.name}: ")
-        return files
-
-    async def _go_on(
-        self, connection: Any, job: Job, log: Log, output: Path, progress: Callable[[str], None]
-    ) -> tuple[int, tuple[Path, ...]]:
-        """All steps, each of which finds what is done already: the script's exit code and the records."""
-        async with connection.start_sftp_client() as sftp:
-            await self._prepare(connection, sftp, job, progress)
-            await self._start(connection, sftp, job)
-            code = await self._follow(connection, sftp, job, log)
-            files = await self._fetch(sftp, job, output)
-        with contextlib.suppress(*self._lost()):  # all is here: a folder left there is no reason to measure again
-            await self._run(connection, f"rm -rf {job.folder} && rmdir {self._folder} 2>/dev/null")
-        return code, files
-
-    # -- the connection -----------------------------------------------------------------------------------------------
+    def _work(self, request: BenchmarkRequest, progress: Progress) -> Job:
+        return Job(request, self._python, self._folder, progress)
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Any]:
-        """A connection; what goes wrong while it is made becomes one line.
+    async def _connected(self) -> AsyncIterator[_Session]:
+        """A connection; what goes wrong on it becomes one line."""
+        ssh = self._ssh
+        connection = await self._connect()
+        try:
+            with _answering(ssh, self.name):
+                async with connection, connection.start_sftp_client() as sftp:
+                    yield _Session(self.name, connection, sftp, ssh)
+        except ssh.Error as exc:
+            raise DeviceError(f"{self.name}: {exc.reason}; is its disk full or its home folder read-only?") from exc
 
-        Raises: DeviceError; `_UnreachableError`, one that is worth another try.
-        """
+    async def _connect(self) -> Any:
+        """The connection itself. Raises: DeviceError; LostError, one that is worth another try."""
         ssh, where = self._ssh, self.name.removeprefix("ssh:")
-        options: dict[str, Any] = {
-            "connect_timeout": _CONNECT_S,
-            "keepalive_interval": 10,
-            "keepalive_count_max": 3,
-        }
-        if self._user:
-            options["username"] = self._user
-        if self._port:
-            options["port"] = self._port
-        if self._identity:
-            options["client_keys"] = [str(self._identity)]
-        if self._known_hosts:
-            options["known_hosts"] = str(self._known_hosts)
         for file in filter(None, (self._identity, self._known_hosts)):
             if not file.is_file():
                 raise UsageError(f"{file} does not exist")
+        given = {
+            "username": self._user,
+            "port": self._port,
+            "client_keys": self._identity and [str(self._identity)],
+            "known_hosts": self._known_hosts and str(self._known_hosts),
+        }
+        options: dict[str, Any] = {key: value for key, value in given.items() if value}
+        options.update(connect_timeout=_CONNECT_S, keepalive_interval=10, keepalive_count_max=3)
         try:
-            connection = await ssh.connect(self._host, **options)
+            return await ssh.connect(self._host, **options)
         except ssh.HostKeyNotVerifiable as exc:
             raise DeviceError(self._host_key_message(where)) from exc
         except ssh.PermissionDenied as exc:
@@ -139,11 +94,9 @@ class SshDevice:
             ) from exc
         except (OSError, ssh.ConnectionLost, ssh.DisconnectError) as exc:
             reason = getattr(exc, "strerror", None) or str(exc) or "no answer"
-            raise _UnreachableError(
+            raise LostError(
                 f"{where} cannot be reached ({reason}); is it switched on, in this network, and ssh enabled?"
             ) from exc
-        async with connection:
-            yield connection
 
     def _copy_id_arguments(self) -> str:
         user = f"{self._user}@" if self._user else ""
@@ -167,142 +120,70 @@ class SshDevice:
             f"ssh {self._copy_id_arguments()}"
         )
 
-    def _lost(self) -> tuple[type[BaseException], ...]:
-        ssh = self._ssh
-        lost = (ssh.ConnectionLost, ssh.DisconnectError, ssh.SFTPConnectionLost, ssh.SFTPNoConnection)
-        return (_UnreachableError, ssh.ChannelOpenError, ConnectionError, *lost)
 
-    async def _run(self, connection: Any, command: str) -> Any:
-        done = await connection.run(command, check=False, encoding="utf-8", errors="replace")
+class _Session:
+    """A connection with its file transfer; see `Machine`. Where only sftp is used nothing is started on the device."""
+
+    storage = "disk"
+
+    def __init__(self, name: str, connection: Any, sftp: Any, ssh: Any) -> None:
+        self.name = name
+        self._connection, self._sftp, self._ssh = connection, sftp, ssh
+
+    async def shell(self, command: str) -> Answer:
+        with _answering(self._ssh, self.name):
+            done = await self._connection.run(command, check=False, encoding="utf-8", errors="replace")
         if done.exit_status is None:  # the command has no end: the connection has
-            raise _UnreachableError(f"{self.name}: the connection is lost")
-        return done
+            raise LostError(f"{self.name}: the connection is lost")
+        return Answer(int(done.exit_status), str(done.stdout))
 
-    # -- the job ------------------------------------------------------------------------------------------------------
+    async def size(self, remote: str) -> int | None:
+        with _answering(self._ssh, self.name), contextlib.suppress(self._ssh.SFTPNoSuchFile):
+            size: int = (await self._sftp.stat(remote)).size
+            return size
+        return None
 
-    async def _prepare(self, connection: Any, sftp: Any, job: Job, progress: Callable[[str], None]) -> None:
-        """Carry what is not there yet; what came over a connection that was lost is kept."""
-        found = await self._run(connection, job.python_version())
-        job.check_python(self.name, found.exit_status, str(found.stdout), "install Python or give --python")
-        await self._run(connection, f"mkdir -p {job.folder}/files")
-        missing = {}
-        for file, remote in job.files.items():
-            have = await self._size(sftp, remote)
-            if have != file.stat().st_size:
-                missing[file] = remote
-        check_room(self.name, "disk", missing, await self._free_bytes(sftp, job.folder))
+    async def free_bytes(self, folder: str) -> int | None:
+        with contextlib.suppress(self._ssh.SFTPError):
+            found = await self._sftp.statvfs(folder)  # OpenSSH's extension
+            free: int = found.bavail * found.frsize
+            return free
+        return None
+
+    async def send(self, file: Path, remote: str) -> None:
+        """What came over a connection that was lost is kept."""
+        partial = remote + ".partial"
         try:
-            for file, remote in missing.items():
-                progress(f"sending {file.name} ({file.stat().st_size / 1e6:.1f} MB)")
-                await self._send(sftp, file, remote)
+            with _answering(self._ssh, self.name):
+                await self._sftp.makedirs(str(PurePosixPath(remote).parent), exist_ok=True)
+                offset = await self.size(partial) or 0
+                if offset > file.stat().st_size:
+                    offset = 0
+                with open(file, "rb") as source:
+                    source.seek(offset)
+                    async with self._sftp.open(partial, "ab" if offset else "wb") as target:
+                        while block := source.read(_BLOCK_BYTES):
+                            await target.write(block)
+                await self._sftp.posix_rename(partial, remote)
         except self._ssh.SFTPError as exc:
-            if isinstance(exc, self._lost()):
-                raise
             raise DeviceError(f"{self.name}: a file cannot be written there ({exc.reason}); is its disk full?") from exc
 
-    async def _size(self, sftp: Any, remote: str) -> int | None:
-        try:
-            size: int = (await sftp.stat(remote)).size
-        except self._ssh.SFTPNoSuchFile:
-            return None
-        return size
-
-    async def _free_bytes(self, sftp: Any, folder: str) -> int | None:
-        """None where the server does not tell (statvfs is OpenSSH's extension)."""
-        try:
-            found = await sftp.statvfs(folder)
-        except self._ssh.SFTPError:
-            return None
-        free: int = found.bavail * found.frsize
-        return free
-
-    async def _send(self, sftp: Any, file: Path, remote: str) -> None:
-        partial = remote + ".partial"
-        await sftp.makedirs(str(PurePosixPath(remote).parent), exist_ok=True)
-        offset = await self._size(sftp, partial) or 0
-        if offset > file.stat().st_size:
-            offset = 0
-        with open(file, "rb") as source:
-            source.seek(offset)
-            async with sftp.open(partial, "ab" if offset else "wb") as target:
-                while block := source.read(_BLOCK_BYTES):
-                    await target.write(block)
-        await sftp.posix_rename(partial, remote)
-
-    async def _start(self, connection: Any, sftp: Any, job: Job) -> None:
-        """Start the script, detached, unless it runs or has finished."""
-        if await self._size(sftp, f"{job.folder}/exit_code") is not None:
-            return
-        if await self._is_running(connection, job):
-            return
-        async with sftp.open(f"{job.folder}/run.sh", "w") as file:
-            await file.write(job.runner())
-        # With a session of its own it outlives the connection and can be stopped as a whole.
-        await self._run(
-            connection,
-            f"cd {job.folder} && rm -f pid log.txt; if command -v setsid >/dev/null; then s=setsid; else s=; fi; "
-            "$s nohup sh run.sh >/dev/null 2>&1 </dev/null & sleep 0.2",
-        )
-
-    async def _is_running(self, connection: Any, job: Job) -> bool:
-        done = await self._run(connection, job.is_running())
-        return bool(done.exit_status == 0)
-
-    async def _follow(self, connection: Any, sftp: Any, job: Job, log: Log) -> int:
-        """Wait for the end, showing what the script says. Over sftp: nothing is started on the device for it."""
-        log.begin()
-        heard, pause_s = time.monotonic(), _FIRST_POLL_S
-        while True:
-            ended = await self._read(sftp, f"{job.folder}/exit_code")
-            if log.feed(await self._read(sftp, f"{job.folder}/log.txt", log.offset)):
-                heard = time.monotonic()
-            if ended.strip():
-                return int(ended)
-            if time.monotonic() - heard > SILENCE_S:
-                heard = time.monotonic()
-                if not await self._is_running(connection, job) and not await self._size(
-                    sftp, f"{job.folder}/exit_code"
-                ):
-                    raise DeviceError(f"{self.name}: the script was ended there; run the same command again to go on")
-            await asyncio.sleep(pause_s)
-            pause_s = min(1.2 * pause_s, _LAST_POLL_S)
-
-    async def _read(self, sftp: Any, remote: str, offset: int = 0) -> bytes:
-        """What stands in a small file from `offset` on; nothing where it is not there."""
-        try:
-            async with sftp.open(remote, "rb") as file:
+    async def read(self, remote: str, offset: int = 0) -> bytes:
+        with _answering(self._ssh, self.name), contextlib.suppress(self._ssh.SFTPNoSuchFile):
+            async with self._sftp.open(remote, "rb") as file:
                 content: bytes = await file.read(offset=offset)
-        except self._ssh.SFTPNoSuchFile:
-            return b""
-        return content
-
-    async def _fetch(self, sftp: Any, job: Job, output: Path) -> tuple[Path, ...]:
-        """Bring every record here, whole, and see that it is of a model that was sent."""
-        files = []
-        try:
-            names = sorted(str(name) for name in await sftp.listdir(f"{job.folder}/records"))
-        except self._ssh.SFTPNoSuchFile:
-            return ()
-        for name in names:
-            if name.startswith(".") or PurePosixPath(name).suffix not in (".json", ".npy") or "/" in name:
-                continue
-            path = output / name
-            content = await self._read(sftp, f"{job.folder}/records/{name}")
-            if path.suffix == ".json":
-                files.append(fetch_record(content, path, job.sha256s))
-            else:
-                atomic_write(path, content)
-        return tuple(files)
-
-    async def _stop(self, job: Job) -> None:
-        """End the script on the device; its finished records stay there and the next call goes on."""
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(_CONNECT_S), self._connected() as connection:
-                await self._run(connection, job.stop())
+                return content
+        return b""
 
 
-class _UnreachableError(DeviceError):
-    """The device does not answer: before the first connection an error, later worth another try."""
+@contextlib.contextmanager
+def _answering(ssh: Any, name: str) -> Iterator[None]:
+    """What asyncssh raises when a connection is lost is many things; here it is one."""
+    sftp_lost = (ssh.SFTPConnectionLost, ssh.SFTPNoConnection)
+    try:
+        yield
+    except (ssh.ConnectionLost, ssh.DisconnectError, ssh.ChannelOpenError, ConnectionError, *sftp_lost) as exc:
+        raise LostError(f"{name}: the connection is lost") from exc
 
 
 def _split_port(place: str) -> tuple[str, int | None]:

@@ -26,3 +26,56 @@ How a run goes, each in a fresh process: load, first inference, warm-up until st
 The result is one JSON record a run, schema version 2 (latency_record.schema.json of ghostedge). Units are in the names.
 --verify-only does not time: its record (kind "verification_record") says whether the answers are right.
 """
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Run = Callable[[], object]
+Record = dict[str, Any]
+VERSION = "1.1"
+SCHEMA_VERSION = 2
+
+
+class BenchmarkError(Exception):
+    """One line: what is wrong and what to do."""
+
+
+def one_line(exc: BaseException) -> str:
+    """An exception's message on one line."""
+    return " ".join(str(exc).split())[:400] or type(exc).__name__
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A name to write to; it becomes `path` when the block succeeds, and is removed when it does not."""
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as exc:
+        reason = "the disk is full" if exc.errno == 28 else exc.strerror
+        raise BenchmarkError(f"cannot write {path}: {reason}") from exc
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def say(text: str) -> None:
+    """Progress, for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)

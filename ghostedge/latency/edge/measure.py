@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ghostedge.latency.edge.common import BenchmarkError, Record, Run, atomic, one_line
+from ghostedge.latency.edge import BenchmarkError, Record, Run, atomic, one_line
 from ghostedge.latency.edge.picture import decode, input_spec, noise, resize_and_crop, to_tensor
 from ghostedge.latency.edge.runtimes import RUNTIMES, how_to_install, load_runtime, version_of, what_to_do
 from ghostedge.latency.edge.system import OtherWork, glance, memory_mib, snapshot
@@ -43,7 +43,8 @@ def measure(job: Record, progress: Progress) -> Record:
             first_ms = sample_ms(runtime.run)
             verification = verifier.run(bounds_of(job, runtime))
         if job["mode"] == "verify":
-            return verified(job, runtime, verification, load_ms, first_ms)
+            checked = {"verification": verification, "load_ms": round(load_ms, 3), "first_ms": first_ms}
+            return {**describe_run(job, runtime), **checked}
         tensor, photo = make_input(job, spec, runtime)
         runtime.set_input(tensor)
     timed, context = time_samples(job, runtime, first_ms, progress)
@@ -53,10 +54,12 @@ def measure(job: Record, progress: Progress) -> Record:
     if verifier is not None and verification is not None:
         verifier.again(verification)
     return {
-        **describe_run(job, runtime),
-        "runtime": dict(name=runtime.name, version=runtime.version, import_ms=round(import_ms, 3), **runtime.details),
-        "delegate": runtime.delegate,
-        "input": describe_input(job, runtime),
+        **describe_run(job, runtime, import_ms=round(import_ms, 3)),
+        "input": {
+            "shape": list(runtime.shape),
+            "dtype": runtime.dtype,
+            "source": Path(job["image"]).name if job["image"] else "noise",
+        },
         "output": output,
         "verification": verification,
         "load_ms": round(load_ms, 3),
@@ -121,8 +124,8 @@ def time_samples(job: Record, runtime: Any, first_ms: float | None, progress: Pr
     return timed, {"during": during, "after": after, "other_cores": other_cores}
 
 
-def describe_run(job: Record, runtime: Any) -> Record:
-    """The precision that the model says it has, and the settings of the run."""
+def describe_run(job: Record, runtime: Any, **further: float) -> Record:
+    """What every record says: the model's own precision, the settings of the run, the runtime and its delegate."""
     return {
         "precision": runtime.description.get("precision"),
         "settings": {
@@ -131,18 +134,8 @@ def describe_run(job: Record, runtime: Any) -> Record:
             "precision_hint": job["precision_hint"],
             "cpus": None if job["cpus"] is None else sorted(os.sched_getaffinity(0)),
         },
-    }
-
-
-def verified(job: Record, runtime: Any, verification: Record | None, load_ms: float, first_ms: float | None) -> Record:
-    """The record of --verify-only, without what the parent process adds."""
-    return {
-        **describe_run(job, runtime),
-        "runtime": dict(name=runtime.name, version=runtime.version, **runtime.details),
+        "runtime": dict(name=runtime.name, version=runtime.version, **further, **runtime.details),
         "delegate": runtime.delegate,
-        "verification": verification,
-        "load_ms": round(load_ms, 3),
-        "first_ms": first_ms,
     }
 
 
@@ -182,15 +175,6 @@ def measure_split(photo: bytes, spec: Record, runtime: Any, repeats: int) -> Rec
         runtime.set_input(held["tensor"])
         parts["inference"].append(sample_ms(runtime.run))
     return {name: summarise(samples) for name, samples in parts.items()}
-
-
-def describe_input(job: Record, runtime: Any) -> Record:
-    """Of what shape and type the input is, and where it comes from."""
-    return {
-        "shape": list(runtime.shape),
-        "dtype": runtime.dtype,
-        "source": Path(job["image"]).name if job["image"] else "noise",
-    }
 
 
 def describe_output(runtime: Any, npy: Path | None) -> Record | None:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from ghostedge.latency.edge.common import BenchmarkError, Record
+from ghostedge.latency.edge import BenchmarkError, Record
 
 
 def input_spec(description: Record, shape: tuple[int, ...]) -> Record | None:

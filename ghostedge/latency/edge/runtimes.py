@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ghostedge.latency.edge.common import BenchmarkError, Record, one_line, sha256_of
+from ghostedge.latency.edge import BenchmarkError, Record, one_line, sha256_of
 from ghostedge.latency.edge.system import is_android
 from ghostedge.tflite.delegation import delegated
 
@@ -22,7 +22,24 @@ DESCRIPTION_KEY = "ghostedge"
 _DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 
 
-class LiteRT:
+class Loaded:
+    """What the runtimes have in common: one input tensor, which every sample hands over."""
+
+    delegate: Record | None = None
+    quantization: Any = None
+
+    def set_input(self, tensor: Any) -> None:
+        """Take the input tensor."""
+        self._tensor = tensor
+
+
+def check_one_input(path: str, count: int) -> None:
+    """Raise BenchmarkError for a model of several inputs."""
+    if count != 1:
+        raise BenchmarkError(f"{path} has {count} inputs; models with one are measured")
+
+
+class LiteRT(Loaded):
     """ai-edge-litert, or its predecessor tflite-runtime: the same interface."""
 
     def __init__(self, module: str, path: str, threads: int, xnnpack: bool, **_: object) -> None:
@@ -37,8 +54,7 @@ class LiteRT:
         )
         self._interpreter.allocate_tensors()
         inputs = self._interpreter.get_input_details()
-        if len(inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        check_one_input(path, len(inputs))
         self._output = self._interpreter.get_output_details()[0]
         self._index = inputs[0]["index"]
         self.shape = tuple(int(size) for size in inputs[0]["shape"])
@@ -48,10 +64,6 @@ class LiteRT:
         allowed = allows_float16(path)
         self.details: Record = {"inference_precision": "f16" if xnnpack and allowed and cpu_has_float16() else "f32"}
         self.description = zipped_description(path)
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample copies in."""
-        self._tensor = tensor
 
     def run(self) -> Any:
         """Copy in, infer, copy out."""
@@ -66,10 +78,10 @@ class LiteRT:
         return (values.astype("float32") - zero) * scale if scale else values.astype("float32")
 
 
-class OpenVino:
+class OpenVino(Loaded):
     """OpenVINO on the CPU, one stream: its setting for the latency of single requests."""
 
-    name, delegate, quantization = "openvino", None, None
+    name = "openvino"
 
     def __init__(self, module: str, path: str, threads: int, precision_hint: str | None, **_: object) -> None:
         # Importing OpenVINO reports home through this package unless it is absent.
@@ -78,8 +90,7 @@ class OpenVino:
         self.version = version_of("openvino")
         core = ov.Core()
         model = core.read_model(path)
-        if len(model.inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(model.inputs)} inputs; models with one are measured")
+        check_one_input(path, len(model.inputs))
         self.shape = tuple(
             dimension.get_length() if dimension.is_static else 1 for dimension in model.input(0).get_partial_shape()
         )
@@ -94,13 +105,8 @@ class OpenVino:
         self._input = self._request.get_input_tensor(0).data
         self.dtype = self._input.dtype.name
         precision = compiled.get_property("INFERENCE_PRECISION_HINT")
-        self.details = {
-            "inference_precision": precision.to_string() if hasattr(precision, "to_string") else str(precision)
-        }
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample copies in."""
-        self._tensor = tensor
+        name = precision.to_string() if hasattr(precision, "to_string") else str(precision)
+        self.details = {"inference_precision": name}
 
     def run(self) -> Any:
         """Copy in, infer, copy out."""
@@ -113,10 +119,10 @@ class OpenVino:
         return self._request.get_output_tensor(0).data.astype("float32")
 
 
-class OnnxRuntime:
+class OnnxRuntime(Loaded):
     """ONNX Runtime on its CPU provider."""
 
-    name, delegate, quantization = "onnxruntime", None, None
+    name = "onnxruntime"
 
     def __init__(self, module: str, path: str, threads: int, **_: object) -> None:
         ort = importlib.import_module("onnxruntime")
@@ -126,8 +132,7 @@ class OnnxRuntime:
         options.log_severity_level = 3
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise BenchmarkError(f"{path} has {len(inputs)} inputs; models with one are measured")
+        check_one_input(path, len(inputs))
         self._name = inputs[0].name
         self.shape = tuple(size if isinstance(size, int) else 1 for size in inputs[0].shape)
         # "tensor(float)", "tensor(uint8)", ...
@@ -137,7 +142,7 @@ class OnnxRuntime:
         self.description = parse_description(self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION_KEY))
 
     def set_input(self, tensor: Any) -> None:
-        """Take the input tensor that every sample hands over."""
+        """Take the input tensor."""
         self._feed = {self._name: tensor}
 
     def run(self) -> Any:

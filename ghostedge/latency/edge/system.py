@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ghostedge.latency.edge.common import BenchmarkError, Record
+from ghostedge.latency.edge import BenchmarkError, Record
 
 #: Bits of the Raspberry Pi firmware's get_throttled; the same 16 bits higher: since boot.
 _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -190,6 +190,15 @@ def glance(seconds: float) -> Record:
     }
 
 
+def busy_seconds() -> float | None:
+    """Seconds that all CPUs were at work since the system started; None where it does not tell."""
+    fields = read_text(PROC / "stat", "").split("\n")[0].split()
+    if len(fields) < 9 or fields[0] != "cpu":
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 class OtherWork:
     """How many cores other programs, and a hypervisor's other machines, used since this was made."""
 
@@ -199,13 +208,8 @@ class OtherWork:
     @staticmethod
     def _now() -> tuple[float, float, float] | None:
         """Seconds that all CPUs were at work, that this process was, and of the clock."""
-        fields = read_text(PROC / "stat", "").split("\n")[0].split()
-        if len(fields) < 9 or fields[0] != "cpu":
-            return None
-        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
-        own = os.times()
-        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        return busy, own.user + own.system, time.monotonic()
+        busy, own = busy_seconds(), os.times()
+        return None if busy is None else (busy, own.user + own.system, time.monotonic())
 
     def cores(self) -> float | None:
         """Cores in use by others on average; None where the system does not tell.

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ghostedge.latency.edge.common import BenchmarkError, Record, one_line, sha256_of
+from ghostedge.latency.edge import BenchmarkError, Record, one_line, sha256_of
 from ghostedge.latency.edge.picture import to_tensor
 
 #: One picture is run so often, or until so many seconds have passed on a slow device, and each answer compared.
@@ -74,31 +74,28 @@ def read_golden(path: str) -> dict[str, Any]:
     return arrays
 
 
-def check_golden_fits(path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> Record:
-    """The input spec of a model that these golden vectors are for; BenchmarkError where they are for another."""
-    if spec is None:
-        raise BenchmarkError(f"--golden: the input {runtime.shape} of {model} is not a picture")
-    said, wanted = str(golden["source_sha256"]), runtime.description.get("source_sha256", "")
-    if wanted and said != wanted:
-        raise BenchmarkError(
-            f"--golden: {path} has the answers of the source {said[:12]}, {model} was made from {wanted[:12]}: give "
-            "the golden file of its own export; where that export was made anew since, copy both again"
-        )
-    found, needed = tuple(golden["crops_u8"].shape[1:3]), (spec["height"], spec["width"])
-    if found != needed:
-        raise BenchmarkError(
-            f"--golden: {path} holds pictures of {found[0]} x {found[1]}, {model} takes {needed[0]} x {needed[1]}: "
-            "give the golden file of its own export"
-        )
-    return spec
-
-
 class Verification:
-    """Whether a loaded model gives the right answers; the one that is timed, with its delegate and its threads."""
+    """Whether a loaded model gives the right answers; the one that is timed, with its delegate and its threads.
+
+    Raises: BenchmarkError, where the golden vectors are for another model.
+    """
 
     def __init__(self, path: str, golden: dict[str, Any], model: str, runtime: Any, spec: Record | None) -> None:
-        self._spec = check_golden_fits(path, golden, model, runtime, spec)
-        self._path, self._golden, self._runtime, self._model = path, golden, runtime, model
+        if spec is None:
+            raise BenchmarkError(f"--golden: the input {runtime.shape} of {model} is not a picture")
+        said, wanted = str(golden["source_sha256"]), runtime.description.get("source_sha256", "")
+        if wanted and said != wanted:
+            raise BenchmarkError(
+                f"--golden: {path} has the answers of the source {said[:12]}, {model} was made from {wanted[:12]}: "
+                "give the golden file of its own export; where that export was made anew since, copy both again"
+            )
+        found, needed = tuple(golden["crops_u8"].shape[1:3]), (spec["height"], spec["width"])
+        if found != needed:
+            raise BenchmarkError(
+                f"--golden: {path} holds pictures of {found[0]} x {found[1]}, {model} takes {needed[0]} x {needed[1]}: "
+                "give the golden file of its own export"
+            )
+        self._path, self._golden, self._runtime, self._model, self._spec = path, golden, runtime, model, spec
 
     def first_input(self) -> Any:
         """The tensor of the first picture, for the very first inference after loading."""

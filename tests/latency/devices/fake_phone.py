@@ -18,7 +18,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ghostedge.latency.devices.base import SCRIPT
+from ghostedge.latency.devices import SCRIPT
 
 CNXN, AUTH, OPEN, OKAY, WRTE, CLSE = (int.from_bytes(name, "little") for name in
                                       (b"CNXN", b"AUTH", b"OPEN", b"OKAY", b"WRTE", b"CLSE"))  # fmt: skip

@@ -20,9 +20,8 @@ import pytest
 
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.errors import DeviceError, GhostedgeError, UsageError
-from ghostedge.latency.devices import BenchmarkRequest, adb, app, run
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, app, run
 from ghostedge.latency.devices.adb import AdbDevice
-from ghostedge.latency.devices.base import SCRIPT
 from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, make_request
 from tests.latency.devices.fake_phone import FakePhone
@@ -55,8 +54,7 @@ def make_phone(
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adb_port))
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))  # adb's keys
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # and the locks
-    for module in (app, adb):
-        monkeypatch.setattr(module, "_POLL_S", 0.1)
+    monkeypatch.setattr(app, "_POLL_S", 0.1)
     made: list[FakePhone] = []
 
     def make(authorised: bool = True) -> FakePhone:

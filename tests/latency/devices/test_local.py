@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from ghostedge.errors import ArtifactError, DeviceError, UsageError
-from ghostedge.latency.devices import BenchmarkRequest, device_folder, open_device
-from ghostedge.latency.devices.base import SCRIPT
-from ghostedge.latency.devices.job import check_code
-from ghostedge.latency.devices.local import LocalDevice
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, device_folder, open_device
+from ghostedge.latency.devices.local import LocalDevice, check_code
 from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, make_request
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ghostedge.errors import DeviceError, UsageError
-from ghostedge.latency.devices import BenchmarkRequest, run
+from ghostedge.latency.devices import BenchmarkRequest, run, ssh
 from ghostedge.latency.devices.ssh import SshDevice
 from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, Server, make_request
@@ -61,9 +61,9 @@ def test_records_come_back_and_nothing_stays_there(server: Server, tmp_path: Pat
 def test_the_model_is_not_sent_twice(server: Server, tmp_path: Path) -> None:
     # What a connection that was lost while sending leaves: a part of a file.
     device, request = server.device(), make_request()
-    from ghostedge.latency.devices.job import Job
+    from ghostedge.latency.devices.remote import Job
 
-    remote = Path(Job(request, sys.executable, str(server.jobs)).files[request.artifacts[0]])
+    remote = Path(Job(request, sys.executable, str(server.jobs), print).files[request.artifacts[0]])
     remote.parent.mkdir(parents=True)
     content = request.artifacts[0].read_bytes()
     remote.with_name(remote.name + ".partial").write_bytes(content[:1000])
@@ -225,7 +225,7 @@ def test_a_disk_that_fills_up_meanwhile(
     async def unknown(*_: object) -> None:
         """A server that does not tell how much is free."""
 
-    monkeypatch.setattr(SshDevice, "_free_bytes", unknown)
+    monkeypatch.setattr(ssh._Session, "free_bytes", unknown)
     device = server.device(folder=str(small_disk / "jobs"))
     assert "cannot be written there" in error_of(device, tmp_path, BenchmarkRequest((large,)))
 
