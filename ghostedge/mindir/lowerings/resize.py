@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from ghostedge.mindir.emitter import Emitter, lowers
 from ghostedge.mindir.graph import Value
 
-__all__: list[str] = []
-
 
 def _scale(length: int, out: int) -> np.float32:
     """The least float32 that is at least ``out / length`` and gives `out` as ``floor(length * scale)``.
