@@ -20,17 +20,9 @@ def identity(g: Emitter, input: Value) -> Value:
 #: MindSpore's numbers of dtypes (``mindspore._c_expression.typing``).
 _DTYPES = {
     30: "bool",
-    32: "int8",
-    33: "int16",
-    34: "int32",
-    35: "int64",
-    37: "uint8",
-    38: "uint16",
-    39: "uint32",
-    40: "uint64",
-    42: "float16",
-    43: "float32",
-    44: "float64",
+    **dict(enumerate(("int8", "int16", "int32", "int64"), start=32)),
+    **dict(enumerate(("uint8", "uint16", "uint32", "uint64"), start=37)),
+    **dict(enumerate(("float16", "float32", "float64"), start=42)),
 }
 
 

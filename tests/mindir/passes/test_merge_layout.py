@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.merge_layout import merge_layout
+from ghostedge.mindir.passes.simplify import merge_layout
 
 X = np.arange(48, dtype=np.float32).reshape(2, 4, 1, 6)
 SHAPES = {"axis2": np.int64([2]), "three": np.int64([2, 4, 6]), "two": np.int64([2, 24]), "odd": np.int64([8, 6])}
