@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -52,7 +51,7 @@ def lowers(*primitives: str) -> Callable[[_F], _F]:
 
 
 def lowers_table(function: Lowering, table: Mapping[str, str]) -> None:
-    """Enter a function that lowers to whichever operator its keyword `operator` names: operator -> its primitives."""
+    """Enter a function for many primitives: ONNX operator (or mode), its keyword `operator` -> the primitives."""
     for operator, primitives in table.items():
         lowers(*primitives.split())(partial(function, operator=operator))
 
@@ -71,11 +70,11 @@ class Emitter:
     def __init__(self, graph: Graph) -> None:
         self._source = graph
         self._read = graph.uses()
-        #: MindIR name -> what it became.
-        self._lowered: dict[str, Value] = {
+        self._values: dict[str, Value] = {
             name: value for name, value in graph.values.items() if value.data is not None or name in graph.inputs
         }
-        self._values: dict[str, Value] = dict(self._lowered)
+        #: MindIR name -> what it became; a literal stays what it is.
+        self._lowered: dict[str, Any] = {**graph.literals, **self._values}
         self._nodes: list[Node] = []
         self._count = 0
 
@@ -246,13 +245,13 @@ class Emitter:
             raise self.error(
                 f"has {len(node.inputs)} inputs, only {len(parameters)} are known; another MindSpore version?"
             )
-        known = ChainMap(self._lowered, self._source.literals)
         arguments: dict[str, Any] = {}
         for index, parameter in enumerate(parameters):
             if index < len(node.inputs):
                 operand = node.inputs[index]
+                found = self._lowered
                 arguments[parameter.name] = (
-                    known[operand] if isinstance(operand, str) else tuple(known[name] for name in operand)
+                    found[operand] if isinstance(operand, str) else tuple(found[name] for name in operand)
                 )
             elif parameter.name in node.attributes:
                 arguments[parameter.name] = node.attributes[parameter.name]

@@ -16,7 +16,7 @@ from ghostedge.errors import CheckpointError, ConvertError, GhostedgeError, Reci
 from ghostedge.files import sha256_file
 from ghostedge.ghostnet.checkpoint import save_checkpoint
 from ghostedge.ghostnet.variants import get_variant, parameter_shapes
-from ghostedge.mindir.info import describe_mindir
+from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime

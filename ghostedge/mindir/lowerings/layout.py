@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ghostedge.mindir.emitter import Emitter, Number, axes_of, lowers
+from ghostedge.mindir.emitter import Emitter, Number, axes_of, lowers, lowers_table
 from ghostedge.mindir.graph import Value
 
 
@@ -269,16 +269,12 @@ def constant_pad_nd(g: Emitter, input: Value, padding: Sequence[int], value: Num
     return _pad(g, input, _pairs_from_last(g, padding, len(input.shape)), "constant", value)
 
 
-@lowers("ReflectionPad2D")
-def reflection_pad_2d(g: Emitter, input: Value, padding: Sequence[int]) -> Value:
-    """Mirrored at the border pixel, which is not repeated; `padding`: (left, right, top, bottom)."""
-    return _pad(g, input, _pairs_from_last(g, padding, len(input.shape)), "reflect")
+def _pad_border(g: Emitter, input: Value, padding: Sequence[int], *, operator: str) -> Value:
+    """``reflect``: mirrored at the border pixel, which ``edge`` repeats; `padding`: (left, right, top, bottom)."""
+    return _pad(g, input, _pairs_from_last(g, padding, len(input.shape)), operator)
 
 
-@lowers("ReplicationPad2D")
-def replication_pad_2d(g: Emitter, input: Value, padding: Sequence[int]) -> Value:
-    """The border pixel repeated; `padding`: (left, right, top, bottom)."""
-    return _pad(g, input, _pairs_from_last(g, padding, len(input.shape)), "edge")
+lowers_table(_pad_border, {"reflect": "ReflectionPad2D", "edge": "ReplicationPad2D"})
 
 
 @lowers("MirrorPad")

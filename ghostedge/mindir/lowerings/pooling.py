@@ -82,52 +82,43 @@ def _average_pool(
 
 
 def _windows(
-    g: Emitter, op: str, x: Value, kernel_size: Sizes, strides: Sizes, pad_mode: Choice, data_format: Choice
+    g: Emitter,
+    x: Value,
+    kernel_size: Sizes,
+    strides: Sizes,
+    pad_mode: Choice,
+    format: Choice = "NCHW",
+    data_format: Choice = "NCHW",
+    *,
+    operator: str,
 ) -> Value:
-    """An older primitive: `pad_mode` is ``same`` or ``valid``; ``same`` puts the odd pixel at the bottom and right."""
+    """`pad_mode` is ``same`` or ``valid``; ``same`` puts the odd pixel at the bottom and right.
+
+    Its padding is never the maximum and does not count as elements of a mean.
+    """
+    g.require_nchw(format)
     g.require_nchw(data_format)
     pads = {"auto_pad": "SAME_UPPER"} if g.pad_mode(pad_mode) == "same" else {}
-    return g.emit(op, x, shape=g.out.shape, kernel_shape=spatial(kernel_size), strides=spatial(strides), **pads)
+    return g.emit(operator, x, shape=g.out.shape, kernel_shape=spatial(kernel_size), strides=spatial(strides), **pads)
 
 
-@lowers("MaxPool")
-def max_pool(
-    g: Emitter, input: Value, kernel_size: Sizes, strides: Sizes, pad_mode: Choice, format: Choice = "NCHW"
-) -> Value:
-    """The maximum of each window; the padding of ``same`` is never it."""
-    return _windows(g, "MaxPool", input, kernel_size, strides, pad_mode, format)
+lowers_table(_windows, {"MaxPool": "MaxPool", "AveragePool": "AvgPool"})
 
 
-@lowers("AvgPool")
-def avg_pool(
-    g: Emitter, x: Value, kernel_size: Sizes, strides: Sizes, pad_mode: Choice, data_format: Choice = "NCHW"
-) -> Value:
-    """The mean of each window; the padding of ``same`` does not count as elements."""
-    return _windows(g, "AveragePool", x, kernel_size, strides, pad_mode, data_format)
-
-
-@lowers("MaxPoolWithArgmaxV2")
+@lowers("MaxPoolWithArgmaxV2", "MaxPoolWithMask", "MaxPoolWithIndices")
 def max_pool_with_argmax_v2(
-    g: Emitter, x: Value, kernel_size: Sizes, strides: Sizes, pads: Sizes, dilation: Sizes, ceil_mode: bool
-) -> tuple[Value | None, ...]:
-    """``ops.max_pool2d``."""
-    return _max_pool(g, x, *map(spatial, (kernel_size, strides, pads, dilation)))
-
-
-@lowers("MaxPoolWithMask", "MaxPoolWithIndices")
-def max_pool_with_mask(
     g: Emitter,
-    input: Value,
+    x: Value,
     kernel_size: Sizes,
     strides: Sizes | None,
     pads: Sizes,
     dilation: Sizes,
     ceil_mode: bool,
-    argmax_type: int,
+    argmax_type: int = 0,
 ) -> tuple[Value | None, ...]:
-    """The pool of ``mindspore.mint``."""
+    """``ops.max_pool2d`` and the pools of ``mindspore.mint``, whose `strides` may be None: `kernel_size`."""
     strides = kernel_size if strides is None else strides
-    return _max_pool(g, input, *map(spatial, (kernel_size, strides, pads, dilation)))
+    return _max_pool(g, x, *map(spatial, (kernel_size, strides, pads, dilation)))
 
 
 @lowers("MaxPool3DWithArgmax")
@@ -150,8 +141,8 @@ def avg_pool_2d(
     divisor_override: int | None,
 ) -> Value:
     """The pool of ``mindspore.mint``."""
-    sizes = map(spatial, (kernel_size, stride or kernel_size, padding))
-    return _average_pool(g, input, *sizes, count_include_pad, divisor_override)
+    kernel, strides, pads = map(spatial, (kernel_size, stride or kernel_size, padding))
+    return _average_pool(g, input, kernel, strides, pads, count_include_pad, divisor_override)
 
 
 @lowers("AvgPool3D")
@@ -172,32 +163,23 @@ def avg_pool_3d(
     return _average_pool(g, x, spatial(kernel_size, 3), spatial(strides, 3), begin, count_include_pad, divisor_override)
 
 
-def _adaptive(g: Emitter, x: Value, pool: str) -> Value:
-    """The mean or maximum of equal parts of each image; ONNX has no operator for windows of unequal size.
+def _adaptive(g: Emitter, input: Value, output_size: Any, *, operator: str) -> tuple[Value | None, ...]:
+    """The mean or maximum of each of `output_size` equal parts; the declared shape says what None there came to.
 
-    The declared shape says what None in the primitive's ``output_size`` came to.
+    ONNX has no operator for windows of unequal size. The places of the maxima, a second output, are not lowered.
     """
-    out = g.out.shape
-    if out[2:] == x.shape[2:]:
-        return x
-    if out[2:] == (1, 1):
-        return g.emit(f"Global{pool}", x, shape=out)
-    if any(size % parts for size, parts in zip(x.shape[2:], out[2:], strict=True)):
-        raise g.error(f"cannot pool {x.shape[2:]} into {out[2:]} parts of equal size, which is not supported")
-    kernel = [size // parts for size, parts in zip(x.shape[2:], out[2:], strict=True)]
-    return g.emit(pool, x, shape=out, kernel_shape=kernel, strides=kernel)
+    size, parts = input.shape[2:], g.out.shape[2:]
+    if parts == size:
+        return (input, None)
+    if parts == (1, 1):
+        return (g.emit(f"Global{operator}", input, shape=g.out.shape), None)
+    if any(length % count for length, count in zip(size, parts, strict=True)):
+        raise g.error(f"cannot pool {size} into {parts} parts of equal size, which is not supported")
+    kernel = [length // count for length, count in zip(size, parts, strict=True)]
+    return (g.emit(operator, input, shape=g.out.shape, kernel_shape=kernel, strides=kernel), None)
 
 
-@lowers("AdaptiveAvgPool2D", "AdaptiveAvgPool2DExt")
-def adaptive_avg_pool_2d(g: Emitter, input: Value, output_size: Any) -> Value:
-    """The mean of each of `output_size` parts."""
-    return _adaptive(g, input, "AveragePool")
-
-
-@lowers("AdaptiveMaxPool2D")
-def adaptive_max_pool_2d(g: Emitter, input: Value, output_size: Any) -> tuple[Value | None, ...]:
-    """The maximum of each part. Outputs the maxima and their places; the places are not lowered."""
-    return (_adaptive(g, input, "MaxPool"), None)
+lowers_table(_adaptive, {"AveragePool": "AdaptiveAvgPool2D AdaptiveAvgPool2DExt", "MaxPool": "AdaptiveMaxPool2D"})
 
 
 def _reduce(g: Emitter, op: str, x: Value, axis: int | Sequence[int] | None, keep: bool, out: Value) -> Value:
