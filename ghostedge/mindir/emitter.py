@@ -119,6 +119,11 @@ class Emitter:
         )
 
     @property
+    def declared(self) -> tuple[Value, ...]:
+        """All that MindSpore says that it makes, read or not."""
+        return tuple(self._source.values[name] for name in self.node.outputs)
+
+    @property
     def out(self) -> Value:
         """The first output, as MindSpore declares it. Only for primitives whose first output is always read."""
         output = self.outputs[0]

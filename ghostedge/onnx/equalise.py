@@ -29,23 +29,10 @@ from ghostedge.quantize.union_find import UnionFind
 __all__ = ["EqualiseStage", "channel_ranges", "equalise"]
 
 #: Operators that pass a positive factor of a channel on: f(s x) = s f(x), channel by channel.
-_HOMOGENEOUS = {
-    "AveragePool",
-    "Dropout",
-    "Flatten",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Identity",
-    "LeakyRelu",
-    "MaxPool",
-    "ReduceMax",
-    "ReduceMean",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "Squeeze",
-    "Unsqueeze",
-}
+_HOMOGENEOUS = (
+    "AveragePool Dropout Flatten GlobalAveragePool GlobalMaxPool Identity LeakyRelu MaxPool ReduceMax ReduceMean Relu "
+    "Reshape Resize Squeeze Unsqueeze"
+)
 
 #: The operators with weights, which are their second input.
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -180,7 +167,7 @@ class _Channels:
         if kind in _WEIGHTED:
             if not self.is_scalable(node):
                 self._fix(*activations, *node.output)
-        elif kind in _HOMOGENEOUS and len(activations) == 1:
+        elif kind in _HOMOGENEOUS.split() and len(activations) == 1:
             self._tie(output, activations[0])
         elif kind == "Concat" and attributes(node).get("axis", 0) == 1 and only_activations:
             self._join(self._of(output), [channel for name in activations for channel in self._of(name)])

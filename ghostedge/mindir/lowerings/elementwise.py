@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -56,16 +56,18 @@ def log(g: Emitter, input: Value, base: float = -1.0, scale: float = 1.0, shift:
     return g.elementwise("Log", input)
 
 
-@lowers("Rsqrt")
-def rsqrt(g: Emitter, input: Value) -> Value:
-    """``1 / sqrt(x)``."""
-    return g.emit("Reciprocal", g.emit("Sqrt", input))
+#: Primitives of one input that ONNX has several operators for, or one by other attributes.
+_FORMULAS: dict[str, Callable[[Emitter, Value], Value]] = {
+    "HSigmoid": lambda g, x: g.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5),
+    "Mish MishExt": lambda g, x: g.emit("Mul", x, g.emit("Tanh", g.emit("Softplus", x))),
+    "ReLU6": lambda g, x: g.clip(x, 0, 6),
+    "Rsqrt": lambda g, x: g.emit("Reciprocal", g.emit("Sqrt", x)),
+    "SiLU InplaceSiLU": lambda g, x: g.emit("Mul", x, g.emit("Sigmoid", x)),
+    "Square": lambda g, x: g.emit("Mul", x, x),
+}
 
-
-@lowers("Square")
-def square(g: Emitter, input: Value) -> Value:
-    """``x * x``."""
-    return g.emit("Mul", input, input)
+for _primitives, _formula in _FORMULAS.items():
+    lowers(*_primitives.split())(_formula)
 
 
 @lowers("Round")
@@ -102,10 +104,7 @@ def _scaled(g: Emitter, input: Value, other: Value | Number, alpha: Number = 1, 
 
 lowers_table(
     _scaled,
-    {
-        "Add": "AddExt AddScalar InplaceAddExt InplaceAddsExt",
-        "Sub": "SubExt SubScalar InplaceSubExt InplaceSubScalar",
-    },
+    {"Add": "AddExt AddScalar InplaceAddExt InplaceAddsExt", "Sub": "SubExt SubScalar InplaceSubExt InplaceSubScalar"},
 )
 
 
@@ -188,12 +187,6 @@ def select(g: Emitter, condition: Value, input: Value | Number, other: Value | N
     return g.emit("Where", condition, g.cast(input, dtype), g.cast(other, dtype), shape=shape, dtype=dtype)
 
 
-@lowers("ReLU6")
-def relu6(g: Emitter, x: Value) -> Value:
-    """``min(max(x, 0), 6)``."""
-    return g.clip(x, 0, 6)
-
-
 @lowers("Hardtanh", "InplaceHardtanh")
 def hardtanh(g: Emitter, input: Value, min_val: Number, max_val: Number) -> Value:
     """``min(max(x, min_val), max_val)``."""
@@ -218,24 +211,6 @@ def _with_alpha(g: Emitter, input: Value, alpha: Number = 1.0, *, operator: str)
 
 
 lowers_table(_with_alpha, {"Elu": "Elu EluExt InplaceElu", "Celu": "CeLU"})
-
-
-@lowers("HSigmoid")
-def hsigmoid(g: Emitter, input_x: Value) -> Value:
-    """``max(0, min(1, x / 6 + 0.5))``."""
-    return g.emit("HardSigmoid", input_x, alpha=1 / 6, beta=0.5)
-
-
-@lowers("SiLU", "InplaceSiLU")
-def silu(g: Emitter, input: Value) -> Value:
-    """``x * sigmoid(x)``."""
-    return g.emit("Mul", input, g.emit("Sigmoid", input))
-
-
-@lowers("Mish", "MishExt")
-def mish(g: Emitter, input: Value) -> Value:
-    """``x * tanh(softplus(x))``."""
-    return g.emit("Mul", input, g.emit("Tanh", g.emit("Softplus", input)))
 
 
 @lowers("GeLU", "GeluExt")

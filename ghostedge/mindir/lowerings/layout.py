@@ -106,27 +106,10 @@ def split(g: Emitter, input_x: Value, axis: int, output_num: int) -> tuple[Value
     return _split(g, input_x, [input_x.shape[axis] // output_num] * output_num, axis)
 
 
-def _chunks(length: int, size: int) -> list[int]:
-    return [min(size, length - start) for start in range(0, length, size)]
-
-
-@lowers("SplitTensor", "SplitTensorView")
-def split_tensor(g: Emitter, input: Value, split_size: int, dim: int = 0) -> tuple[Value, ...]:
-    """Into parts of `split_size`, the last one what is left."""
-    return _split(g, input, _chunks(input.shape[dim], split_size), dim)
-
-
-@lowers("SplitWithSize", "SplitWithSizeView")
-def split_with_size(g: Emitter, input: Value, split_sizes: Sequence[int], dim: int = 0) -> tuple[Value, ...]:
-    """Into parts of the given sizes."""
-    return _split(g, input, split_sizes, dim)
-
-
-@lowers("Chunk", "ChunkView")
-def chunk(g: Emitter, input: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
-    """Into at most `chunks` parts of equal size, the last one what is left."""
-    length = input.shape[dim]
-    return _split(g, input, _chunks(length, -(-length // chunks)), dim)
+@lowers("SplitTensor", "SplitTensorView", "SplitWithSize", "SplitWithSizeView", "Chunk", "ChunkView")
+def split_along(g: Emitter, input: Value, parts: Any, dim: int = 0) -> tuple[Value, ...]:
+    """Into parts of a size, of several sizes, or so many parts; the sizes are those that MindSpore declares."""
+    return _split(g, input, [part.shape[dim] for part in g.declared], dim)
 
 
 @lowers("Unstack", "UnstackExtView")

@@ -140,32 +140,12 @@ def dense(g: Emitter, input: Value, weight: Value, bias: Value | None = None) ->
     return product if bias is None else g.emit("Add", product, bias)
 
 
-def _batch_norm(
-    g: Emitter,
-    training: bool,
-    x: Value,
-    scale: Value | None,
-    bias: Value | None,
-    mean: Value,
-    variance: Value,
-    epsilon: float,
-) -> tuple[Value, ...]:
-    if training:
-        raise g.error(
-            "normalises by the statistics of the batch; export after set_train(False), and without "
-            "use_batch_statistics=True"
-        )
-    scale = g.constant(np.ones(mean.shape, mean.dtype)) if scale is None else scale
-    bias = g.constant(np.zeros(mean.shape, mean.dtype)) if bias is None else bias
-    return (g.emit("BatchNormalization", x, scale, bias, mean, variance, shape=x.shape, epsilon=float(epsilon)),)
-
-
 @lowers("BatchNorm")
 def batch_norm(
     g: Emitter,
     input_x: Value,
-    scale: Value,
-    bias: Value,
+    scale: Value | None,
+    bias: Value | None,
     mean: Value,
     variance: Value,
     is_training: bool = False,
@@ -175,7 +155,15 @@ def batch_norm(
 ) -> tuple[Value, ...]:
     """``(x - mean) / sqrt(variance + epsilon) * scale + bias`` along axis 1, with the stored statistics."""
     g.require_nchw(data_format)
-    return _batch_norm(g, is_training, input_x, scale, bias, mean, variance, epsilon)
+    if is_training:
+        raise g.error(
+            "normalises by the statistics of the batch; export after set_train(False), and without "
+            "use_batch_statistics=True"
+        )
+    scale = g.constant(np.ones(mean.shape, mean.dtype)) if scale is None else scale
+    bias = g.constant(np.zeros(mean.shape, mean.dtype)) if bias is None else bias
+    statistics = (scale, bias, mean, variance)
+    return (g.emit("BatchNormalization", input_x, *statistics, shape=input_x.shape, epsilon=float(epsilon)),)
 
 
 @lowers("BatchNormExt")
@@ -191,11 +179,7 @@ def batch_norm_ext(
     epsilon: float,
 ) -> tuple[Value, ...]:
     """The BatchNorm of ``mindspore.mint``; `weight` and `bias` are None without ``affine``."""
-    return _batch_norm(g, training, input, weight, bias, running_mean, running_var, epsilon)
-
-
-def _layer_norm(g: Emitter, x: Value, scale: Value, bias: Value | None, axis: int, epsilon: float) -> tuple[Value, ...]:
-    return (g.emit("LayerNormalization", x, scale, bias, shape=x.shape, axis=axis, epsilon=float(epsilon)),)
+    return batch_norm(g, input, weight, bias, running_mean, running_var, training, epsilon)
 
 
 @lowers("LayerNorm")
@@ -203,7 +187,7 @@ def layer_norm(
     g: Emitter,
     input_x: Value,
     gamma: Value,
-    beta: Value,
+    beta: Value | None,
     begin_norm_axis: int,
     begin_params_axis: int,
     epsilon: float,
@@ -213,7 +197,7 @@ def layer_norm(
     axis = begin_norm_axis % rank
     if begin_params_axis % rank != axis:
         raise g.error(f"begin_params_axis {begin_params_axis} differs from begin_norm_axis {begin_norm_axis}")
-    return _layer_norm(g, input_x, gamma, beta, axis, epsilon)
+    return (g.emit("LayerNormalization", input_x, gamma, beta, shape=input_x.shape, axis=axis, epsilon=float(epsilon)),)
 
 
 @lowers("LayerNormExt")
@@ -221,9 +205,9 @@ def layer_norm_ext(
     g: Emitter, input: Value, normalized_shape: Sequence[int], weight: Value | None, bias: Value | None, eps: float
 ) -> tuple[Value, ...]:
     """The LayerNorm of ``mindspore.mint``: over the last ``len(normalized_shape)`` axes."""
-    shape = tuple(normalized_shape)
-    scale = g.constant(np.ones(shape, input.dtype)) if weight is None else weight
-    return _layer_norm(g, input, scale, bias, len(input.shape) - len(shape), eps)
+    scale = g.constant(np.ones(tuple(normalized_shape), input.dtype)) if weight is None else weight
+    axis = len(input.shape) - len(normalized_shape)
+    return layer_norm(g, input, scale, bias, axis, axis, eps)
 
 
 @lowers("GroupNorm")

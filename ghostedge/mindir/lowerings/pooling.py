@@ -31,7 +31,7 @@ def _flat(g: Emitter, x: Value, sizes: Sequence[list[int]]) -> tuple[Value, tupl
     depth again.
     """
     out = g.out.shape
-    if [1, *x.shape[2:3], *(size[0] for size in sizes[:3])] != [1, 1, 1, 1, 0] or len(sizes[0]) != 3:
+    if len(sizes[0]) != 3 or [x.shape[2], *(size[0] for size in sizes[:3])] != [1, 1, 1, 0]:
         return x, out, sizes
     return g.reshape(x, (*x.shape[:2], *x.shape[3:])), (*out[:2], *out[3:]), [size[1:] for size in sizes]
 
