@@ -233,9 +233,7 @@ def _apply(graph: OnnxGraph, factors: Mapping[str, NDArray[np.float64]], channel
             scale = after[:, None] / before[None, :] if fields.get("transB", 0) else after[None, :] / before[:, None]
         constants = [name for name in node.input[1:] if name]
         for name, factor in zip(constants, (scale, after), strict=False):
-            data = graph.constant(name)
-            assert data is not None  # what is scalable has constants
-            graph.set_constant(name, (data * factor).astype(np.float32))
+            graph.set_constant(name, (graph.constant(name) * factor).astype(np.float32))
 
 
 class EqualiseStage(Stage):

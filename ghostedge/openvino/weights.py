@@ -230,8 +230,8 @@ def _integers(operator: Any) -> Integers | None:
         return None
     values, steps = (part.get_data() for part in parts)
     rows = to_rows(values, operator.get_type_name())
-    outputs = rows.shape[:2]
-    return Integers(rows, np.broadcast_to(steps.reshape(-1), np.prod(outputs)).reshape(*outputs, 1))
+    steps = np.broadcast_to(steps.reshape(-1), rows.shape[0] * rows.shape[1])
+    return Integers(rows, steps.reshape(*rows.shape[:2], 1))
 
 
 def _replace(operator: Any, made: Integers) -> None:

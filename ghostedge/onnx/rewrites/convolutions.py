@@ -34,7 +34,7 @@ def depthwise_before_concat(graph: OnnxGraph) -> None:
         if not is_depthwise(graph, conv) or np.prod(fields.get("strides", [1, 1])) < 4:
             continue
         name, ends = name_of(conv), np.cumsum(channels)[:-1]
-        constants = [np.split(_data(graph, value), ends) for value in conv.input[1:] if value]
+        constants = [np.split(graph.constant(value), ends) for value in conv.input[1:] if value]
         new, outputs = [], []
         for index, value in enumerate(concat.input):
             inputs = [value]
@@ -63,7 +63,7 @@ def split_concat_conv(graph: OnnxGraph) -> None:
     for conv, concat, channels in _convolved_concats(graph):
         if not is_pointwise(graph, conv) or len(channels) != 2 or sum(channels) > _MAX_SPLIT_CHANNELS:
             continue
-        weight = _data(graph, conv.input[1])
+        weight = graph.constant(conv.input[1])
         if 2 * weight.shape[0] > sum(channels):
             continue
         name = name_of(conv)
@@ -86,13 +86,6 @@ def _convolved_concats(graph: OnnxGraph) -> Iterator[tuple[Any, Any, list[int]]]
         parts = [graph.shape(name)[1:2] for name in concat.input]
         if attributes(concat)["axis"] in (1, -3) and () not in parts and not any(count % 4 for (count,) in parts):
             yield conv, concat, [count for (count,) in parts]
-
-
-def _data(graph: OnnxGraph, name: str) -> Any:
-    """The data of what is known to be a constant."""
-    data = graph.constant(name)
-    assert data is not None
-    return data
 
 
 def round_up_channels(graph: OnnxGraph) -> None:
@@ -118,11 +111,10 @@ def round_up_channels(graph: OnnxGraph) -> None:
         reader = graph.only_reader(conv.output[0])
         activation = reader if reader is not None and reader.op_type == "Relu" else None
         inputs = [conv.input[0]]
-        for role, value in zip(("weight", "bias"), conv.input[1:], strict=False):
+        for role, value in zip(("weight", "bias"), filter(None, conv.input[1:]), strict=False):
             data = graph.constant(value)
-            if data is not None:
-                wider = np.concatenate([data, data[: _TILE // 2]])
-                inputs.append(graph.add_constant(f"{name}/wide_{role}", wider))
+            wider = np.concatenate([data, data[: _TILE // 2]])
+            inputs.append(graph.add_constant(f"{name}/wide_{role}", wider))
         wide = f"{conv.output[0]}/wide"
         new = [make_node("Conv", inputs, wide, f"{name}/wide", attributes(conv))]
         if activation is not None:

@@ -167,8 +167,8 @@ def sigmoid_as_tanh(graph: OnnxGraph) -> None:
             continue
         name = name_of(sigmoid)
         for conv in after:
-            _halve(graph, conv, [1])
-        _halve(graph, before, [1, 2])
+            _halve(graph, conv, {1: "weight"})
+        _halve(graph, before, {1: "weight", 2: "bias"})
         one = graph.add_constant(f"{name}/one", np.array([1], np.float32))
         graph.replace(
             sigmoid,
@@ -213,10 +213,8 @@ def _absorbers(graph: OnnxGraph, name: str) -> list[Any] | None:
     return found if len(set(names)) == len(names) else None
 
 
-def _halve(graph: OnnxGraph, conv: Any, inputs: list[int]) -> None:
-    for index in inputs:
-        data = graph.constant(conv.input[index]) if len(conv.input) > index else None
-        if data is not None:
-            role = "weight" if index == 1 else "bias"
-            half = graph.add_constant(f"{name_of(conv)}/half_{role}", data / np.float32(2))
-            graph.set_input(conv, index, half)
+def _halve(graph: OnnxGraph, conv: Any, inputs: dict[int, str]) -> None:
+    for index, role in inputs.items():
+        if len(conv.input) > index and conv.input[index]:
+            half = graph.constant(conv.input[index]) / np.float32(2)
+            graph.set_input(conv, index, graph.add_constant(f"{name_of(conv)}/half_{role}", half))
