@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from ghostedge.data.imagenet import imagenet_labels
 from ghostedge.errors import ArtifactError
 from ghostedge.ghostnet.checkpoint import load_checkpoint
-from ghostedge.mindir.info import describe_mindir
+from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import KEY, Format, InputSpec, Model
 from ghostedge.stored import parse_json
 from ghostedge.wire import fields

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,17 @@ from numpy.typing import ArrayLike
 from ghostedge.errors import ConvertError, GhostedgeError
 from ghostedge.mindir.graph import Graph, Node, Value
 
-__all__ = ["LOWERINGS", "Emitter", "Lowering", "lowers"]
+Number: TypeAlias = bool | int | float
+
+#: One number for all spatial axes, one a spatial axis, or one an axis.
+Sizes: TypeAlias = "int | Sequence[int]"
+
+#: One of MindSpore's enumerations: a number, or in older primitives the word.
+Choice: TypeAlias = "int | str"
+
+#: What MindSpore's enumerations mean where an argument is a number.
+_FORMATS = {0: "NCHW", 1: "NHWC", "NCHW": "NCHW", "NHWC": "NHWC", "NCDHW": "NCHW", 4: "NCHW"}
+_PAD_MODES = {0: "pad", 1: "same", 2: "valid"}
 
 #: A function that writes one MindSpore primitive with ONNX operators. After the emitter it takes the arguments of the
 #: primitive by the names that MindSpore documents, whether the MindIR carries them as inputs or as attributes: `Value`
@@ -39,6 +50,12 @@ def lowers(*primitives: str) -> Callable[[_F], _F]:
     return enter
 
 
+def lowers_table(function: Lowering, table: Mapping[str, str]) -> None:
+    """Enter a function for many primitives: ONNX operator (or mode), its keyword `operator` -> the primitives."""
+    for operator, primitives in table.items():
+        lowers(*primitives.split())(partial(function, operator=operator))
+
+
 class Emitter:
     """Writes the operators of one primitive after another.
 
@@ -53,11 +70,11 @@ class Emitter:
     def __init__(self, graph: Graph) -> None:
         self._source = graph
         self._read = graph.uses()
-        #: MindIR name -> what it became.
-        self._lowered: dict[str, Value] = {
+        self._values: dict[str, Value] = {
             name: value for name, value in graph.values.items() if value.data is not None or name in graph.inputs
         }
-        self._values: dict[str, Value] = dict(self._lowered)
+        #: MindIR name -> what it became; a literal stays what it is.
+        self._lowered: dict[str, Any] = {**graph.literals, **self._values}
         self._nodes: list[Node] = []
         self._count = 0
 
@@ -100,6 +117,11 @@ class Emitter:
             nodes=tuple(self._nodes),
             values=self._values,
         )
+
+    @property
+    def declared(self) -> tuple[Value, ...]:
+        """All that MindSpore says that it makes, read or not."""
+        return tuple(self._source.values[name] for name in self.node.outputs)
 
     @property
     def out(self) -> Value:
@@ -164,6 +186,59 @@ class Emitter:
         self._values[value.name] = value
         return value
 
+    def cast(self, x: Value | Number, dtype: Any) -> Value:
+        """A tensor or number as a tensor of `dtype`, constants at once."""
+        dtype = np.dtype(dtype)
+        if not isinstance(x, Value):
+            return self.constant(x, dtype)
+        if x.dtype == dtype:
+            return x
+        if x.data is not None:
+            return self.constant(x.data, dtype)
+        return self.emit("Cast", x, dtype=dtype, to=dtype)
+
+    def reshape(self, x: Value, shape: Sequence[int]) -> Value:
+        """`x` in another shape, constants at once."""
+        shape = tuple(shape)
+        if x.shape == shape:
+            return x
+        if x.data is not None:
+            return self.constant(x.data.reshape(shape))
+        return self.emit("Reshape", x, self.constant(shape, np.int64), shape=shape)
+
+    def transpose(self, x: Value, perm: Sequence[int]) -> Value:
+        """`x` with axis ``perm[i]`` as axis i, constants at once."""
+        if list(perm) == list(range(len(perm))):
+            return x
+        if x.data is not None:
+            return self.constant(x.data.transpose(perm))
+        return self.emit("Transpose", x, shape=tuple(x.shape[p] for p in perm), perm=list(perm))
+
+    def per_channel(self, x: Value, rank: int) -> Value:
+        """A vector (c,), as it broadcasts over (n, c, ...)."""
+        return self.reshape(x, (x.shape[0],) + (1,) * (rank - 2))
+
+    def elementwise(self, op: str, *inputs: Value | Number) -> Value:
+        """An operator on inputs of the output's dtype: MindSpore casts each to it by itself."""
+        return self.emit(op, *(self.cast(x, self.out.dtype) for x in inputs), shape=self.out.shape)
+
+    def clip(self, x: Value, low: Number | None, high: Number | None) -> Value:
+        """``min(max(x, low), high)``; None leaves a limit out."""
+        limits = (None if limit is None else self.constant(limit, x.dtype) for limit in (low, high))
+        return self.emit("Clip", x, *limits, shape=x.shape)
+
+    def require_nchw(self, data_format: Choice) -> None:
+        """Raise ConvertError for any other layout than (n, c, ...)."""
+        if _FORMATS.get(data_format) != "NCHW":
+            raise self.error(f"data format {data_format!r} is not supported, only NCHW is")
+
+    def pad_mode(self, mode: Choice) -> str:
+        """``"pad"``, ``"same"`` or ``"valid"``."""
+        name = mode.lower() if isinstance(mode, str) else _PAD_MODES.get(mode)
+        if name not in ("pad", "same", "valid"):
+            raise self.error(f"pad_mode {mode!r} is not supported; known: pad, same, valid")
+        return name
+
     def _fresh(self) -> str:
         self._count += 1
         return f"%{self._count}"  # unlike any MindSpore name; `assign_names` gives the final ones
@@ -179,15 +254,26 @@ class Emitter:
         for index, parameter in enumerate(parameters):
             if index < len(node.inputs):
                 operand = node.inputs[index]
-                found = self._argument(operand) if isinstance(operand, str) else tuple(map(self._argument, operand))
-                arguments[parameter.name] = found
+                found = self._lowered
+                arguments[parameter.name] = (
+                    found[operand] if isinstance(operand, str) else tuple(found[name] for name in operand)
+                )
             elif parameter.name in node.attributes:
                 arguments[parameter.name] = node.attributes[parameter.name]
             elif parameter.default is parameter.empty:
                 raise self.error(f"has no argument '{parameter.name}'; another MindSpore version?")
         return arguments
 
-    def _argument(self, name: str) -> Any:
-        if name in self._lowered:
-            return self._lowered[name]
-        return self._source.literals[name]
+
+def spatial(sizes: Sizes, rank: int = 2) -> list[int]:
+    """A size for each of the `rank` spatial axes."""
+    if isinstance(sizes, int):
+        return [sizes] * rank
+    return list(sizes[-rank:]) if len(sizes) >= rank else [sizes[0]] * rank
+
+
+def axes_of(axis: int | Sequence[int] | None, rank: int) -> list[int]:
+    """Axes counted from the front, sorted; all of them for None and ``()``."""
+    if axis is None or axis == ():
+        return list(range(rank))
+    return sorted(a % rank for a in ((axis,) if isinstance(axis, int) else axis))

@@ -1,8 +1,10 @@
-"""Read a MindIR file into a graph of MindSpore primitives."""
+"""Read a MindIR file: its graph of MindSpore primitives, or only what it says of itself."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, ConvertError
+from ghostedge.lazy import require
 from ghostedge.mindir.graph import MONAD, Graph, Literal, Node, Operand, Value
-from ghostedge.mindir.schema import ATTRIBUTE_TYPES, TENSOR_TYPES, model_class
+from ghostedge.model import KEY, Model
+from ghostedge.wire import fields
 
-__all__ = ["read_mindir"]
+__all__ = ["ATTRIBUTE_TYPES", "TENSOR_TYPES", "MindIRInfo", "describe_mindir", "model_class", "read_mindir"]
+
+# MindIR is a protobuf (proto2) message. MindSpore carries generated Python code for it, but that code comes with the
+# whole of MindSpore and runs under protobuf's Python implementation alone. Field numbers and types are all there is to
+# a schema, so those that the reader uses stand here; protobuf skips the others. A test holds them against MindSpore's.
+_MESSAGES = {
+    "Model": "7 graph Graph, 8 functions Graph*, 10 little_endian bool, 12 primitives Primitive*",
+    "Graph": "1 node Node*, 2 name string, 3 parameter Tensor*, 5 input ValueInfo*, 6 output ValueInfo*",
+    "Node": (
+        "1 input string*, 2 output string*, 3 name string, 4 op_type string, 5 attribute Attribute*, 7 domain string"
+    ),
+    "Primitive": "1 name string, 2 op_type string, 3 attribute Attribute*",
+    "ValueInfo": "1 name string, 2 tensor Tensor*",
+    "Attribute": (
+        "1 name string, 2 f float, 3 i int64, 4 d double, 5 s bytes, 6 t Tensor, 8 floats float*, 9 doubles double*, "
+        "10 ints int64*, 11 strings bytes*, 12 tensors Tensor*, 16 type int32, 17 values Attribute*"
+    ),
+    "Tensor": (
+        "1 dims int64*, 2 data_type int32, 7 name string, 9 raw_data bytes, 12 external_data ExternalData, "
+        "13 ref_key string, 16 compression_type int32"
+    ),
+    "ExternalData": "1 location string",
+}
+
+#: ``AttributeProto.AttributeType``: what an attribute holds, as far as a lowering can ask for it.
+ATTRIBUTE_TYPES = {
+    **dict(enumerate(("FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "STRING", "BOOL"), start=1)),
+    **dict(enumerate(("DOUBLE", "UINT32", "UINT64"), start=11)),
+    **dict(enumerate(("TENSORS", "TUPLE", "LIST"), start=19)),
+    25: "NONE",
+}
+
+#: ``TensorProto.DataType``: the element types that numpy has too.
+TENSOR_TYPES = {
+    **dict(enumerate(("float32", "uint8", "int8", "uint16", "int16", "int32", "int64"), start=1)),
+    **dict(enumerate(("bool", "float16", "float64", "uint32", "uint64"), start=9)),
+    17: "float64",
+}
 
 # The first byte tells MindSpore's ciphers apart, the other three are the same (export(..., enc_key=...)).
 _ENCRYPTED = b"\x5e\x3a\x7f"
@@ -50,6 +91,34 @@ def read_mindir(source: Path | str | bytes) -> Graph:
         return _Reader().read(_parse(data))
     except ConvertError as exc:
         raise ConvertError(f"{what}: {exc}") from exc
+
+
+@cache
+def model_class() -> type[Any]:
+    """The message class of a whole file. Raises: MissingExtraError where protobuf is not installed."""
+    descriptor_pb2 = require("google.protobuf.descriptor_pb2", "export")
+    descriptor_pool = require("google.protobuf.descriptor_pool", "export")
+    message_factory = require("google.protobuf.message_factory", "export")
+    field = descriptor_pb2.FieldDescriptorProto
+    # A package and a pool of our own: MindSpore registers `mind_ir` in the default pool, and names must not clash.
+    file = descriptor_pb2.FileDescriptorProto(
+        name="ghostedge_mindir.proto", package="ghostedge_mindir", syntax="proto2"
+    )
+    for message_name, entries in _MESSAGES.items():
+        message = file.message_type.add(name=message_name)
+        for line in entries.split(", "):
+            number, name, kind = line.split()
+            entry = message.field.add(number=int(number), name=name)
+            entry.label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
+            kind = kind.rstrip("*")
+            if kind in _MESSAGES:
+                entry.type, entry.type_name = field.TYPE_MESSAGE, f".ghostedge_mindir.{kind}"
+            else:
+                entry.type = field.Type.Value(f"TYPE_{kind.upper()}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    model: type[Any] = message_factory.GetMessageClass(pool.FindMessageTypeByName("ghostedge_mindir.Model"))
+    return model
 
 
 def _parse(data: bytes) -> Any:
@@ -209,3 +278,67 @@ def _plain(attribute: Any) -> Any:
     if kind == "TENSORS" and len(attribute.tensors) == 1:
         return _array(attribute.tensors[0], f"constant '{attribute.name}'")
     return MONAD
+
+
+# -- without protobuf --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MindIRInfo:
+    """What a MindIR file says of itself.
+
+    Attributes:
+        input_shape: of its one input, e.g. ``(1, 3, 224, 224)``.
+        output_shape: of its one output, e.g. ``(1, 1000)``.
+        description: what ghostedge embedded; None in files of other origin.
+    """
+
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    description: Model | None
+
+
+def describe_mindir(path: Path) -> MindIRInfo:
+    """Read a MindIR file's shapes and description; neither MindSpore nor protobuf is needed.
+
+    Field numbers are those of MindSpore's ``mind_ir.proto``: ModelProto {graph 7, user_info 14 {key 1, value 2}},
+    GraphProto {input 5, output 6}, ValueInfoProto {tensor 2}, TensorProto {dims 1}.
+
+    Raises:
+        ArtifactError: there is no such file, it is truncated or not a MindIR file, or it has several inputs or outputs.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ArtifactError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    graph, description = None, None
+    try:
+        for number, value in fields(memoryview(data)):
+            if number == 7 and isinstance(value, memoryview):
+                graph = value
+            elif number == 14 and isinstance(value, memoryview):
+                entry = dict(fields(value))
+                if _text(entry.get(1)) == KEY:
+                    description = Model.from_json(_text(entry.get(2)), path, "mindir")
+        shapes = {5: list[tuple[int, ...]](), 6: list[tuple[int, ...]]()}
+        for number, value in fields(graph or memoryview(b"")):
+            if number in shapes and isinstance(value, memoryview):
+                shapes[number].append(_shape(value))
+    except ValueError as exc:
+        raise ArtifactError(f"{path} is not a MindIR file, or not a whole one ({exc}); export it again") from exc
+    if graph is None or not shapes[5]:
+        raise ArtifactError(f"{path} is not a MindIR file: it holds no graph with an input; export it again")
+    if len(shapes[5]) > 1 or len(shapes[6]) != 1:
+        raise ArtifactError(f"{path} has {len(shapes[5])} inputs and {len(shapes[6])} outputs, not one of each")
+    return MindIRInfo(shapes[5][0], shapes[6][0], description)
+
+
+def _shape(value_info: memoryview) -> tuple[int, ...]:
+    tensors = [value for number, value in fields(value_info) if number == 2]
+    if not tensors or isinstance(tensors[0], int):
+        return ()
+    return tuple(value for number, value in fields(tensors[0]) if number == 1 and isinstance(value, int))
+
+
+def _text(value: int | memoryview | None) -> str:
+    return bytes(value).decode() if isinstance(value, memoryview) else ""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,44 +26,16 @@ from ghostedge.model import KEY, Format, Model, Stage, StageOutput
 from ghostedge.onnx.graph import OnnxGraph, attributes
 from ghostedge.quantize.union_find import UnionFind
 
-__all__ = ["EqualiseStage", "Equalised", "channel_ranges", "equalise"]
+__all__ = ["EqualiseStage", "channel_ranges", "equalise"]
 
 #: Operators that pass a positive factor of a channel on: f(s x) = s f(x), channel by channel.
-_HOMOGENEOUS = {
-    "AveragePool",
-    "Dropout",
-    "Flatten",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Identity",
-    "LeakyRelu",
-    "MaxPool",
-    "ReduceMax",
-    "ReduceMean",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "Squeeze",
-    "Unsqueeze",
-}
+_HOMOGENEOUS = (
+    "AveragePool Dropout Flatten GlobalAveragePool GlobalMaxPool Identity LeakyRelu MaxPool ReduceMax ReduceMean Relu "
+    "Reshape Resize Squeeze Unsqueeze"
+)
 
 #: The operators with weights, which are their second input.
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
-
-
-@dataclass(frozen=True)
-class Equalised:
-    """What `equalise` did.
-
-    Attributes:
-        channels: how many channels of activations there are.
-        scaled: how many of them are multiplied by a factor other than 1.
-        largest: the largest factor, or the largest inverse of one.
-    """
-
-    channels: int
-    scaled: int
-    largest: float
 
 
 def channel_ranges(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
@@ -122,7 +93,7 @@ def channel_ranges(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str
 
 def equalise(
     model: Any, ranges: Mapping[str, NDArray[np.float64]], strength: float = 0.8, limit: float = 16.0
-) -> Equalised:
+) -> dict[str, NDArray[np.float64]]:
     """Multiply channels where they are made, and divide where they are read, in the constants of a network.
 
     In exact arithmetic the logits stay what they are; in float32 they move by its rounding, about 1e-6 of their size.
@@ -137,14 +108,15 @@ def equalise(
             up: 0 nothing, 1 all. A larger part makes int8 weights coarser in the next layer, whose input channels then
             differ.
         limit: no factor is larger, or smaller than its inverse.
+
+    Returns:
+        Activation -> the factor of each channel.
     """
     graph = OnnxGraph(model.graph)
     channels = _Channels(graph, ranges)
     factors = channels.factors(strength, limit)
     _apply(graph, factors, channels)
-    every = np.concatenate(list(factors.values())) if factors else np.ones(0)
-    largest = float(np.maximum(every, 1 / every).max(initial=1.0))
-    return Equalised(len(every), int((every != 1).sum()), largest)
+    return factors
 
 
 class _Channels:
@@ -195,7 +167,7 @@ class _Channels:
         if kind in _WEIGHTED:
             if not self.is_scalable(node):
                 self._fix(*activations, *node.output)
-        elif kind in _HOMOGENEOUS and len(activations) == 1:
+        elif kind in _HOMOGENEOUS.split() and len(activations) == 1:
             self._tie(output, activations[0])
         elif kind == "Concat" and attributes(node).get("axis", 0) == 1 and only_activations:
             self._join(self._of(output), [channel for name in activations for channel in self._of(name)])
@@ -261,9 +233,7 @@ def _apply(graph: OnnxGraph, factors: Mapping[str, NDArray[np.float64]], channel
             scale = after[:, None] / before[None, :] if fields.get("transB", 0) else after[None, :] / before[:, None]
         constants = [name for name in node.input[1:] if name]
         for name, factor in zip(constants, (scale, after), strict=False):
-            data = graph.constant(name)
-            assert data is not None  # what is scalable has constants
-            graph.set_constant(name, (data * factor).astype(np.float32))
+            graph.set_constant(name, (graph.constant(name) * factor).astype(np.float32))
 
 
 class EqualiseStage(Stage):

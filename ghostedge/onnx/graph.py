@@ -68,12 +68,9 @@ class OnnxGraph:
         """Whether a value is a constant."""
         return name in self._constants
 
-    def constant(self, name: str) -> NDArray[Any] | None:
-        """A constant's data; None for a value that is computed."""
-        tensor = self._constants.get(name)
-        if tensor is None:
-            return None
-        data: NDArray[Any] = require("onnx.numpy_helper", "export").to_array(tensor)
+    def constant(self, name: str) -> NDArray[Any]:
+        """A constant's data."""
+        data: NDArray[Any] = require("onnx.numpy_helper", "export").to_array(self._constants[name])
         return data
 
     def add_constant(self, name: str, data: NDArray[Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class OpenVinoStage(Stage):
 
 def check_input(output: StageOutput, source: Model) -> None:
     """Raise ConvertError unless the output's input is the source's, or raw uint8 pixels in NHWC layout for it."""
-    if output.input not in (source.input, _raw(source.input)):
+    if output.input not in (source.input, replace(source.input, layout="NHWC", range="raw", dtype="uint8")):
         raise ConvertError(
             f"cannot make {output.path.name}: its input must be that of {source.path.name} ({source.input}), "
             f"or raw uint8 in NHWC layout, not {output.input}"
@@ -79,12 +79,12 @@ def finish(ov: Any, model: Any, output: StageOutput, spec: InputSpec) -> Model:
     model = model.clone()
     if output.input != spec:
         model = _take_raw(ov, model, spec)
-    _number_anonymous(model)
+    # OpenVINO numbers the operators that it makes up, such as ``Reshape_13657``, by how many it has made since the
+    # process began, so the bytes would depend on what else ran; here they are numbered by their place in the model.
+    for index, operator in enumerate(model.get_ordered_ops()):
+        if made_up := _MADE_UP.fullmatch(operator.get_friendly_name()):
+            operator.set_friendly_name(f"{made_up['kind']}_{index}")
     return _save(ov, model, output)
-
-
-def _raw(spec: InputSpec) -> InputSpec:
-    return dataclasses.replace(spec, layout="NHWC", range="raw", dtype="uint8")
 
 
 def _take_raw(ov: Any, model: Any, spec: InputSpec) -> Any:
@@ -102,16 +102,6 @@ def _take_raw(ov: Any, model: Any, spec: InputSpec) -> Any:
     if spec.range == "normalised":
         steps.mean(mean).scale(std)
     return builder.build()
-
-
-def _number_anonymous(model: Any) -> None:
-    """Number the operators that OpenVINO made up, such as ``Reshape_13657``, by their place in the model.
-
-    OpenVINO numbers them by how many it has made since the process began, so the bytes would depend on what else ran.
-    """
-    for index, operator in enumerate(model.get_ordered_ops()):
-        if made_up := _MADE_UP.fullmatch(operator.get_friendly_name()):
-            operator.set_friendly_name(f"{made_up['kind']}_{index}")
 
 
 def _save(ov: Any, model: Any, output: StageOutput) -> Model:

@@ -20,7 +20,7 @@ from ghostedge.lazy import choose, require
 from ghostedge.model import CalibrationSet, Format, InputSpec, Model, Stage, StageOutput
 from ghostedge.openvino.fake_quantize import choose_ranges, drop_needless, set_range
 from ghostedge.openvino.from_onnx import check_input, finish, last_line
-from ghostedge.openvino.weights import WEIGHTED, Limit, exact_network, observe_inputs, round_ir, saturating
+from ghostedge.openvino.weights import Limit, exact_network, observe_inputs, round_ir, saturating, weighted
 from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.quantize.rounding import ROUNDINGS
 from ghostedge.runtimes.openvino import OpenVinoRuntime
@@ -228,13 +228,10 @@ def _by_nncf(nncf: Any, model: Any, path: Path, batch: NDArray[Any], settings: _
 
 def _limits(model: Any, saturation_fix: str) -> Mapping[str, Limit]:
     """Operator with weights -> how large its integers may be."""
-    names = [
-        operator.get_friendly_name() for operator in model.get_ordered_ops() if operator.get_type_name() in WEIGHTED
-    ]
-    if saturation_fix == "first":
-        return {name: "whole" if number else "half" for number, name in enumerate(names)}
-    kinds: Mapping[str, Limit] = {"pairs": "pairs", "all": "half", "none": "whole"}
-    return dict.fromkeys(names, kinds[saturation_fix])
+    names = [name for name, _, _ in weighted(model)]
+    kinds: Mapping[str, Limit] = {"pairs": "pairs", "all": "half", "first": "whole", "none": "whole"}
+    limits = dict.fromkeys(names, kinds[saturation_fix])
+    return limits | dict.fromkeys(names[:1], "half") if saturation_fix == "first" else limits
 
 
 @contextmanager
@@ -262,12 +259,11 @@ def _widen_input(model: Any, spec: InputSpec) -> None:
 def _check(model: Any, path: Path, settings: _Settings) -> None:
     """Raise ConvertError for a range that is not finite, or float weights that ``keep_float`` does not name."""
     for operator in model.get_ordered_ops():
-        name, kind = operator.get_friendly_name(), operator.get_type_name()
-        if kind == "FakeQuantize":
+        if operator.get_type_name() == "FakeQuantize":
             ends = [operator.input_value(index).get_node().get_data() for index in range(1, 5)]
             if not all(np.isfinite(end).all() for end in ends):
+                name = operator.get_friendly_name()
                 raise ConvertError(f"cannot quantise {path}: the range of '{name}' is NaN or infinite")
-        elif kind in WEIGHTED and name not in settings.keep_float:
-            weights = operator.input_value(1).get_node()
-            if weights.get_type_name() == "Constant":
-                raise ConvertError(f"NNCF left the weights of '{name}' of {path} in float; name it in keep_float")
+    for name, _, operator in weighted(model):
+        if name not in settings.keep_float and operator.input_value(1).get_node().get_type_name() == "Constant":
+            raise ConvertError(f"NNCF left the weights of '{name}' of {path} in float; name it in keep_float")

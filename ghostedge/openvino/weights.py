@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "round_ir",
     "saturating",
     "to_rows",
+    "weighted",
 ]
 
 #: The operators with weights, which are their second input.
@@ -31,6 +32,13 @@ WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 #: ``"pairs"``: no two products that are added in 16 bits can overflow; ``"half"``: no two products at all;
 #: ``"whole"``: all of int8.
 Limit = Literal["pairs", "half", "whole"]
+
+
+def weighted(model: Any) -> Iterator[tuple[str, str, Any]]:
+    """The operators with weights, in the model's order: name, kind, operator."""
+    for operator in model.get_ordered_ops():
+        if (kind := operator.get_type_name()) in WEIGHTED:
+            yield operator.get_friendly_name(), kind, operator
 
 
 def exact_network(model: Any, outputs: Sequence[Any]) -> Any:
@@ -59,8 +67,8 @@ def observe_inputs(model: Any, batch: Iterable[NDArray[np.float32]]) -> dict[str
     probe = model.clone()
     operators = [
         operator
-        for operator in probe.get_ordered_ops()
-        if operator.get_type_name() in WEIGHTED and operator.input_value(1).get_node().get_type_name() == "Constant"
+        for _, _, operator in weighted(probe)
+        if operator.input_value(1).get_node().get_type_name() == "Constant"
     ]
     network = exact_network(probe, [operator.input_value(0) for operator in operators])
     sums, count = MomentSums(), 0
@@ -164,9 +172,8 @@ def round_ir(
     """
     exact = {operator.get_friendly_name(): operator for operator in model.get_ops()}
     rounded = 0
-    for operator in quantised.get_ordered_ops():
-        kind, name = operator.get_type_name(), operator.get_friendly_name()
-        if kind not in WEIGHTED or name not in moments or (before := _integers(operator)) is None:
+    for name, kind, operator in weighted(quantised):
+        if name not in moments or (before := _integers(operator)) is None:
             continue
         weights = exact[name].input_value(1).get_node().get_data()
         limit = limits.get(name, "pairs")
@@ -187,12 +194,11 @@ def round_ir(
 def saturating(model: Any) -> dict[str, int]:
     """Operators of a quantised model whose products can overflow 16 bits -> how many of their pairs can."""
     found = {}
-    for operator in model.get_ordered_ops():
-        kind = operator.get_type_name()
-        if kind not in WEIGHTED or (integers := _integers(operator)) is None:
-            continue
-        if count := overflowing(integers.values, pairs(kind, tuple(operator.get_input_shape(1)))):
-            found[operator.get_friendly_name()] = count
+    for name, kind, operator in weighted(model):
+        if (integers := _integers(operator)) is not None and (
+            count := overflowing(integers.values, pairs(kind, tuple(operator.get_input_shape(1))))
+        ):
+            found[name] = count
     return found
 
 
@@ -224,9 +230,8 @@ def _integers(operator: Any) -> Integers | None:
         return None
     values, steps = (part.get_data() for part in parts)
     rows = to_rows(values, operator.get_type_name())
-    return Integers(
-        rows, np.broadcast_to(steps.reshape(-1, 1), (rows.shape[0] * rows.shape[1], 1)).reshape(*rows.shape[:2], 1)
-    )
+    steps = np.broadcast_to(steps.reshape(-1), rows.shape[0] * rows.shape[1])
+    return Integers(rows, steps.reshape(*rows.shape[:2], 1))
 
 
 def _replace(operator: Any, made: Integers) -> None:

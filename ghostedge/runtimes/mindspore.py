@@ -12,7 +12,7 @@ from ghostedge.errors import ArtifactError, first_line
 from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.ghostnet.variants import check_input_size
-from ghostedge.mindir.info import describe_mindir
+from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import Model
 from ghostedge.runtimes.base import SingleImageRuntime, check_batch
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import CheckpointError, ConvertError, GhostedgeError, RecipeError, UsageError
 from ghostedge.ghostnet.checkpoint import save_checkpoint
 from ghostedge.ghostnet.variants import get_variant, parameter_shapes
-from ghostedge.mindir.info import describe_mindir
+from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ghostedge.errors import ArtifactError
-from ghostedge.mindir.info import describe_mindir
+from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import KEY, InputSpec
 from ghostedge.wire import field
 
@@ -24,7 +24,7 @@ def test_an_exported_file_and_nothing_heavy(oracle_mindir: Path) -> None:
     assert info.description is not None
     assert info.description.input == InputSpec()
     code = (
-        f"import sys; from pathlib import Path; from ghostedge.mindir.info import describe_mindir; "
+        f"import sys; from pathlib import Path; from ghostedge.mindir.read import describe_mindir; "
         f"describe_mindir(Path({str(oracle_mindir)!r})); print('mindspore' in sys.modules, 'google' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

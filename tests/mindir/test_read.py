@@ -12,8 +12,7 @@ import pytest
 from ghostedge.errors import ArtifactError, ConvertError, GhostedgeError
 from ghostedge.mindir import convert
 from ghostedge.mindir.passes.references import resolve_references
-from ghostedge.mindir.read import read_mindir
-from ghostedge.mindir.schema import model_class
+from ghostedge.mindir.read import model_class, read_mindir
 
 FLOAT, BFLOAT16 = 1, 16
 

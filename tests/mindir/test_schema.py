@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ghostedge.mindir.schema import ATTRIBUTE_TYPES, TENSOR_TYPES, model_class
+from ghostedge.mindir.read import ATTRIBUTE_TYPES, TENSOR_TYPES, model_class
 
 
 @pytest.fixture(scope="module")

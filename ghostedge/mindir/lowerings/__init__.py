@@ -12,14 +12,10 @@ from ghostedge.errors import UnsupportedPrimitiveError
 from ghostedge.mindir.emitter import LOWERINGS, Emitter
 from ghostedge.mindir.graph import Graph
 from ghostedge.mindir.lowerings import (  # noqa: F401 - each fills LOWERINGS
-    activation,
     elementwise,
     layout,
     linear,
-    normalisation,
-    padding,
     pooling,
-    reduction,
     resize,
 )
 

@@ -1,4 +1,4 @@
-"""Lower what moves elements without changing them."""
+"""Lower what moves elements without changing them: shapes, joins, slices, padding."""
 
 from __future__ import annotations
 
@@ -7,36 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ghostedge.mindir.emitter import Emitter, lowers
+from ghostedge.mindir.emitter import Emitter, Number, axes_of, lowers, lowers_table
 from ghostedge.mindir.graph import Value
-from ghostedge.mindir.lowerings.common import axes_of, cast_to, permute, reshape_to
-
-__all__: list[str] = []
 
 
-@lowers("Reshape", "View")
-def reshape(g: Emitter, input: Value, shape: Any) -> Value:
-    """To the shape that MindSpore declares for the output, which has no -1 left in it."""
-    return reshape_to(g, input, g.out.shape)
-
-
-@lowers("Flatten")
-def flatten(g: Emitter, input_x: Value) -> Value:
-    """To (n, everything else)."""
-    return reshape_to(g, input_x, g.out.shape)
-
-
-@lowers("FlattenExt")
-def flatten_ext(g: Emitter, input: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
-    """Merges the axes from `start_dim` to `end_dim`."""
-    return reshape_to(g, input, g.out.shape)
+@lowers("Reshape", "View", "Flatten", "FlattenExt")
+def reshape(g: Emitter, input: Value, shape_or_start: Any = None, end_dim: int = -1) -> Value:
+    """To the shape that MindSpore declares for the output, which has no -1 left in it, whatever led to that."""
+    return g.reshape(input, g.out.shape)
 
 
 @lowers("ExpandDims", "ExpandDimsView")
 def expand_dims(g: Emitter, input_x: Value, axis: int) -> Value:
     """A new axis of length 1 at `axis`."""
     if input_x.data is not None:
-        return reshape_to(g, input_x, g.out.shape)
+        return g.reshape(input_x, g.out.shape)
     axes = g.constant([axis % len(g.out.shape)], np.int64)
     return g.emit("Unsqueeze", input_x, axes, shape=g.out.shape)
 
@@ -44,17 +29,16 @@ def expand_dims(g: Emitter, input_x: Value, axis: int) -> Value:
 @lowers("Squeeze")
 def squeeze(g: Emitter, input: Value, axis: int | Sequence[int] = ()) -> Value:
     """Drops the given axes of length 1, or all of them for ``()``."""
-    rank = len(input.shape)
-    axes = [a for a in axes_of(axis, rank) if input.shape[a] == 1]
+    axes = [a for a in axes_of(axis, len(input.shape)) if input.shape[a] == 1]
     if not axes or input.data is not None:
-        return reshape_to(g, input, g.out.shape)
+        return g.reshape(input, g.out.shape)
     return g.emit("Squeeze", input, g.constant(axes, np.int64), shape=g.out.shape)
 
 
 @lowers("Transpose", "TransposeView")
 def transpose(g: Emitter, input: Value, input_perm: Sequence[int]) -> Value:
     """Axis i of the output is axis ``input_perm[i]`` of the input."""
-    return permute(g, input, [p % len(input.shape) for p in input_perm])
+    return g.transpose(input, [p % len(input.shape) for p in input_perm])
 
 
 @lowers("TransposeExtView")
@@ -62,16 +46,15 @@ def transpose_ext_view(g: Emitter, input: Value, dim0: int, dim1: int) -> Value:
     """Swaps two axes."""
     perm = list(range(len(input.shape)))
     perm[dim0], perm[dim1] = perm[dim1], perm[dim0]
-    return permute(g, input, perm)
+    return g.transpose(input, perm)
 
 
 @lowers("ChannelShuffle")
 def channel_shuffle(g: Emitter, x: Value, group: int) -> Value:
     """Writes the channels as a table of `group` rows and reads it column by column."""
     n, c, *size = x.shape
-    table = reshape_to(g, x, (n, group, c // group, *size))
-    turned = permute(g, table, [0, 2, 1, *range(3, 3 + len(size))])
-    return reshape_to(g, turned, x.shape)
+    table = g.reshape(x, (n, group, c // group, *size))
+    return g.reshape(g.transpose(table, [0, 2, 1, *range(3, 3 + len(size))]), x.shape)
 
 
 @lowers("BroadcastTo", "BroadcastToView")
@@ -86,7 +69,7 @@ def broadcast_to(g: Emitter, input: Value, shape: Any) -> Value:
 def tile(g: Emitter, input: Value, dims: Sequence[int]) -> Value:
     """Repeats the tensor ``dims[i]`` times along axis i, counted from the last."""
     rank = len(g.out.shape)
-    input = reshape_to(g, input, (1,) * (rank - len(input.shape)) + input.shape)
+    input = g.reshape(input, (1,) * (rank - len(input.shape)) + input.shape)
     repeats = [1] * (rank - len(dims)) + list(dims)
     return g.emit("Tile", input, g.constant(repeats, np.int64), shape=g.out.shape)
 
@@ -95,7 +78,7 @@ def tile(g: Emitter, input: Value, dims: Sequence[int]) -> Value:
 def concat(g: Emitter, tensors: tuple[Value, ...], axis: int = 0) -> Value:
     """Along `axis`."""
     dtype, shape = g.out.dtype, g.out.shape
-    return g.emit("Concat", *(cast_to(g, x, dtype) for x in tensors), shape=shape, axis=axis % len(shape))
+    return g.emit("Concat", *(g.cast(x, dtype) for x in tensors), shape=shape, axis=axis % len(shape))
 
 
 @lowers("Stack", "StackExt")
@@ -105,7 +88,7 @@ def stack(g: Emitter, tensors: tuple[Value, ...], axis: int = 0) -> Value:
     axis %= len(shape)
     axes = g.constant([axis], np.int64)
     part = (*shape[:axis], 1, *shape[axis + 1 :])
-    parts = [g.emit("Unsqueeze", cast_to(g, x, g.out.dtype), axes, shape=part) for x in tensors]
+    parts = [g.emit("Unsqueeze", g.cast(x, g.out.dtype), axes, shape=part) for x in tensors]
     return g.emit("Concat", *parts, shape=shape, axis=axis)
 
 
@@ -123,27 +106,10 @@ def split(g: Emitter, input_x: Value, axis: int, output_num: int) -> tuple[Value
     return _split(g, input_x, [input_x.shape[axis] // output_num] * output_num, axis)
 
 
-def _chunks(length: int, size: int) -> list[int]:
-    return [min(size, length - start) for start in range(0, length, size)]
-
-
-@lowers("SplitTensor", "SplitTensorView")
-def split_tensor(g: Emitter, input: Value, split_size: int, dim: int = 0) -> tuple[Value, ...]:
-    """Into parts of `split_size`, the last one what is left."""
-    return _split(g, input, _chunks(input.shape[dim], split_size), dim)
-
-
-@lowers("SplitWithSize", "SplitWithSizeView")
-def split_with_size(g: Emitter, input: Value, split_sizes: Sequence[int], dim: int = 0) -> tuple[Value, ...]:
-    """Into parts of the given sizes."""
-    return _split(g, input, split_sizes, dim)
-
-
-@lowers("Chunk", "ChunkView")
-def chunk(g: Emitter, input: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
-    """Into at most `chunks` parts of equal size, the last one what is left."""
-    length = input.shape[dim]
-    return _split(g, input, _chunks(length, -(-length // chunks)), dim)
+@lowers("SplitTensor", "SplitTensorView", "SplitWithSize", "SplitWithSizeView", "Chunk", "ChunkView")
+def split_along(g: Emitter, input: Value, parts: Any, dim: int = 0) -> tuple[Value, ...]:
+    """Into parts of a size, of several sizes, or so many parts; the sizes are those that MindSpore declares."""
+    return _split(g, input, [part.shape[dim] for part in g.declared], dim)
 
 
 @lowers("Unstack", "UnstackExtView")
@@ -159,20 +125,18 @@ def unstack(g: Emitter, input_x: Value, axis: int = 0) -> tuple[Value, ...]:
 
 def _slice(g: Emitter, x: Value, slices: Sequence[slice]) -> Value:
     """Basic slicing, one slice an axis; axes that are kept whole take no part in it."""
-    starts, ends, steps, axes = [], [], [], []
+    cuts: list[tuple[int, int, int, int]] = []
     shape = list(x.shape)
     for axis, (cut, length) in enumerate(zip(slices, x.shape, strict=True)):
         start, stop, step = cut.indices(length)
         if (start, stop, step) == (0, length, 1):
             continue
         shape[axis] = len(range(start, stop, step))
-        starts.append(start)
-        ends.append(stop if stop >= 0 else np.iinfo(np.int64).min + 1)  # below zero: on to the first element
-        steps.append(step)
-        axes.append(axis)
-    if not axes:
+        # An end below zero: on to the first element.
+        cuts.append((start, stop if stop >= 0 else np.iinfo(np.int64).min + 1, axis, step))
+    if not cuts:
         return x
-    constants = [g.constant(numbers, np.int64) for numbers in (starts, ends, axes, steps)]
+    constants = [g.constant(numbers, np.int64) for numbers in zip(*cuts, strict=True)]
     return g.emit("Slice", x, *constants, shape=tuple(shape))
 
 
@@ -209,8 +173,7 @@ def strided_slice(
 @lowers("Slice")
 def slice_(g: Emitter, input_x: Value, begin: Sequence[int], size: Sequence[int]) -> Value:
     """``size[i]`` elements from ``begin[i]`` on along axis i, all of them for -1."""
-    slices = [slice(b, None if s == -1 else b + s) for b, s in zip(begin, size, strict=True)]
-    return _slice(g, input_x, slices)
+    return _slice(g, input_x, [slice(b, None if s == -1 else b + s) for b, s in zip(begin, size, strict=True)])
 
 
 @lowers("Narrow", "NarrowView")
@@ -240,3 +203,66 @@ def gather(g: Emitter, input_params: Value, input_indices: Value, axis: int, bat
 def index_select(g: Emitter, input: Value, axis: int, index: Value) -> Value:
     """Slices along `axis` at the indices."""
     return gather(g, input, index, axis)
+
+
+def _pad(g: Emitter, x: Value, pairs: Sequence[Sequence[int]], mode: str, value: Value | Number | None = None) -> Value:
+    """`pairs`: (before, after) for each axis from the first; negative ones cut off."""
+    before, after = ([pair[end] for pair in pairs] for end in (0, 1))
+    fill = None if value is None else g.cast(value, x.dtype)
+    if fill is not None:
+        fill = None if fill.data is not None and not fill.data.any() else g.reshape(fill, ())
+    amounts = g.constant([*before, *after], np.int64)
+    return g.emit("Pad", x, amounts, fill, shape=g.out.shape, mode=mode)
+
+
+def _pairs_from_last(g: Emitter, padding: Sequence[int] | Value, rank: int) -> list[tuple[int, int]]:
+    """PyTorch's order, (before, after) of the last axis first, as pairs for each axis from the first."""
+    if isinstance(padding, Value) and padding.data is None:
+        raise g.error("the padding is computed while the network runs, which is not supported")
+    numbers: list[int] = np.array(padding.data if isinstance(padding, Value) else padding).tolist()
+    pairs = list(zip(numbers[::2], numbers[1::2], strict=True))[::-1]
+    return [(0, 0)] * (rank - len(pairs)) + pairs
+
+
+@lowers("Pad")
+def pad(g: Emitter, input_x: Value, paddings: Sequence[Sequence[int]]) -> Value:
+    """Zeros; `paddings` is (before, after) for each axis from the first."""
+    return _pad(g, input_x, paddings, "constant")
+
+
+@lowers("PadV3")
+def pad_v3(
+    g: Emitter,
+    input_x: Value,
+    paddings: Sequence[int] | Value,
+    constant_value: Value | Number | None,
+    mode: str,
+    paddings_contiguous: bool,
+) -> Value:
+    """`paddings`: (before, after) of the last axis first. The modes are ONNX's: constant, reflect, edge."""
+    if mode not in ("constant", "reflect", "edge") or not paddings_contiguous:
+        raise g.error(f"mode {mode!r}, paddings_contiguous={paddings_contiguous} is not supported")
+    pairs = _pairs_from_last(g, paddings, len(input_x.shape))
+    return _pad(g, input_x, pairs, mode, constant_value if mode == "constant" else None)
+
+
+@lowers("ConstantPadND")
+def constant_pad_nd(g: Emitter, input: Value, padding: Sequence[int], value: Number) -> Value:
+    """`padding`: (before, after) of the last axis first."""
+    return _pad(g, input, _pairs_from_last(g, padding, len(input.shape)), "constant", value)
+
+
+def _pad_border(g: Emitter, input: Value, padding: Sequence[int], *, operator: str) -> Value:
+    """``reflect``: mirrored at the border pixel, which ``edge`` repeats; `padding`: (left, right, top, bottom)."""
+    return _pad(g, input, _pairs_from_last(g, padding, len(input.shape)), operator)
+
+
+lowers_table(_pad_border, {"reflect": "ReflectionPad2D", "edge": "ReplicationPad2D"})
+
+
+@lowers("MirrorPad")
+def mirror_pad(g: Emitter, input_x: Value, paddings: Value, mode: str) -> Value:
+    """Mirrored at the border pixel; ``SYMMETRIC`` would repeat it, which ONNX has no mode for."""
+    if mode != "REFLECT" or paddings.data is None:
+        raise g.error(f"mode {mode!r} or a padding that is computed while the network runs is not supported")
+    return _pad(g, input_x, paddings.data.tolist(), "reflect")

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from ghostedge.mindir.emitter import Emitter, lowers
 from ghostedge.mindir.graph import Value
 
-__all__: list[str] = []
-
 
 def _scale(length: int, out: int) -> np.float32:
     """The least float32 that is at least ``out / length`` and gives `out` as ``floor(length * scale)``.
@@ -33,19 +31,13 @@ def _scale(length: int, out: int) -> np.float32:
 def _resize(g: Emitter, x: Value, out: tuple[int, ...], coordinates: str, mode: str, **attributes: Any) -> Value:
     if out == x.shape:
         return x
-    scales = g.constant(
-        [1.0, 1.0, *(float(_scale(a, b)) for a, b in zip(x.shape[2:], out[2:], strict=True))], np.float32
-    )
-    return g.emit(
-        "Resize",
-        x,
-        None,
-        scales,
-        shape=out,
-        mode=mode,
-        coordinate_transformation_mode=coordinates,
-        **attributes,
-    )
+    scales = [1.0, 1.0, *(float(_scale(a, b)) for a, b in zip(x.shape[2:], out[2:], strict=True))]
+    attributes |= {"mode": mode, "coordinate_transformation_mode": coordinates}
+    return g.emit("Resize", x, None, g.constant(scales, np.float32), shape=out, **attributes)
+
+
+def _coordinates(align_corners: bool, half_pixel_centers: bool) -> str:
+    return "align_corners" if align_corners else "half_pixel" if half_pixel_centers else "asymmetric"
 
 
 def _bilinear(g: Emitter, x: Value, align_corners: bool, half_pixel_centers: bool) -> Value:
@@ -55,8 +47,7 @@ def _bilinear(g: Emitter, x: Value, align_corners: bool, half_pixel_centers: boo
     2. half_pixel_centers: ``(i + 0.5) * a / b - 0.5``, ONNX ``half_pixel``; both clamp at the border.
     3. neither: ``i * a / b``, ONNX ``asymmetric``.
     """
-    coordinates = "align_corners" if align_corners else "half_pixel" if half_pixel_centers else "asymmetric"
-    return _resize(g, x, g.out.shape, coordinates, "linear")
+    return _resize(g, x, g.out.shape, _coordinates(align_corners, half_pixel_centers), "linear")
 
 
 @lowers("ResizeBilinearV2", "ResizeBilinear")
@@ -92,13 +83,8 @@ def _nearest(g: Emitter, x: Value, align_corners: bool, half_pixel_centers: bool
     MindSpore multiplies by a rounded ``a / b``, ONNX divides by a rounded ``b / a``. Where that lands some pixel on
     the other side of a whole number, the rows and columns are gathered instead.
     """
-    if align_corners:
-        coordinates, rounding = "align_corners", "round_prefer_ceil"
-    elif half_pixel_centers:
-        coordinates, rounding = "half_pixel", "round_prefer_ceil"
-    else:
-        coordinates, rounding = "asymmetric", "floor"
-    out = g.out.shape
+    coordinates, out = _coordinates(align_corners, half_pixel_centers), g.out.shape
+    rounding = "floor" if coordinates == "asymmetric" else "round_prefer_ceil"
     pixels = {axis: _nearest_in_mindspore(x.shape[axis], out[axis], coordinates) for axis in (2, 3)}
     if all(
         np.array_equal(pixels[axis], _nearest_in_onnx(x.shape[axis], out[axis], coordinates, dtype))

@@ -1,1 +1,1 @@
-"""The rewrites of a graph, one a file; each takes a graph and returns another that computes the same."""
+"""The rewrites of a graph; each takes a graph and returns another that computes the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import takewhile
 
 from ghostedge.mindir.graph import Graph, Node
 
@@ -139,13 +140,9 @@ def _scopes(graph: Graph) -> list[Scope]:
 def _instance(scope: Scope, around: list[Scope]) -> Scope:
     if len(around) < 2 or not scope:
         return scope
-    common = list(around[0])
-    for other in around[1:]:
-        common = common[: next((i for i, (a, b) in enumerate(zip(common, other, strict=False)) if a != b), len(other))]
-    same_depth = tuple(common[: len(scope)])
-    if _classes(same_depth) == _classes(scope):
-        return same_depth
-    return scope
+    shared = takewhile(lambda segments: len(set(segments)) == 1, zip(*around, strict=False))
+    same_depth = tuple(segments[0] for segments in shared)[: len(scope)]
+    return same_depth if _classes(same_depth) == _classes(scope) else scope
 
 
 def _classes(scope: Scope) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -141,26 +141,16 @@ def _first_axis(call: _Call) -> int:
     return 0
 
 
-def _normalised(call: _Call) -> int:
-    rank = len(call.out.shape)
-    return call.apart(call.alone(), *range(call.node.attributes["axis"] % rank, rank))
-
-
-def _along_axis(call: _Call) -> int:
-    return call.apart(call.alone(), call.node.attributes["axis"])
-
-
-def _reduction(call: _Call) -> int:
-    rank = len(call.shape(0))
-    if call.node.op == "ReduceSum":
-        reduced = call.constant(1)
-    elif call.node.op in ("ArgMax", "ArgMin"):
-        reduced = [call.node.attributes["axis"]]
+def _dropping(call: _Call) -> int:
+    """Axes are reduced, or dropped for their length of 1."""
+    attributes, rank = call.node.attributes, len(call.shape(0))
+    if call.node.op in ("ReduceSum", "Squeeze"):
+        dropped = call.constant(1)
     else:
-        reduced = call.node.attributes["axes"]
-    reduced = [axis % rank for axis in reduced]
-    axis = call.apart(call.alone(), *reduced)
-    return axis if call.node.attributes["keepdims"] else axis - sum(other < axis for other in reduced)
+        dropped = attributes["axes"] if "axes" in attributes else [attributes["axis"]]
+    dropped = [axis % rank for axis in dropped]
+    axis = call.apart(call.alone(), *dropped)
+    return axis if attributes.get("keepdims") else axis - sum(other < axis for other in dropped)
 
 
 def _reshape(call: _Call) -> int:
@@ -182,12 +172,6 @@ def _transpose(call: _Call) -> int:
     return perm.index(call.alone())
 
 
-def _squeeze(call: _Call) -> int:
-    dropped = call.constant(1)
-    axis = call.apart(call.alone(), *dropped)
-    return axis - sum(other < axis for other in dropped)
-
-
 def _unsqueeze(call: _Call) -> int:
     added, axis = call.constant(1), call.alone()
     kept = [i for i in range(len(call.out.shape)) if i not in added]
@@ -201,10 +185,6 @@ def _concat(call: _Call) -> int:
     (axis,) = found
     assert axis is not None
     return call.apart(axis, call.node.attributes["axis"])
-
-
-def _slice(call: _Call) -> int:
-    return call.apart(call.alone(), *call.constant(3))
 
 
 def _gather(call: _Call) -> int:
@@ -221,15 +201,6 @@ def _expand(call: _Call) -> int:
     target[axis] = 1  # 1 keeps the input's length
     call.replace_constant(1, target)
     return axis
-
-
-def _tile(call: _Call) -> int:
-    return call.apart(call.alone(), *(i for i, times in enumerate(call.constant(1)) if times != 1))
-
-
-def _pad(call: _Call) -> int:
-    amounts, rank = call.constant(1), len(call.shape(0))
-    return call.apart(call.alone(), *(i for i in range(rank) if amounts[i] or amounts[rank + i]))
 
 
 def _matmul(call: _Call) -> int:
@@ -262,6 +233,28 @@ def _gemm(call: _Call) -> int:
     return 0
 
 
+def _padded(call: _Call) -> Iterable[int]:
+    amounts, rank = call.constant(1), len(call.shape(0))
+    return (axis for axis in range(rank) if amounts[axis] or amounts[rank + axis])
+
+
+#: Operator -> the axes along which it mixes, moves or repeats elements; the others it leaves as they are.
+_MIXED: dict[str, Callable[[_Call], Iterable[int]]] = {
+    "LayerNormalization": lambda call: range(call.node.attributes["axis"] % len(call.out.shape), len(call.out.shape)),
+    "LogSoftmax": lambda call: (call.node.attributes["axis"],),
+    "Pad": _padded,
+    "Slice": lambda call: call.constant(3),
+    "Softmax": lambda call: (call.node.attributes["axis"],),
+    "Split": lambda call: (call.node.attributes["axis"],),
+    "Tile": lambda call: (axis for axis, times in enumerate(call.constant(1)) if times != 1),
+}
+
+
+def _along_axes(call: _Call) -> int:
+    mixed = _MIXED[call.node.op](call)
+    return call.apart(call.alone(), *mixed)
+
+
 #: Rule -> the operators that it is for.
 _OPERATORS: dict[_Rule, str] = {
     _elementwise: (
@@ -273,19 +266,14 @@ _OPERATORS: dict[_Rule, str] = {
         "AveragePool BatchNormalization Conv ConvTranspose Flatten GlobalAveragePool GlobalMaxPool "
         "InstanceNormalization MaxPool Resize"
     ),
-    _reduction: "ArgMax ArgMin ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum",
-    _along_axis: "LogSoftmax Softmax Split",
+    _dropping: "ArgMax ArgMin ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Squeeze",
+    _along_axes: " ".join(_MIXED),
     _concat: "Concat",
     _expand: "Expand",
     _gather: "Gather",
     _gemm: "Gemm",
-    _normalised: "LayerNormalization",
     _matmul: "MatMul",
-    _pad: "Pad",
     _reshape: "Reshape",
-    _slice: "Slice",
-    _squeeze: "Squeeze",
-    _tile: "Tile",
     _transpose: "Transpose",
     _unsqueeze: "Unsqueeze",
 }

@@ -1,4 +1,4 @@
-"""Rewrites of an ONNX graph for LiteRT's XNNPACK, one idea a file; each keeps what the graph computes.
+"""Rewrites of an ONNX graph for LiteRT's XNNPACK; each keeps what the graph computes.
 
 Each is a function on a `ghostedge.onnx.graph.OnnxGraph`, and says in its docstring what stays as it is.
 """
@@ -11,10 +11,15 @@ from typing import Any
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import choose, require
 from ghostedge.onnx.graph import OnnxGraph, name_of
-from ghostedge.onnx.rewrites.concat import depthwise_before_concat, split_concat_conv
-from ghostedge.onnx.rewrites.pooling import mean_as_pool, pad_before_max_pool, pool_as_depthwise, pool_as_resize
-from ghostedge.onnx.rewrites.round_up_channels import round_up_channels
-from ghostedge.onnx.rewrites.sigmoid import hard_sigmoid_as_clip, sigmoid_as_tanh
+from ghostedge.onnx.rewrites.convolutions import depthwise_before_concat, round_up_channels, split_concat_conv
+from ghostedge.onnx.rewrites.operators import (
+    hard_sigmoid_as_clip,
+    mean_as_pool,
+    pad_before_max_pool,
+    pool_as_depthwise,
+    pool_as_resize,
+    sigmoid_as_tanh,
+)
 
 __all__ = ["FLOAT16_REWRITES", "INT8_REWRITES", "REWRITES", "apply_rewrites", "order_dependent", "prepare"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.fold_affine import fold_affine
+from ghostedge.mindir.passes.simplify import fold_affine
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.fold_constants import fold_constants
+from ghostedge.mindir.passes.simplify import fold_constants
 
 W = np.random.default_rng(0).uniform(0.5, 2, (2, 3, 4)).astype(np.float32)
 F32: Any = np.float32

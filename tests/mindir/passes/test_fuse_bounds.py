@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.fuse_bounds import fuse_bounds
+from ghostedge.mindir.passes.simplify import fuse_bounds
 
 X = np.linspace(-9, 9, 37, dtype=np.float32)
 NUMBERS = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghostedge.mindir.passes.merge_layout import merge_layout
+from ghostedge.mindir.passes.simplify import merge_layout
 
 I64: Any = np.int64
 X = np.arange(48, dtype=np.float32).reshape(2, 4, 1, 6)

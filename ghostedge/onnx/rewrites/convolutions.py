@@ -1,4 +1,4 @@
-"""Convolve the parts of a concatenation one by one, where that copies or computes less than the whole."""
+"""Write convolutions for XNNPACK in other pieces: the parts of a concatenation, whole tiles of channels."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ import numpy as np
 
 from ghostedge.onnx.graph import OnnxGraph, attributes, is_depthwise, is_pointwise, make_node, name_of
 
-__all__ = ["depthwise_before_concat", "split_concat_conv"]
+__all__ = ["depthwise_before_concat", "round_up_channels", "split_concat_conv"]
 
 #: Above this many channels copying them is cheap beside a second pass over the outputs.
 _MAX_SPLIT_CHANNELS = 32
+
+#: Output channels of a tile of XNNPACK's float32 kernels.
+_TILE = 8
+
+#: Below this many input channels the slice costs what the faster kernel saves.
+_MIN_INPUT_CHANNELS = 16
 
 
 def depthwise_before_concat(graph: OnnxGraph) -> None:
@@ -28,7 +34,7 @@ def depthwise_before_concat(graph: OnnxGraph) -> None:
         if not is_depthwise(graph, conv) or np.prod(fields.get("strides", [1, 1])) < 4:
             continue
         name, ends = name_of(conv), np.cumsum(channels)[:-1]
-        constants = [np.split(_data(graph, value), ends) for value in conv.input[1:] if value]
+        constants = [np.split(graph.constant(value), ends) for value in conv.input[1:] if value]
         new, outputs = [], []
         for index, value in enumerate(concat.input):
             inputs = [value]
@@ -57,7 +63,7 @@ def split_concat_conv(graph: OnnxGraph) -> None:
     for conv, concat, channels in _convolved_concats(graph):
         if not is_pointwise(graph, conv) or len(channels) != 2 or sum(channels) > _MAX_SPLIT_CHANNELS:
             continue
-        weight = _data(graph, conv.input[1])
+        weight = graph.constant(conv.input[1])
         if 2 * weight.shape[0] > sum(channels):
             continue
         name = name_of(conv)
@@ -82,8 +88,41 @@ def _convolved_concats(graph: OnnxGraph) -> Iterator[tuple[Any, Any, list[int]]]
             yield conv, concat, [count for (count,) in parts]
 
 
-def _data(graph: OnnxGraph, name: str) -> Any:
-    """The data of what is known to be a constant."""
-    data = graph.constant(name)
-    assert data is not None
-    return data
+def round_up_channels(graph: OnnxGraph) -> None:
+    """Conv 1 x 1 to 8 n + 4 channels, [Relu] -> Conv to 8 n + 8 channels, [Relu], Slice.
+
+    XNNPACK's float32 kernels for ARM64 make tiles of 8 output channels. For 8 n + 4 it takes, for all channels, kernels
+    of 2 that execute 1.7 times the instructions of the tiles for 8 n + 8 (LiteRT 2.1.0, Cortex-A72 and A76; 24 -> 36
+    channels at 56 x 56: 1.88 M, 24 -> 40: 1.12 M, the slice: 0.14 M). The additional filters are copies of the first
+    ones, so that no filter is all zero and no range of values grows.
+
+    What stays: one pixel (there the tile is not full in any case), fewer than 12 output or 16 input channels.
+    """
+    for conv in graph.nodes("Conv"):
+        if not is_pointwise(graph, conv):
+            continue
+        channels, input_channels = graph.shape(conv.input[1])[:2]
+        if channels % _TILE != _TILE // 2 or channels < _TILE or input_channels < _MIN_INPUT_CHANNELS:
+            continue
+        shape = graph.shape(conv.output[0])
+        if len(shape) != 4 or np.prod(shape[2:]) <= 1:
+            continue
+        name = name_of(conv)
+        reader = graph.only_reader(conv.output[0])
+        activation = reader if reader is not None and reader.op_type == "Relu" else None
+        inputs = [conv.input[0]]
+        for role, value in zip(("weight", "bias"), filter(None, conv.input[1:]), strict=False):
+            data = graph.constant(value)
+            wider = np.concatenate([data, data[: _TILE // 2]])
+            inputs.append(graph.add_constant(f"{name}/wide_{role}", wider))
+        wide = f"{conv.output[0]}/wide"
+        new = [make_node("Conv", inputs, wide, f"{name}/wide", attributes(conv))]
+        if activation is not None:
+            new.append(make_node("Relu", [wide], f"{wide}/relu", f"{name}/wide_relu"))
+        ends = {"starts": [0], "ends": [channels], "axes": [1]}
+        bounds = [graph.add_constant(f"{name}/{key}", np.array(value, np.int64)) for key, value in ends.items()]
+        output = conv.output[0] if activation is None else activation.output[0]
+        new.append(make_node("Slice", [new[-1].output[0], *bounds], output, f"{name}/slice"))
+        graph.replace(conv, *new)
+        if activation is not None:
+            graph.replace(activation)
