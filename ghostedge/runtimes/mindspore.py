@@ -14,7 +14,7 @@ from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.mindir.info import describe_mindir
 from ghostedge.model import Model
-from ghostedge.runtimes.base import SingleImageRuntime, check_batch
+from ghostedge.runtimes import SingleImageRuntime, check_batch
 
 __all__ = ["MindSporeRuntime"]
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from ghostedge.model import InputSpec, Model
 from ghostedge.openvino.weights import from_rows, observe_inputs, pairs, round_ir, saturating, to_rows
 from ghostedge.quantize.rounding import PAIR_LIMIT
-from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
-from ghostedge.runtimes.openvino_isa import run_on_other_cpu
+from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic, run_on_other_cpu
 
 ov = pytest.importorskip("openvino")
 ops = ov.opset13
