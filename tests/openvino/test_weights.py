@@ -184,7 +184,7 @@ def quantise_weights(model: Any) -> Any:
 
 
 def test_moments_of_inputs_explain_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     model, batch = network(), images()
     moments = observe_inputs(model, batch)
     by_name = {o.get_friendly_name(): o for o in model.get_ops()}
@@ -199,7 +199,7 @@ def test_moments_of_inputs_explain_the_outputs(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("compensated", [True, False])
 def test_biases_keep_the_mean_output_where_it_was(compensated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     model, batch = network(), images()
     moments, before = observe_inputs(model, batch), outputs(model, batch, plus_bias=True)
     shifts = {}

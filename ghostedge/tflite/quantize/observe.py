@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
-from ghostedge.quantize.moments import InputMoments, MomentSums
 from ghostedge.quantize.ranges import Observation, Observer
+from ghostedge.quantize.rounding import InputMoments, MomentSums
 from ghostedge.tflite.graph import SAME, Graph, Operator
 from ghostedge.tflite.quantize.weights import weighted_operators
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ghostedge.quantize.ranges import Observation, Range, int8_range, whole_range
-from ghostedge.quantize.union_find import connected
+from ghostedge.quantize.ranges import Observation, Range, connected, int8_range, whole_range
 from ghostedge.tflite.graph import Graph
 
 __all__ = ["choose_ranges"]

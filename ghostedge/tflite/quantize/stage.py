@@ -11,9 +11,8 @@ from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.lazy import choose
 from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
-from ghostedge.quantize.moments import InputMoments
 from ghostedge.quantize.ranges import ESTIMATORS, Observation, Range
-from ghostedge.quantize.rounding import ROUNDINGS
+from ghostedge.quantize.rounding import ROUNDINGS, InputMoments
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.from_onnx import check_input, check_precision, finish, wants_float16
 from ghostedge.tflite.graph import Graph

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.quantize.moments import InputMoments
-from ghostedge.quantize.rounding import round_to_nearest, round_weights
+from ghostedge.quantize.rounding import InputMoments, round_to_nearest, round_weights
 from ghostedge.tflite.graph import Graph, Operator
 
 __all__ = ["round_model", "weighted_operators"]

@@ -115,7 +115,7 @@ def test_moments_of_inputs_explain_the_outputs(
     padding: str, stride: int, dilation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What LiteRT gives has the mean and the variance that the weights make of the observed inputs."""
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     data = network(padding, stride, dilation)
     moments, outputs = observed(data)
     assert set(moments) == set(outputs) == {"CONV_2D out", "DEPTHWISE_CONV_2D out", "out"}
@@ -137,7 +137,7 @@ def test_a_sample_of_positions_is_near_all_of_them() -> None:
 
 @pytest.mark.parametrize("rounding", ["compensated", "nearest"])
 def test_rounding_leaves_the_mean_output_where_it_was(rounding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     data = network("SAME", 1, 1)
     moments, outputs = observed(data)
     images = np.random.default_rng(2).gamma(2, 1, (11, 9, 11, 8)).astype(np.float32)
