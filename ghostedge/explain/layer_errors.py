@@ -18,7 +18,7 @@ from ghostedge.explain.roles import Role, roles
 from ghostedge.runtimes.tflite import to_integers, to_reals
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import Graph
-from ghostedge.tflite.quantize.observe import inspecting_interpreter
+from ghostedge.tflite.quantize.activations import inspecting_interpreter
 from ghostedge.tflite.rewrites.to_explain import replace_weights, split_at_activations
 
 __all__ = ["Pair", "layer_errors", "pairs"]

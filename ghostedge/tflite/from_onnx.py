@@ -18,9 +18,8 @@ from ghostedge.tflite.graph import Graph
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.onnx2tf import Reply, Request, Worker
 from ghostedge.tflite.rewrites.for_float16 import drop_spare_channels, group_pixels, pad_rows
-from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add
+from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add, resize_as_copies
 from ghostedge.tflite.rewrites.raw_input import take_raw
-from ghostedge.tflite.rewrites.resize_as_copies import resize_as_copies
 
 __all__ = ["TFLiteStage", "check_input", "check_precision", "finish", "wants_float16"]
 
@@ -179,13 +178,7 @@ def finish(
         drop_spare_channels(model)
         pad_rows(model)
         group_pixels(model)
-    data = embed(
-        model,
-        output.model,
-        name=output.path.stem,
-        input_name=names[0],
-        output_name=names[1],
-    )
+    data = embed(model, output.model, output.path.stem, *names)
     with atomic_path(output.path) as partial:
         partial.write_bytes(data)
         try:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import ConvertError
 from ghostedge.model import InputSpec
 from ghostedge.tflite.graph import VALID, Graph, Operator, options, schema
+from ghostedge.tflite.rewrites.for_xnnpack import depthwise
 
 __all__ = ["fold_normalisation", "take_raw", "take_uint8"]
 
@@ -26,11 +27,7 @@ def take_raw(graph: Graph, spec: InputSpec, *, float16: bool) -> int:
     """
     (image,), (factor, shift) = graph.inputs, _normalisation(spec)
     real = graph.add_tensor(graph.shape(image), "FLOAT32", "pixels/float32")
-    ones = dict.fromkeys(("strideH", "strideW", "depthMultiplier", "dilationHFactor", "dilationWFactor"), 1)
-    weights = graph.add_constant(factor.reshape(1, 1, 1, 3), "normalise/weights")
-    bias = graph.add_constant(shift, "normalise/bias")
-    windows = options("DepthwiseConv2D", padding=VALID, **ones)
-    normalise = graph.make("DEPTHWISE_CONV_2D", [real, weights, bias], [image], windows)
+    normalise = depthwise(graph, real, image, factor.reshape(1, 1, 1, 3), shift, "normalise")
     graph.operators = (normalise, *graph.operators)
     graph.tensors[image].name = b"normalised"
     graph.inputs = [real]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ghostedge.quantize.rounding import round_to_nearest
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import options, schema
-from ghostedge.tflite.quantize.observe import MomentsObserver, inspecting_interpreter
+from ghostedge.tflite.quantize.activations import MomentsObserver, inspecting_interpreter
 from ghostedge.tflite.quantize.weights import from_rows, round_model, to_rows, weighted_operators
 from tests.tflite.graphs import empty
 
