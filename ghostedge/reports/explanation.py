@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ghostedge.explain.explain import Explanation, LayerError
+from ghostedge.explain import Explanation, LayerError
 from ghostedge.files import atomic_write
 from ghostedge.reports.format import plural
 from ghostedge.reports.page import check_report_path, render
