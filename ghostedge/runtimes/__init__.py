@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.errors import ArtifactError, UsageError, first_line
 from ghostedge.lazy import choose, resolve
 from ghostedge.model import InputSpec, Model, Runtime
 from ghostedge.provenance import refusal
@@ -69,8 +69,8 @@ class SingleImageRuntime(ABC):
     faster per image in any of these runtimes, and OpenVINO with a dynamic batch takes twice as long for one image.
     It also runs a file whose batch is fixed to 1 like any other.
 
-    A subclass loads the model in its constructor and implements `_infer` and `_release`. Failures of the vendor's
-    library become `ArtifactError` in both places.
+    A subclass sets `info` and loads the model in its constructor, and implements `_infer` and `_release`; what the
+    vendor's library may raise there stands under `_refusing`.
 
     Args:
         artifact: what to load.
@@ -128,7 +128,11 @@ class SingleImageRuntime(ABC):
             yield
         except errors as exc:
             library = f"{self.info['name']} {self.info['version']}"
-            raise ArtifactError(refusal(self.artifact.path, library, did, exc)) from exc
+            raise ArtifactError(refusal(self.artifact.path, library, did, self._reason(exc))) from exc
+
+    def _reason(self, exc: Exception) -> str:
+        """The line of a vendor's message that says what is wrong; another than the first by a subclass's own rule."""
+        return first_line(exc)
 
     def _check_model(self, inputs: list[Shape], outputs: list[Shape]) -> None:
         """Refuse a model that cannot take ``input.shape(1)`` or does not give one vector of logits an image.

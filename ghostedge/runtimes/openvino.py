@@ -72,52 +72,43 @@ class OpenVinoRuntime(SingleImageRuntime):
     def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
         openvino = require("openvino", "openvino")
-        try:
+        version = openvino.__version__.partition("-")[0]  # without the build it is from
+        self.info = {"name": "openvino", "version": version, "threads": threads, "device": "CPU"}
+        with self._refusing("does not load", Exception):  # openvino raises bare RuntimeError, and others
             core = openvino.Core()
             model = core.read_model(artifact.path)
-        except Exception as exc:  # openvino raises bare RuntimeError, and others
-            raise ArtifactError(f"{artifact.path} is not an OpenVINO IR that can be loaded: {_line(exc)}") from exc
         self._check_model([_shape(port) for port in model.inputs], [_shape(port) for port in model.outputs])
         kind = model.inputs[0].element_type.to_dtype()
         if kind not in (np.float32, np.float16, np.uint8) or (kind == np.uint8) != (self.input.dtype == "uint8"):
             raise ArtifactError(f"{artifact.path} takes {kind}, its input spec says {self.input.dtype}")
         self._change(model)
-        try:
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": "1",
+        }
+        with self._refusing("cannot compile", Exception):
             model.reshape(list(self.input.shape(1)))
-            compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": "f32",
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": "1",
-                },
-            )
-        except Exception as exc:
-            raise ArtifactError(f"{artifact.path} cannot be compiled by OpenVINO: {_line(exc)}") from exc
+            compiled = core.compile_model(model, "CPU", settings)
         self._request: Any = compiled.create_infer_request()
         self._dtype = kind
-        self.info = {
-            "name": "openvino",
-            "version": openvino.__version__.partition("-")[0],  # without the build it is from
-            "threads": threads,
-            "device": "CPU",
-            "inference_precision": compiled.get_property("INFERENCE_PRECISION_HINT").to_string(),
-            "weighted_layers": _weighted_layers(compiled),
-        }
+        self.info["inference_precision"] = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.info["weighted_layers"] = _weighted_layers(compiled)
         if {"i8", "u8"} & self.info["weighted_layers"].keys():
             self.info["int8_arithmetic"] = int8_arithmetic()
 
     def _change(self, model: Any) -> None:
         """Change the model before it is compiled; a subclass may."""
 
+    def _reason(self, exc: Exception) -> str:
+        """The last line: those before it name OpenVINO's own source files."""
+        return (str(exc).strip().splitlines() or [type(exc).__name__])[-1].strip()
+
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
-        try:
+        with self._refusing("failed to run", Exception):
             outputs = self._request.infer({0: image.astype(self._dtype, copy=False)}, share_inputs=True)
             logits: NDArray[Any] = outputs[0]  # a copy, which the next inference leaves alone
-        except Exception as exc:
-            raise ArtifactError(f"{self.artifact.path} failed in OpenVINO: {_line(exc)}") from exc
         return logits
 
     def _release(self) -> None:
@@ -164,11 +155,6 @@ def _shape(port: Any) -> Shape:
     """The dimensions; None for a dynamic one; () for a dynamic rank."""
     shape = port.get_partial_shape()
     return tuple(size.get_length() if size.is_static else None for size in shape) if shape.rank.is_static else ()
-
-
-def _line(exc: Exception) -> str:
-    """OpenVINO's messages trace its own source files; the last line says what is wrong."""
-    return str(exc).strip().splitlines()[-1].strip() if str(exc).strip() else type(exc).__name__
 
 
 @dataclass(frozen=True)

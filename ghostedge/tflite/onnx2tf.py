@@ -7,8 +7,8 @@ model to convert.
 The protocol, one JSON document a line:
 
 - DIR, the working directory, is this process's to litter; whoever started it removes it.
-- A `Request` on stdin; it may come at any time. When stdin closes, this process removes DIR and ends, whatever it is
-  doing: its parent has died.
+- What `Worker.convert` is asked for on stdin; it may come at any time. When stdin closes, this process removes DIR and
+  ends, whatever it is doing: its parent has died.
 - A `Reply` on stdout, and the process ends. Everything that libraries print goes to stderr.
 """
 
@@ -36,26 +36,11 @@ from ghostedge.isolate import how_it_ended
 from ghostedge.lazy import require
 from ghostedge.onnx.rewrites import apply_rewrites, order_dependent, prepare
 
-__all__ = ["Reply", "Request", "Worker"]
+__all__ = ["Reply", "Worker"]
 
 #: The only image that onnx2tf looks at, to recognise layouts by value; without a file of this name in the working
 #: directory it downloads one (onnx2tf.utils.common_functions.download_test_image_data).
 _TEST_IMAGE = "calibration_image_sample_data_20x128x128x3_float32.npy"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to convert.
-
-    Attributes:
-        onnx: the model; one input, float32 (batch, channels, height, width).
-        outputs: precision (``"fp32"``, ``"fp16"``) -> the .tflite file to write.
-        rewrites: precision -> the names of the rewrites to make, keys of `ghostedge.onnx.rewrites.REWRITES`.
-    """
-
-    onnx: str
-    outputs: Mapping[str, str]
-    rewrites: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -104,22 +89,29 @@ class Worker:
         except OSError as exc:
             raise output_error(Path(tempfile.gettempdir()), exc) from exc
 
-    def convert(self, request: Request) -> Reply:
-        """Send the request and wait for the reply. Raises: ConvertError."""
+    def convert(self, onnx: Path, outputs: Mapping[str, tuple[Path, Sequence[str]]]) -> Reply:
+        """Convert a model, once for all outputs that are made of the same graph.
+
+        Args:
+            onnx: the model; one input, float32 (batch, channels, height, width).
+            outputs: precision (``"fp32"``, ``"fp16"``) -> the .tflite file to write, and the names of the rewrites to
+                make, keys of `ghostedge.onnx.rewrites.REWRITES`.
+
+        Raises:
+            ConvertError: the process failed, or ended without a reply.
+        """
         assert self._process.stdin
         assert self._process.stdout
+        request = {"onnx": str(onnx.absolute()), "outputs": outputs}
         with contextlib.suppress(BrokenPipeError):  # it has ended early; the reply below says why
-            absolute = dataclasses.replace(request, onnx=str(Path(request.onnx).absolute()))
-            self._process.stdin.write(json.dumps(dataclasses.asdict(absolute)) + "\n")
+            self._process.stdin.write(json.dumps(request, default=str) + "\n")
             self._process.stdin.flush()
         reply = None
         with contextlib.suppress(ValueError):  # it has ended, or `stop`, called from another thread, closed the pipe
             reply = Reply(**json.loads(self._process.stdout.readline()))
         reply = reply or Reply(error=self._died())
         if reply.error:
-            raise ConvertError(
-                f"cannot convert {request.onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}"
-            )
+            raise ConvertError(f"cannot convert {onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}")
         self.log.unlink(missing_ok=True)
         return reply
 
@@ -142,18 +134,19 @@ class Worker:
 # -- the process itself --------------------------------------------------------------------------------------------
 
 
-def _convert(request: Request) -> Reply:
+def _convert(source: str, outputs: Mapping[str, tuple[str, Sequence[str]]]) -> Reply:
+    """See `Worker.convert`."""
     numpy = require("numpy", "export")
     onnx = require("onnx", "export")
     numpy.save(_TEST_IMAGE, numpy.random.default_rng(0).random((1, 128, 128, 3), dtype=numpy.float32))
     # Precisions that are made of the same graph are made of one conversion.
     reply, traced = Reply(), dict[tuple[str, ...], tuple[Any, Any]]()
-    for precision, path in request.outputs.items():
-        names = tuple(request.rewrites[precision])
+    for precision, (path, rewrites) in outputs.items():
+        names = tuple(rewrites)
         if names not in traced:
-            model = apply_rewrites(prepare(onnx.load(request.onnx)), names)
-            (source,), (logits,) = model.graph.input, model.graph.output
-            reply = Reply(input=source.name, output=logits.name, order_dependent=order_dependent(model))
+            model = apply_rewrites(prepare(onnx.load(source)), names)
+            (image,), (logits,) = model.graph.input, model.graph.output
+            reply = Reply(input=image.name, output=logits.name, order_dependent=order_dependent(model))
             traced[names] = _trace(model)
         _, function = traced[names]
         Path(path).write_bytes(_to_tflite(function, precision))
@@ -245,7 +238,8 @@ def main(directory: str) -> Literal[0, 1]:
     try:
         require("onnx2tf", "export")
         arrived.wait()
-        reply = _convert(Request(**json.loads(requests[0])))
+        request = json.loads(requests[0])
+        reply = _convert(request["onnx"], request["outputs"])
     except (Exception, SystemExit) as exc:  # onnx2tf gives up with sys.exit
         import traceback
 

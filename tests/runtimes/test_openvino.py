@@ -80,7 +80,7 @@ def test_the_weights_are_missing_or_cut(linear_models: dict[str, Path], tmp_path
     with pytest.raises(ArtifactError, match=r"model\.bin does not exist"):
         OpenVinoRuntime(artifact(path))
     path.with_suffix(".bin").write_bytes(source.with_suffix(".bin").read_bytes()[:-20])
-    with pytest.raises(ArtifactError, match="is not an OpenVINO IR that can be loaded") as error:
+    with pytest.raises(ArtifactError, match=r"^openvino .* does not load .*model\.xml") as error:
         OpenVinoRuntime(artifact(path))
     assert "\n" not in str(error.value)
 

@@ -19,7 +19,7 @@ from ghostedge.quantize.rounding import InputMoments, MomentSums
 from ghostedge.tflite.graph import SAME, Graph, Operator
 from ghostedge.tflite.quantize.weights import weighted_operators
 
-__all__ = ["MomentsObserver", "choose_ranges", "inspecting_interpreter", "observe"]
+__all__ = ["add_inputs", "choose_ranges", "inspecting_interpreter", "observe"]
 
 #: Operators that copy or mix values without arithmetic on the scale. XNNPACK runs them on int8 only where input and
 #: output have one scale and zero point; another would cost a QUANTIZE before each.
@@ -89,7 +89,8 @@ def observe(
     made = (image_input, *(tensor for operator in graph.operators for tensor in operator.outputs))
     watched = {tensor: graph.name(tensor) for tensor in made if graph.dtype(tensor) == "FLOAT32"}
     interpreter = inspecting_interpreter(data)
-    observer, moments = Observer(), MomentsObserver(graph)
+    weighted = [(operator, weights.shape) for operator, weights in weighted_operators(graph)]
+    observer, sums = Observer(), MomentSums()
     count = 0
     for image in batch:
         interpreter.set_tensor(image_input, image[None])
@@ -101,48 +102,27 @@ def observe(
                     f"activation '{name}' is not finite on calibration image {count}; "
                     "the weights or the input are damaged"
                 )
-        moments.add(interpreter)
+        add_inputs(sums, weighted, interpreter)
     if not count:
         raise ConvertError("there is no calibration image")
-    return observer.observations(), moments.moments()
+    return observer.observations(), sums.moments()
 
 
-class MomentsObserver:
-    """Measure, image by image, what operators with weights read.
-
-    Args:
-        graph: of a float model.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self._operators = [(operator, weights.shape) for operator, weights in weighted_operators(graph)]
-        self._sums = MomentSums()
-
-    def add(self, interpreter: Any) -> None:
-        """Observe the image that `interpreter`, which keeps all tensors, has just run."""
-        for operator, shape in self._operators:
-            value = interpreter.get_tensor(operator.inputs[0])
-            if operator.kind == "FULLY_CONNECTED":
-                self._sums.add(operator.name, value.reshape(1, -1, shape[1]))
-            else:
-                self._add_convolution(operator, value, shape)
-
-    def _add_convolution(self, operator: Operator, value: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+def add_inputs(sums: MomentSums, weighted: Iterable[tuple[Operator, tuple[int, ...]]], interpreter: Any) -> None:
+    """Add to `sums` what operators, given with the shapes of their weights, read of the image that was just run."""
+    for operator, shape in weighted:
+        value = interpreter.get_tensor(operator.inputs[0])
+        if operator.kind == "FULLY_CONNECTED":
+            sums.add(operator.name, value.reshape(1, -1, shape[1]))
+            continue
         windows, taps = operator.options, (shape[1], shape[2])
         strides, dilations = (windows.strideH, windows.strideW), (windows.dilationHFactor, windows.dilationWFactor)
         if windows.padding == SAME:
-            (top, bottom), (left, right) = map(_same, value.shape[1:3], taps, strides, dilations)
-            _, height, width, channels = value.shape
-            inner = value
-            value = np.zeros((1, top + height + bottom, left + width + right, channels), np.float32)
-            value[:, top : top + height, left : left + width] = inner
+            rows, columns = map(_same, value.shape[1:3], taps, strides, dilations)
+            value = np.pad(value, ((0, 0), rows, columns, (0, 0)))
         channels = value.shape[-1]
         groups = channels if operator.kind == "DEPTHWISE_CONV_2D" else channels // shape[3]
-        self._sums.add_convolution(operator.name, value[0], taps, strides, dilations, groups)
-
-    def moments(self) -> dict[str, InputMoments]:
-        """The name of an operator's output -> what it reads; called once, after the last image."""
-        return self._sums.moments()
+        sums.add_convolution(operator.name, value[0], taps, strides, dilations, groups)
 
 
 def _same(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:

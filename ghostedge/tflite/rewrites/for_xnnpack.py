@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ghostedge.tflite.graph import VALID, Graph, Operator, options
 
-__all__ = ["add_n_as_add", "columns_as_channels", "depthwise", "pool_as_depthwise", "resize_as_copies"]
+__all__ = ["add_n_as_add", "columns_as_channels", "depthwise", "pool_as_depthwise", "reached", "resize_as_copies"]
 
 #: The mask of a STRIDED_SLICE that leaves all four axes whole.
 _WHOLE = 0b1111
@@ -64,6 +64,22 @@ def depthwise(
     windows.dilationHFactor = windows.dilationWFactor = 1
     inputs = [image, graph.add_constant(weights, f"{name}/weights"), graph.add_constant(bias, f"{name}/bias")]
     return graph.make("DEPTHWISE_CONV_2D", inputs, [output], windows)
+
+
+def reached(
+    graph: Graph, conv: Operator, image: Sequence[int], before: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((top, bottom), (left, right)): what a convolution without padding of its own reads around an image.
+
+    Args:
+        image: its shape, (n, rows, columns, channels).
+        before: rows above and columns left of it.
+    """
+    windows, taps, made = conv.options, graph.shape(conv.inputs[1])[1:3], graph.shape(conv.output)[1:3]
+    strides, dilations = (windows.strideH, windows.strideW), (windows.dilationHFactor, windows.dilationWFactor)
+    ends = [(made[axis] - 1) * strides[axis] + (taps[axis] - 1) * dilations[axis] + 1 for axis in (0, 1)]
+    after = [max(0, ends[axis] - before[axis] - image[axis + 1]) for axis in (0, 1)]
+    return (before[0], after[0]), (before[1], after[1])
 
 
 def columns_as_channels(graph: Graph) -> int:

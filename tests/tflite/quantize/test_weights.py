@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.quantize.rounding import round_to_nearest
+from ghostedge.quantize.rounding import MomentSums, round_to_nearest
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import options, schema
-from ghostedge.tflite.quantize.activations import MomentsObserver, inspecting_interpreter
+from ghostedge.tflite.quantize.activations import add_inputs, inspecting_interpreter
 from ghostedge.tflite.quantize.weights import from_rows, round_model, to_rows, weighted_operators
 from tests.tflite.graphs import empty
 
@@ -104,10 +104,14 @@ def predicted(data: bytes, moments: dict[str, Any]) -> dict[str, tuple[NDArray[n
 
 
 def observed(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
-    images = np.random.default_rng(2).gamma(2, 1, (11, 9, 11, 8)).astype(np.float32)
-    observer = MomentsObserver(unpack(data, "m"))
-    outputs = run(data, images, observer.add)
-    return observer.moments(), outputs
+    return observed_on(data, np.random.default_rng(2).gamma(2, 1, (11, 9, 11, 8)).astype(np.float32))
+
+
+def observed_on(data: bytes, images: NDArray[np.float32]) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    weighted = [(operator, weights.shape) for operator, weights in weighted_operators(unpack(data, "m"))]
+    sums = MomentSums()
+    outputs = run(data, images, lambda interpreter: add_inputs(sums, weighted, interpreter))
+    return sums.moments(), outputs
 
 
 @pytest.mark.parametrize(("padding", "stride", "dilation"), WINDOWS)
@@ -156,11 +160,9 @@ def test_rounding_leaves_the_mean_output_where_it_was(rounding: str, monkeypatch
 
 def test_compensated_weights_make_less_of_an_error_and_what_is_kept_none() -> None:
     data = network("VALID", 1, 1)
-    observer = MomentsObserver(unpack(data, "m"))
     images = np.random.default_rng(2).gamma(2, 1, (40, 3, 4, 8)).repeat(3, axis=1).repeat(3, axis=2)[:, :, :11]
     images = images.astype(np.float32)  # neighbours are alike, as in pictures
-    outputs = run(data, images, observer.add)
-    moments, errors = observer.moments(), {}
+    (moments, outputs), errors = observed_on(data, images), {}
     for rounding in ("compensated", "nearest"):
         graph = unpack(data, "m")
         assert round_model(graph, moments, rounding, keep=["out"]) == 2
