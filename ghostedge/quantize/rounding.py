@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     *("LEVELS", "PAIR_LIMIT", "ROUNDINGS", "InputMoments", "Integers", "MomentSums"),
-    *("round_integers", "round_to_nearest", "round_weights"),
+    *("round_integers", "round_weights"),
 ]
 
 #: Column, what is left to round, what is rounded (groups, outputs, inputs) -> that column's integers (groups, outputs).
@@ -134,19 +134,8 @@ def _needed_steps(exact: NDArray[np.float64], limit: int = LEVELS) -> NDArray[np
     return np.where(steps == 0, 1.0, steps)
 
 
-def round_to_nearest(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The real numbers that int8 weights stand for: symmetric, one scale an output.
-
-    Args:
-        weights: (groups, outputs, inputs).
-    """
-    exact = weights.astype(np.float64)
-    scale = _needed_steps(exact)
-    return np.asarray(np.rint(exact / scale) * scale, np.float32)
-
-
-def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Like `round_to_nearest`, but with the least expected squared error of the outputs instead of the weights.
+def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+    """The real numbers that int8 weights stand for: symmetric, one scale an output, the outputs' expected error least.
 
     Round one weight at a time, starting with the input that varies most. The weights that are still to be rounded make
     up for what this does to the output, as far as their inputs vary together (Frantar et al., GPTQ: Accurate
@@ -158,10 +147,12 @@ def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64])
 
     Args:
         weights: (groups, outputs, inputs).
-        covariance: (groups, inputs, inputs), of the inputs.
+        covariance: (groups, inputs, inputs), of the inputs; None to round each weight to the nearest.
     """
     exact = weights.astype(np.float64)
     scale = _needed_steps(exact)
+    if covariance is None:
+        return np.asarray(np.rint(exact / scale) * scale, np.float32)
     order, _, share = _in_order(covariance)
     left = np.take_along_axis(exact / scale, order[:, None, :], axis=2)
     largest, sign = np.abs(left).argmax(axis=2), np.sign(left)

@@ -95,9 +95,6 @@ def columns_as_channels(graph: Graph) -> int:
 
     What stays: another window, stride, pad or number of channels, an odd height or width, weights that are not constant
     float32, other readers of the image or of the padded one.
-
-    Args:
-        graph: of a float32 model.
     """
     (image,) = graph.inputs
     found = _stem(graph, image)

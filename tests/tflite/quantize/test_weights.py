@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.quantize.rounding import MomentSums, round_to_nearest
+from ghostedge.quantize.rounding import MomentSums, round_weights
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import options, schema
 from ghostedge.tflite.quantize.activations import add_inputs, inspecting_interpreter
@@ -153,7 +153,7 @@ def test_rounding_leaves_the_mean_output_where_it_was(rounding: str, monkeypatch
         shifts[bias_correction] = np.abs(rounded["CONV_2D out"].mean(axis=0) - outputs["CONV_2D out"].mean(axis=0))
         for operator, weights in weighted_operators(graph):  # int8 numbers, all of them
             rows = to_rows(weights, operator.kind, graph.shape(operator.inputs[0])[-1])
-            np.testing.assert_allclose(round_to_nearest(rows), rows, rtol=1e-6)
+            np.testing.assert_allclose(round_weights(rows), rows, rtol=1e-6)
     assert shifts[True].max() < 1e-4
     assert shifts[False].max() > 1e-3
 
