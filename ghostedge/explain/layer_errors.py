@@ -78,8 +78,8 @@ def layer_errors(quantised_path: Path, exact_path: Path, images: Path) -> dict[s
     quantised, exact = _File(quantised_path), _File(exact_path)
     with np.load(images) as archive:
         batches = dict(archive)
-    batch = batches["batch"]
-    own_batch = batches["quantised"] if "quantised" in batches else batch
+    batch: NDArray[Any] = batches["batch"]
+    own_batch: NDArray[Any] = batches.get("quantised", batch)
     _check_kinds(exact, quantised)
     common = _pairs(exact.graph, quantised.graph, same_input="quantised" not in batches)
     _check_common(exact, quantised, common)
