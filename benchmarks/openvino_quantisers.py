@@ -32,8 +32,7 @@ from ghostedge.model import CalibrationSet, Model, StageOutput
 from ghostedge.openvino.from_onnx import finish
 from ghostedge.openvino.quantize import QuantizeOpenVINOStage
 from ghostedge.pipeline.recipe import recipes
-from ghostedge.runtimes.openvino import SATURATING, OpenVinoRuntime
-from ghostedge.runtimes.openvino_isa import run_on_other_cpu
+from ghostedge.runtimes.openvino import SATURATING, OpenVinoRuntime, run_on_other_cpu
 
 RECIPE = recipes()["openvino_int8"].options
 

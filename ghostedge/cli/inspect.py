@@ -14,7 +14,7 @@ from ghostedge.console import aligned
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ghostedge.explain.explain import Explanation, LayerError
+    from ghostedge.explain import Explanation, LayerError
     from ghostedge.inspection import ModelSummary, Port
     from ghostedge.model import Model
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace) -> int:
     from ghostedge.data.images import list_images
     from ghostedge.errors import UsageError
-    from ghostedge.explain.explain import explain_artifact
+    from ghostedge.explain import explain_artifact
     from ghostedge.formats import load_input_spec
     from ghostedge.reports import check_report_path, write_page
     from ghostedge.reports.explanation import explanation_html

@@ -53,7 +53,7 @@ class ErrorSums:
         g: NDArray[np.float32],
         stored: NDArray[Any],
     ) -> None:
-        """Add one image: the letters are those of `ghostedge.explain.explain`, `stored` is y before dequantisation."""
+        """Add one image: the letters are those of `ghostedge.explain`, `stored` is y before dequantisation."""
         x, y, f, g, stored = (value.reshape(-1, self.channels) for value in (x, y, f, g, stored))
         own = y - f
         squared = np.square(own)
@@ -78,7 +78,7 @@ class ErrorSums:
             self.clipped += _sum(squared[beyond])
 
     def result(self, name: str, role: Role, operator: Operator | None) -> dict[str, Any]:
-        """The fields of `ghostedge.explain.explain.LayerError`.
+        """The fields of `ghostedge.explain.LayerError`.
 
         Args:
             name: of the activation.

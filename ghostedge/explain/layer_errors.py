@@ -1,10 +1,10 @@
-"""Measure the error of each layer of a quantised .tflite model; `ghostedge.explain.explain` runs this file."""
+"""Measure the error of each layer of a quantised .tflite model; `ghostedge.explain` runs this file."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from ghostedge.explain.roles import Role, roles
 from ghostedge.runtimes.tflite import to_integers, to_reals
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import Graph
-from ghostedge.tflite.quantize.observe import inspecting_interpreter
+from ghostedge.tflite.quantize.activations import inspecting_interpreter
 from ghostedge.tflite.rewrites.to_explain import replace_weights, split_at_activations
 
-__all__ = ["Pair", "layer_errors", "pairs"]
+__all__ = ["layer_errors"]
 
 _INTEGERS = ("INT8", "UINT8", "INT16", "INT4")
 
@@ -32,30 +32,18 @@ _SAME_WEIGHTS_DB = 6.0
 _GIVE_SOURCE = "give the float model it was made from, of ghostedge's int8 the one named ..._equalised.tflite"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An activation that both models have: its index in the float and in the quantised model."""
+def _pairs(exact: Graph, quantised: Graph, *, same_input: bool) -> dict[int, int]:
+    """The float model's activation -> the quantised one's, paired by name; inputs and outputs by their place.
 
-    exact: int
-    quantised: int
-
-
-def pairs(exact: Graph, quantised: Graph, *, same_input: bool = True) -> list[Pair]:
-    """Pair the float activations of two models by name; input and output of the graphs by their place.
-
-    Where a quantiser keeps the name on the float side of a QUANTIZE or DEQUANTIZE, the integer side is taken.
-
-    Args:
-        exact: the float model.
-        quantised: the model made from it.
-        same_input: whether the inputs hold the same numbers; else they are no pair.
+    Where a quantiser keeps the name on the float side of a QUANTIZE or DEQUANTIZE, the integer side is taken. Inputs
+    that do not hold the same numbers are no pair.
     """
     named = {quantised.name(tensor): tensor for tensor in sorted(quantised.computed)}
     for theirs, ours in zip(quantised.outputs, exact.outputs, strict=False):
         named[exact.name(ours)] = theirs
     inputs = dict(zip(exact.inputs, quantised.inputs, strict=False))
     order = {tensor: place for place, operator in enumerate(exact.operators) for tensor in operator.outputs}
-    found = []
+    found = {}
     for tensor in sorted(exact.computed, key=lambda tensor: order.get(tensor, -1)):
         other = inputs.get(tensor, named.get(exact.name(tensor)))
         if tensor in inputs and not same_input:
@@ -64,7 +52,7 @@ def pairs(exact: Graph, quantised: Graph, *, same_input: bool = True) -> list[Pa
             continue
         other = _integer_side(quantised, other)
         if quantised.dtype(other) == "FLOAT32" or len(quantised.scales(other)) == 1:
-            found.append(Pair(tensor, other))
+            found[tensor] = other
     return found
 
 
@@ -79,14 +67,21 @@ def _integer_side(graph: Graph, tensor: int) -> int:
     return tensor
 
 
-def layer_errors(
-    quantised_path: Path, exact_path: Path, batch: NDArray[Any], quantised_batch: NDArray[Any] | None = None
-) -> dict[str, Any]:
-    """See `ghostedge.explain.explain.explain`, of which these are the results as plain JSON types."""
+def layer_errors(quantised_path: Path, exact_path: Path, images: Path) -> dict[str, Any]:
+    """The results of `ghostedge.explain.explain` as plain JSON types.
+
+    Args:
+        quantised_path: the quantised .tflite.
+        exact_path: the float one.
+        images: an .npz archive with ``batch``, and ``quantised`` where the quantised model takes other numbers.
+    """
     quantised, exact = _File(quantised_path), _File(exact_path)
-    own_batch = batch if quantised_batch is None else quantised_batch
+    with np.load(images) as archive:
+        batches = dict(archive)
+    batch: NDArray[Any] = batches["batch"]
+    own_batch: NDArray[Any] = batches.get("quantised", batch)
     _check_kinds(exact, quantised)
-    common = pairs(exact.graph, quantised.graph, same_input=quantised_batch is None)
+    common = _pairs(exact.graph, quantised.graph, same_input="quantised" not in batches)
     _check_common(exact, quantised, common)
     _check_batch(exact, batch)
     _check_batch(quantised, own_batch)
@@ -133,10 +128,10 @@ def _check_kinds(exact: _File, quantised: _File) -> None:
         )
 
 
-def _check_common(exact: _File, quantised: _File, common: list[Pair]) -> None:
+def _check_common(exact: _File, quantised: _File, common: Mapping[int, int]) -> None:
     ends = [file.graph.shape(file.graph.outputs[0]) for file in (exact, quantised)]
     inner = {t for t in exact.graph.computed if exact.graph.producer(t) is not None and exact.graph.readers(t)}
-    if ends[0] != ends[1] or (inner and inner.isdisjoint(pair.exact for pair in common)):
+    if ends[0] != ends[1] or (inner and inner.isdisjoint(common)):
         raise ArtifactError(
             f"{quantised.path} and {exact.path} are not of one network: no activation of the one has the name and the "
             f"shape of one of the other; {_GIVE_SOURCE}"
@@ -184,7 +179,7 @@ class _Comparison:
         ArtifactError: LiteRT does not take a file, or their weights are not of one training.
     """
 
-    def __init__(self, exact: _File, quantised: _File, common: list[Pair]) -> None:
+    def __init__(self, exact: _File, quantised: _File, common: Mapping[int, int]) -> None:
         self.exact, self.quantised, self.common = exact, quantised, common
         whole, cut, cut_weights = exact.copy(), exact.copy(), exact.copy()
         self.replaced = replace_weights(whole, quantised.graph)
@@ -194,11 +189,10 @@ class _Comparison:
                 f"rescaled or of another training; {_GIVE_SOURCE}"
             )
         replace_weights(cut_weights, quantised.graph)
-        chosen = [pair.exact for pair in common]
-        self.fed, self.fed_weights = (split_at_activations(graph, chosen) for graph in (cut, cut_weights))
+        self.fed, self.fed_weights = (split_at_activations(graph, common) for graph in (cut, cut_weights))
         self.whole = {"exact": exact.load(), "quantised": quantised.load(), "weights": _Run(pack(whole))}
         self.cut, self.cut_weights = _Run(pack(cut)), _Run(pack(cut_weights))
-        self.sums = {pair: ErrorSums(quantised.graph, pair.quantised) for pair in common}
+        self.sums = {tensor: ErrorSums(quantised.graph, theirs) for tensor, theirs in common.items()}
         self.logits: dict[str, list[NDArray[Any]]] = {name: [] for name in self.whole}
 
     def add(self, number: int, image: NDArray[Any], own: NDArray[Any]) -> None:
@@ -208,35 +202,34 @@ class _Comparison:
             run.interpreter.invoke()
             self.logits[name].append(run.read(run.logits).reshape(1, -1))
         exact, quantised = self.whole["exact"], self.whole["quantised"]
-        given = {pair.exact: quantised.read(pair.quantised) for pair in self.common}
+        given = {tensor: quantised.read(theirs) for tensor, theirs in self.common.items()}
         for run, inputs in ((self.cut, self.fed), (self.cut_weights, self.fed_weights)):
             if exact.image not in inputs:
                 run.set_image(image)
             for tensor, stand_in in inputs.items():
                 run.interpreter.set_tensor(stand_in, given[tensor])
             run.interpreter.invoke()
-        for pair in self.common:
-            x, y = exact.read(pair.exact), given[pair.exact]
+        for tensor, theirs in self.common.items():
+            x, y = exact.read(tensor), given[tensor]
             if not np.isfinite(x).all() or not np.isfinite(y).all():
                 path = self.quantised.path if np.isfinite(x).all() else self.exact.path
                 raise ArtifactError(
-                    f"activation '{self.exact.graph.name(pair.exact)}' of {path} is not finite on image {number}; "
+                    f"activation '{self.exact.graph.name(tensor)}' of {path} is not finite on image {number}; "
                     "its weights or its input are damaged"
                 )
-            is_input = self.exact.graph.producer(pair.exact) is None
-            f, g = (x, x) if is_input else (self.cut.read(pair.exact), self.cut_weights.read(pair.exact))
-            self.sums[pair].add(x, y, f, g, quantised.interpreter.get_tensor(pair.quantised))
+            is_input = self.exact.graph.producer(tensor) is None
+            f, g = (x, x) if is_input else (self.cut.read(tensor), self.cut_weights.read(tensor))
+            self.sums[tensor].add(x, y, f, g, quantised.interpreter.get_tensor(theirs))
 
     def result(self) -> dict[str, Any]:
         """What `layer_errors` gives."""
         graph, known = self.exact.graph, roles(self.exact.graph)
         rows = {name: np.concatenate(parts) for name, parts in self.logits.items()}
         layers = []
-        for pair in self.common:
-            operator = graph.producer(pair.exact)
+        for tensor, sums in self.sums.items():
+            operator = graph.producer(tensor)
             role = Role("input", "input") if operator is None else known[operator]
-            layers.append(self.sums[pair].result(graph.name(pair.exact), role, operator))
-        unmatched = graph.computed - {pair.exact for pair in self.common}
+            layers.append(sums.result(graph.name(tensor), role, operator))
         return {
             "layers": layers,
             "weights": compare(rows["exact"], rows["weights"]).to_dict(),
@@ -245,21 +238,15 @@ class _Comparison:
             "weight_operators": len(self.replaced),
             "unmatched": [
                 graph.name(tensor)
-                for tensor in sorted(unmatched)
+                for tensor in sorted(graph.computed - self.common.keys())
                 if graph.dtype(tensor) == "FLOAT32" and graph.producer(tensor) is not None
             ],
         }
 
 
-def _main(quantised: str, exact: str, images: str) -> None:
-    with np.load(images) as archive:
-        batches = dict(archive)
-    print(json.dumps(layer_errors(Path(quantised), Path(exact), batches["batch"], batches.get("quantised"))))
-
-
 if __name__ == "__main__":
     try:
-        _main(*sys.argv[1:])
+        print(json.dumps(layer_errors(*map(Path, sys.argv[1:]))))
     except (GhostedgeError, ValueError, RuntimeError) as exc:  # LiteRT raises the latter two for what it cannot prepare
         reason = str(exc) if isinstance(exc, GhostedgeError) else f"LiteRT cannot run the models: {first_line(exc)}"
         raise SystemExit(reason) from exc

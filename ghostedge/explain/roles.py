@@ -9,7 +9,7 @@ from ghostedge.tflite.graph import CONVERSIONS, Graph, Operator
 
 __all__ = ["Role", "roles"]
 
-#: What upsamples a gate: a resize, or copies of its rows and columns (`ghostedge.tflite.rewrites.resize_as_copies`).
+#: What upsamples a gate: a resize, or copies of its rows and columns (`ghostedge.tflite.rewrites.for_xnnpack`).
 _UPSAMPLING = frozenset({"RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "CONCATENATION", "RESHAPE", "STRIDED_SLICE"})
 
 #: Operators without weights that stand between a layer and its input.

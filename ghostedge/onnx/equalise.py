@@ -24,7 +24,7 @@ from ghostedge.files import atomic_write
 from ghostedge.lazy import choose, require
 from ghostedge.model import KEY, Format, Model, Stage, StageOutput
 from ghostedge.onnx.graph import OnnxGraph, attributes
-from ghostedge.quantize.union_find import UnionFind
+from ghostedge.quantize.ranges import UnionFind
 
 __all__ = ["EqualiseStage", "channel_ranges", "equalise"]
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
 from ghostedge.openvino.weights import exact_network
-from ghostedge.quantize.ranges import Observation, Observer, Range, int8_range
-from ghostedge.quantize.union_find import connected
+from ghostedge.quantize.ranges import Observation, Observer, Range, connected, int8_range
 
 __all__ = ["activation_quantisers", "choose_ranges", "drop_needless", "set_range"]
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
-from ghostedge.quantize.moments import InputMoments, MomentSums
-from ghostedge.quantize.rounding import LEVELS, PAIR_LIMIT, Integers, round_integers
+from ghostedge.quantize.rounding import LEVELS, PAIR_LIMIT, InputMoments, Integers, MomentSums, round_integers
 
 __all__ = [
     "WEIGHTED",

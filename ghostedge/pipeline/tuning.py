@@ -19,7 +19,7 @@ from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
-from ghostedge.explain.explain import explain
+from ghostedge.explain import explain
 from ghostedge.files import atomic_write
 from ghostedge.inspection import operator_macs
 from ghostedge.model import CalibrationSet, InputSpec, Model, StageOutput

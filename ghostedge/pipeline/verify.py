@@ -18,7 +18,7 @@ from ghostedge.pipeline.recipe import Recipe
 from ghostedge.pipeline.stages import QUANTISED
 from ghostedge.quantize.sanity import check_logits
 from ghostedge.runtimes import open_runtime
-from ghostedge.runtimes.openvino_isa import NAMES, run_on_other_cpu
+from ghostedge.runtimes.openvino import NAMES, run_on_other_cpu
 from ghostedge.tflite.float16 import allows_float16
 
 __all__ = ["MIN_SENSITIVITY", "Logits", "Verified", "Verifier", "sensitivity"]

@@ -1,28 +1,32 @@
-"""Choose the range that an activation is quantised to, from its values on many images."""
+"""Choose the ranges that activations are quantised to, from their values on many images and from what ties them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.lazy import choose
 
-__all__ = ["ESTIMATORS", "Observation", "Observer", "Range", "estimate", "int8_range", "whole_range"]
+__all__ = [
+    *("ESTIMATORS", "Observation", "Observer", "Range", "UnionFind"),
+    *("connected", "estimate", "int8_range", "whole_range"),
+]
 
 T = TypeVar("T", bound=Hashable)
 
 _BINS = 2048
-#: The shares of the whole range that `mse` and `lp` try for either end.
+#: The shares of the whole range that `_least_error` tries for either end.
 _SHARES = np.linspace(0.25, 1.0, 31)
 #: How many values of an activation are kept an image; a few hundred images give the quantiles to 1 in 100,000.
 _SAMPLES = 2048
 #: How much wider than what the calibration images reach the range of small activations is.
 _HEADROOM = 1.1
-_INT8_LEVELS = 256
+_LEVELS = 256
 
 
 @dataclass(frozen=True)
@@ -61,63 +65,45 @@ class Observer:
 
     def __init__(self) -> None:
         self._offsets = np.random.default_rng(0)
-        self._low: dict[str, float] = {}
-        self._high: dict[str, float] = {}
-        self._samples: dict[str, list[NDArray[np.float32]]] = {}
-        self._complete: dict[str, bool] = {}
+        self._seen: dict[str, list[tuple[float, float, NDArray[np.float32], bool]]] = {}
 
     def add(self, name: str, value: NDArray[np.float32]) -> bool:
         """Observe one image's value of an activation. Returns: whether it is finite; if not, it is not kept."""
         least, most = float(value.min()), float(value.max())
         if not np.isfinite(least + most):
             return False
-        self._low[name] = min(self._low.get(name, np.inf), least)
-        self._high[name] = max(self._high.get(name, -np.inf), most)
         flat = value.reshape(-1)
         # An odd step meets every channel; the offset moves the grid from image to image.
         step = max(1, flat.size // _SAMPLES) | 1
-        self._samples.setdefault(name, []).append(flat[int(self._offsets.integers(step)) :: step].copy())
-        self._complete[name] = self._complete.get(name, True) and step == 1
+        samples = flat[int(self._offsets.integers(step)) :: step].copy()
+        self._seen.setdefault(name, []).append((least, most, samples, step == 1))
         return True
 
     def observations(self) -> dict[str, Observation]:
         """Activation -> what it was."""
-        return {
-            name: Observation(
-                whole=Range.of(self._low[name], self._high[name]),
-                samples=np.concatenate(samples),
-                complete=self._complete[name],
-            )
-            for name, samples in self._samples.items()
-        }
+        found = {}
+        for name, images in self._seen.items():
+            least, most, samples, complete = zip(*images, strict=True)
+            found[name] = Observation(Range.of(min(least), max(most)), np.concatenate(samples), all(complete))
+        return found
 
 
-def minmax(samples: NDArray[np.float32], whole: Range, levels: int) -> Range:
+def _minmax(samples: NDArray[np.float32], whole: Range) -> Range:
     """All that was seen: nothing is clipped, outliers make the steps coarse."""
     return whole
 
 
-def percentile(samples: NDArray[np.float32], whole: Range, levels: int) -> Range:
+def _percentile(samples: NDArray[np.float32], whole: Range) -> Range:
     """All but the outermost 0.005% at either end."""
     low, high = np.percentile(samples, [0.005, 99.995])
     return Range.of(max(low, whole.low), min(high, whole.high))
 
 
-def mse(samples: NDArray[np.float32], whole: Range, levels: int) -> Range:
-    """The range with the least mean squared error, rounding and clipping together.
+def _least_error(samples: NDArray[np.float32], whole: Range, power: float) -> Range:
+    """The range with the least error, rounding and clipping together.
 
-    Nagel et al., A White Paper on Neural Network Quantization, 2021, section 3.1.1.
+    A clipped value costs its distance to `power`, another one the mean of that over half a step to either side.
     """
-    return _least_error(samples, whole, levels, 2.0)
-
-
-def lp(samples: NDArray[np.float32], whole: Range, levels: int) -> Range:
-    """Like `mse` with the power 2.4, which clips less (L_p ranges: Nahshan et al., Loss Aware Quantization, 2021)."""
-    return _least_error(samples, whole, levels, 2.4)
-
-
-def _least_error(samples: NDArray[np.float32], whole: Range, levels: int, power: float) -> Range:
-    """A clipped value costs its distance to `power`, another one the mean of that over half a step to either side."""
     if whole.high <= whole.low:
         return whole
     counts, edges = np.histogram(samples, _BINS, (whole.low, whole.high))
@@ -126,28 +112,27 @@ def _least_error(samples: NDArray[np.float32], whole: Range, levels: int, power:
     highs = whole.high * _SHARES if whole.high > 0 else np.zeros(1)
     below = (np.clip(lows[:, None] - values, 0, None) ** power) @ counts
     above = (np.clip(values - highs[:, None], 0, None) ** power) @ counts
-    step = (highs[None, :] - lows[:, None]) / (levels - 1)
+    step = (highs[None, :] - lows[:, None]) / (_LEVELS - 1)
     error = below[:, None] + above[None, :] + (step / 2) ** power / (power + 1) * counts.sum()
     i, j = np.unravel_index(int(error.argmin()), error.shape)
     return Range.of(lows[i], highs[j])
 
 
-#: Name -> (samples float32 (n,), the whole range seen, number of integer levels) -> the range to use.
-ESTIMATORS: Mapping[str, Callable[[NDArray[np.float32], Range, int], Range]] = {
-    "minmax": minmax,
-    "percentile": percentile,
-    "mse": mse,
-    "lp": lp,
+#: Name -> (samples float32 (n,), the whole range seen) -> the range to use for 256 levels.
+#:
+#: ``mse``: Nagel et al., A White Paper on Neural Network Quantization, 2021, section 3.1.1. ``lp`` clips less (L_p
+#: ranges: Nahshan et al., Loss Aware Quantization, 2021).
+ESTIMATORS: Mapping[str, Callable[[NDArray[np.float32], Range], Range]] = {
+    "minmax": _minmax,
+    "percentile": _percentile,
+    "mse": partial(_least_error, power=2.0),
+    "lp": partial(_least_error, power=2.4),
 }
 
 
-def estimate(estimator: str, samples: NDArray[np.float32], whole: Range, levels: int = 256) -> Range:
-    """The range of an activation, from a fair sample of its values and the whole range of them.
-
-    Raises:
-        UsageError: no such estimator.
-    """
-    return ESTIMATORS[choose("range estimator", estimator, ESTIMATORS)](samples, whole, levels)
+def estimate(estimator: str, samples: NDArray[np.float32], whole: Range) -> Range:
+    """The range that one of `ESTIMATORS` chooses. Raises: UsageError where there is none of that name."""
+    return ESTIMATORS[choose("range estimator", estimator, ESTIMATORS)](samples, whole)
 
 
 def whole_range(observed: Sequence[Observation]) -> Range:
@@ -170,4 +155,40 @@ def int8_range(observed: Sequence[Observation], estimator: str, headroom: float 
     if all(o.complete for o in observed):
         # Squeezed activations: too few values for a tail to show, and each clipped one costs a channel.
         return Range(whole.low * headroom, whole.high * headroom)
-    return estimate(estimator, np.concatenate([o.samples for o in observed]), whole, _INT8_LEVELS)
+    return estimate(estimator, np.concatenate([o.samples for o in observed]), whole)
+
+
+class UnionFind(Generic[T]):
+    """Sets of items, each alone at first."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._leader = {item: item for item in items}
+
+    def find(self, item: T) -> T:
+        """The leader of an item's set: the same for all of a set."""
+        leader = self._leader
+        while leader[item] != item:
+            leader[item] = item = leader[leader[item]]
+        return item
+
+    def join(self, first: T, second: T) -> None:
+        """Make one set of the sets of two items; the first one's leader leads it."""
+        self._leader[self.find(second)] = self.find(first)
+
+
+def connected(items: Iterable[T], ties: Iterable[Sequence[T]]) -> list[list[T]]:
+    """The smallest groups of `items` that split no tie, ordered as `items` are.
+
+    Args:
+        items: each once.
+        ties: items that belong together; one item ties nothing.
+    """
+    ordered = list(items)
+    sets = UnionFind(ordered)
+    for tie in ties:
+        for other in tie[1:]:
+            sets.join(tie[0], other)
+    groups: dict[T, list[T]] = {}
+    for item in ordered:
+        groups.setdefault(sets.find(item), []).append(item)
+    return list(groups.values())

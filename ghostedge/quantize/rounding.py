@@ -1,22 +1,24 @@
-"""Round weights to 8 bits so that the errors of the weights of one output make up for each other."""
+"""Round weights to 8 bits so that the errors of the weights of one output make up for each other.
+
+That needs to know how what the weights are multiplied by varies: `MomentSums` measures it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "LEVELS",
-    "PAIR_LIMIT",
-    "ROUNDINGS",
-    "Integers",
-    "round_integers",
-    "round_to_nearest",
-    "round_weights",
+    *("LEVELS", "PAIR_LIMIT", "ROUNDINGS", "InputMoments", "Integers", "MomentSums"),
+    *("round_integers", "round_weights"),
 ]
+
+#: Column, what is left to round, what is rounded (groups, outputs, inputs) -> that column's integers (groups, outputs).
+_Choose = Callable[[int, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 #: How weights are rounded: each by itself, or so that errors make up for each other.
 ROUNDINGS = ("compensated", "nearest")
@@ -36,26 +38,104 @@ _STEPS = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0)
 #: This share of the inputs' mean variance is added to each one's, so as not to rely on what few images show.
 _DAMPING = 0.01
 
+#: How many positions of an activation are looked at in an image.
+_POSITIONS = 32
+#: How many images' inputs are kept before they are multiplied together: the products are many times as large.
+_TOGETHER = 8
 
-def _scale(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One step an output, (groups, outputs, 1): the largest weight is `LEVELS` of them."""
-    scale = np.abs(weights).max(axis=-1, keepdims=True) / LEVELS
-    return np.where(scale == 0, 1.0, scale)
 
+@dataclass(frozen=True)
+class InputMoments:
+    """What an operator with weights reads, one row of its weights at a time, over positions of all images.
 
-def round_to_nearest(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The real numbers that int8 weights stand for: symmetric, one scale an output.
-
-    Args:
-        weights: (groups, outputs, inputs).
+    Attributes:
+        mean: float64 (groups, inputs): inputs are taps times channels of a group.
+        covariance: float64 (groups, inputs, inputs).
     """
-    exact = weights.astype(np.float64)
-    scale = _scale(exact)
-    return np.asarray(np.rint(exact / scale) * scale, np.float32)
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
 
 
-def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Like `round_to_nearest`, but with the least expected squared error of the outputs instead of the weights.
+class MomentSums:
+    """Add up the inputs of operators image by image; the same in the same order give the same moments."""
+
+    def __init__(self) -> None:
+        self._positions = np.random.default_rng(0)
+        self._kept: dict[str, list[NDArray[np.float32]]] = {}
+        self._count: dict[str, int] = {}
+        self._sum: dict[str, Any] = {}
+        self._products: dict[str, Any] = {}
+
+    def add(self, name: str, rows: NDArray[np.float32]) -> None:
+        """Add what an operator reads of one image: (groups, positions, inputs)."""
+        kept = self._kept.setdefault(name, [])
+        kept.append(rows)
+        if len(kept) == _TOGETHER:
+            self._multiply(name)
+
+    def add_convolution(
+        self,
+        name: str,
+        value: NDArray[np.float32],
+        taps: tuple[int, int],
+        strides: tuple[int, int],
+        dilations: tuple[int, int],
+        groups: int,
+    ) -> None:
+        """Add what a convolution reads of one image at some of its positions.
+
+        Args:
+            name: of the operator.
+            value: (rows, columns, channels), with its padding.
+            taps: rows and columns of the kernel.
+            strides: between positions, rows and columns.
+            dilations: between taps.
+            groups: of channels.
+        """
+        counts = [
+            (size - (tap - 1) * dilation - 1) // stride + 1
+            for size, tap, stride, dilation in zip(value.shape[:2], taps, strides, dilations, strict=True)
+        ]
+        places = np.arange(counts[0] * counts[1])
+        if len(places) > _POSITIONS:
+            places = np.sort(self._positions.choice(places, _POSITIONS, replace=False))
+        row, column = np.divmod(places, counts[1])
+        rows = row[:, None] * strides[0] + np.arange(taps[0]) * dilations[0]
+        columns = column[:, None] * strides[1] + np.arange(taps[1]) * dilations[1]
+        patches = value[rows[:, :, None], columns[:, None, :]]  # (positions, rows, columns, channels)
+        grouped = patches.reshape(*patches.shape[:3], groups, -1)
+        self.add(name, np.ascontiguousarray(grouped.transpose(3, 0, 1, 2, 4)).reshape(groups, len(places), -1))
+
+    def moments(self) -> dict[str, InputMoments]:
+        """Operator -> what it reads; called once, after the last image."""
+        for name in tuple(self._kept):
+            self._multiply(name)
+        moments = {}
+        for name, count in self._count.items():
+            mean = self._sum[name] / count
+            covariance = self._products.pop(name)  # in place: they are the largest thing here
+            covariance /= count
+            covariance -= mean[:, :, None] * mean[:, None, :]
+            moments[name] = InputMoments(mean, covariance)
+        return moments
+
+    def _multiply(self, name: str) -> None:
+        # In float64 the sum does not depend on how many threads add it up, to more digits than rounding looks at.
+        rows = np.concatenate(self._kept.pop(name), axis=1, dtype=np.float64)
+        self._count[name] = self._count.get(name, 0) + rows.shape[1]
+        self._sum[name] = self._sum.get(name, 0.0) + rows.sum(axis=1)
+        self._products[name] = self._products.get(name, 0.0) + rows.transpose(0, 2, 1) @ rows
+
+
+def _needed_steps(exact: NDArray[np.float64], limit: int = LEVELS) -> NDArray[np.float64]:
+    """One step an output, (groups, outputs, 1): the largest weight is `limit` of them."""
+    steps = np.abs(exact).max(axis=-1, keepdims=True) / limit
+    return np.where(steps == 0, 1.0, steps)
+
+
+def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+    """The real numbers that int8 weights stand for: symmetric, one scale an output, the outputs' expected error least.
 
     Round one weight at a time, starting with the input that varies most. The weights that are still to be rounded make
     up for what this does to the output, as far as their inputs vary together (Frantar et al., GPTQ: Accurate
@@ -67,10 +147,12 @@ def round_weights(weights: NDArray[np.float32], covariance: NDArray[np.float64])
 
     Args:
         weights: (groups, outputs, inputs).
-        covariance: (groups, inputs, inputs), of the inputs.
+        covariance: (groups, inputs, inputs), of the inputs; None to round each weight to the nearest.
     """
     exact = weights.astype(np.float64)
-    scale = _scale(exact)
+    scale = _needed_steps(exact)
+    if covariance is None:
+        return np.asarray(np.rint(exact / scale) * scale, np.float32)
     order, _, share = _in_order(covariance)
     left = np.take_along_axis(exact / scale, order[:, None, :], axis=2)
     largest, sign = np.abs(left).argmax(axis=2), np.sign(left)
@@ -122,8 +204,7 @@ def round_integers(
     """
     exact = weights.astype(np.float64)
     groups, outputs, inputs = exact.shape
-    first = np.abs(exact).max(axis=-1, keepdims=True) / limit
-    first = np.where(first == 0, 1.0, first).astype(np.float32)
+    first = _needed_steps(exact, limit).astype(np.float32)
     damped = share = None
     if covariance is None:
         order, variance = np.tile(np.arange(inputs), (groups, 1)), np.ones((groups, inputs))
@@ -138,7 +219,7 @@ def round_integers(
     rows = np.arange(outputs)
     for wider in _STEPS:
         step = first[:, rows] * np.float32(wider)
-        rounded = _round_in_order(ordered[:, rows] / step, share, _Bounds(limit, partner, variance))
+        rounded = _round_in_order(ordered[:, rows] / step, share, _bounded(float(limit), partner, variance))
         error = rounded * step - ordered[:, rows]
         cost = ((error if damped is None else error @ damped) * error).sum(axis=2)
         better = cost < least[:, rows]
@@ -162,7 +243,7 @@ def _crowded(scaled: NDArray[np.float64], partners: NDArray[np.intp] | None) -> 
     return np.asarray(beyond.any(axis=(0, 2)))
 
 
-class _Bounds:
+def _bounded(limit: float, partner: NDArray[np.intp] | None, variance: NDArray[np.float64]) -> _Choose:
     """Choose the integers of a column: at most `limit` each, and with its partner at most `PAIR_LIMIT`.
 
     Args:
@@ -171,25 +252,24 @@ class _Bounds:
         variance: (groups, inputs), of what meets the columns.
     """
 
-    def __init__(self, limit: int, partner: NDArray[np.intp] | None, variance: NDArray[np.float64]) -> None:
-        self._limit, self._partner, self._variance = limit, partner, variance
-
-    def __call__(self, index: int, left: NDArray[np.float64], rounded: NDArray[np.float64]) -> NDArray[np.float64]:
-        wanted, limit = left[:, :, index], float(self._limit)
-        if self._partner is None:
+    def choose(index: int, left: NDArray[np.float64], rounded: NDArray[np.float64]) -> NDArray[np.float64]:
+        wanted = left[:, :, index]
+        if partner is None:
             return np.asarray(np.clip(np.rint(wanted), -limit, limit))
-        at = self._partner[:, index]
+        at = partner[:, index]
         alone, done = (at == index)[:, None], (at < index)[:, None]
         of_partner = np.where(done, _column(rounded, at), _column(left, at))
         other = np.where(alone, 0.0, of_partner)
         # The partner is still to be rounded: both give up a part of the surplus, the less varied one more.
-        variance = np.take_along_axis(self._variance, at[:, None], axis=1)
-        part = variance / (variance + self._variance[:, index : index + 1])
+        theirs = np.take_along_axis(variance, at[:, None], axis=1)
+        part = theirs / (theirs + variance[:, index : index + 1])
         surplus = np.where(wanted * other > 0, np.abs(wanted + other) - PAIR_LIMIT, 0.0).clip(0)
         wanted = np.where(done, wanted, wanted - np.sign(wanted) * surplus * part)
         high = np.where(done, np.minimum(limit, PAIR_LIMIT - other.clip(0)), limit)
         low = np.where(done, -np.minimum(limit, PAIR_LIMIT - (-other).clip(0)), -limit)
         return np.asarray(np.clip(np.rint(wanted), low, high))
+
+    return choose
 
 
 def _column(values: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -216,14 +296,14 @@ def _in_order(
 def _round_in_order(
     left: NDArray[np.float64],
     share: NDArray[np.float64] | None,
-    choose: Callable[[int, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+    choose: _Choose,
 ) -> NDArray[np.float64]:
     """Round column by column by `choose`, handing the error of each on to those after it.
 
     Args:
         left: (groups, outputs, inputs), in steps; changed.
         share: see `_in_order`; None to hand nothing on.
-        choose: column, what is left to round, what is rounded -> (groups, outputs).
+        choose: see `_Choose`.
     """
     rounded = np.zeros_like(left)
     inputs = left.shape[2]

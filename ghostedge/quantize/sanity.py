@@ -32,10 +32,9 @@ def check_batch(batch: NDArray[Any], spec: InputSpec) -> tuple[str, ...]:
     wrong = "the calibration batch does not fit the model: "
     expected = spec.shape(len(batch))
     if batch.shape != expected:
-        swapped = (batch.shape[0], *(batch.shape[i] for i in (2, 3, 1))) if batch.ndim == 4 else ()
-        swapped_back = (batch.shape[0], *(batch.shape[i] for i in (3, 1, 2))) if batch.ndim == 4 else ()
+        swapped = [np.moveaxis(batch, *axes).shape for axes in ((1, 3), (3, 1))] if batch.ndim == 4 else []
         other = "NCHW" if spec.layout == "NHWC" else "NHWC"
-        hint = f" (it looks like {other})" if expected in (swapped, swapped_back) else ""
+        hint = f" (it looks like {other})" if expected in swapped else ""
         raise DatasetError(f"{wrong}its shape is {batch.shape}, layout {spec.layout} means {expected}{hint}")
     if not np.isfinite(batch).all():
         raise DatasetError(
@@ -88,7 +87,8 @@ def check_logits(exact: NDArray[np.float32], quantised: NDArray[np.float32], nam
     if len(exact) < 2:
         return
     moves, moved = exact.std(axis=0), quantised.std(axis=0)
-    step = _step(quantised)
+    # The step of the output's quantisation is the least distance between two values.
+    step = float(np.diff(np.unique(quantised)).min()) if np.ptp(quantised) else 0.0
     dead = np.flatnonzero((moved == 0) & (moves > 4 * step))
     if len(dead):
         raise ParityError(
@@ -104,9 +104,3 @@ def check_logits(exact: NDArray[np.float32], quantised: NDArray[np.float32], nam
                 f"{name}: {share:.1%} of the logits are cut off at {end:.3g}, the float model goes to "
                 f"{(exact.max() if sign > 0 else exact.min()):.3g}; the calibration images do not cover what it meets"
             )
-
-
-def _step(quantised: NDArray[np.float32]) -> float:
-    """The least distance between two values: the step of the output's quantisation."""
-    values = np.unique(quantised)
-    return float(np.diff(values).min()) if len(values) > 1 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ghostedge.explain.explain import Explanation, LayerError
+from ghostedge.explain import Explanation, LayerError
 from ghostedge.reports import render
 from ghostedge.reports.format import plural
 from ghostedge.reports.plots import sqnr_plot

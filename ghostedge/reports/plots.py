@@ -29,7 +29,7 @@ from ghostedge.reports.svg import (
 if TYPE_CHECKING:
     from ghostedge.accuracy.attribution import Attribution
     from ghostedge.accuracy.statistics import PairedDrop, Verdict
-    from ghostedge.explain.explain import LayerError
+    from ghostedge.explain import LayerError
 
 # -- Drops of accuracy --------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ghostedge.files import sha256_file
 from ghostedge.model import Model
-from ghostedge.runtimes.base import SingleImageRuntime
+from ghostedge.runtimes import SingleImageRuntime
 
 __all__ = ["FakeRuntime"]
 

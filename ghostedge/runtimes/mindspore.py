@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, first_line
+from ghostedge.errors import ArtifactError
 from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import Model
-from ghostedge.runtimes.base import SingleImageRuntime, check_batch
+from ghostedge.runtimes import SingleImageRuntime, check_batch
 
 __all__ = ["MindSporeRuntime"]
 
@@ -62,19 +61,6 @@ class MindSporeRuntime(SingleImageRuntime):
             check_input_size(self.input.height, self.input.width)
             checkpoint = load_checkpoint(artifact.path, len(artifact.labels) or None)
         ms = mindspore_on(device_target)
-        self._tensor = ms.Tensor
-        self._batch_size = batch_size
-        with LOCK:
-            if device_target == "CPU":
-                _set_threads(ms, threads)
-            if artifact.format == "mindir":
-                self._model: Any = _load_mindir(ms, artifact.path)
-            else:
-                self._model = build_cell(checkpoint.variant, checkpoint.weights)
-                if batch_size is not None:
-                    self._model = ms.jit(self._model)
-            if batch_size is not None:
-                self._infer(np.zeros(self.input.shape(batch_size), np.float32))  # compile now, not in the first `run`
         self.info = {
             "name": "mindspore",
             "version": ms.__version__,
@@ -83,6 +69,20 @@ class MindSporeRuntime(SingleImageRuntime):
             "mode": "eager" if batch_size is None else "graph",
             "batch_size": batch_size,
         }
+        self._tensor = ms.Tensor
+        self._batch_size = batch_size
+        with LOCK:
+            if device_target == "CPU":
+                _set_threads(ms, threads)
+            if artifact.format == "mindir":
+                with self._refusing("does not load", Exception):
+                    self._model: Any = ms.nn.GraphCell(ms.load(str(artifact.path)))
+            else:
+                self._model = build_cell(checkpoint.variant, checkpoint.weights)
+                if batch_size is not None:
+                    self._model = ms.jit(self._model)
+            if batch_size is not None:
+                self._infer(np.zeros(self.input.shape(batch_size), np.float32))  # compile now, not in the first `run`
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Logits float32 (n, classes) of a batch float32 (n, 3, h, w), RGB, normalised. Raises: ArtifactError."""
@@ -97,22 +97,13 @@ class MindSporeRuntime(SingleImageRuntime):
         return rows[: len(batch)]
 
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
-        try:
-            with LOCK:
-                logits: NDArray[np.float32] = self._model(self._tensor(image)).asnumpy()
-        except Exception as exc:  # MindSpore raises RuntimeError, ValueError, TypeError, ...
-            raise ArtifactError(f"{self.artifact.path} failed in mindspore: {first_line(exc)}") from exc
+        # MindSpore raises RuntimeError, ValueError, TypeError, ...
+        with self._refusing("failed to run", Exception), LOCK:
+            logits: NDArray[np.float32] = self._model(self._tensor(image)).asnumpy()
         return logits
 
     def _release(self) -> None:
         self._model = None
-
-
-def _load_mindir(ms: Any, path: Path) -> Any:
-    try:
-        return ms.nn.GraphCell(ms.load(str(path)))
-    except Exception as exc:
-        raise ArtifactError(f"{path} is not a MindIR that mindspore can load: {first_line(exc)}") from exc
 
 
 def _set_threads(ms: Any, threads: int) -> None:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import ArtifactError
 from ghostedge.lazy import require
 from ghostedge.model import Model
-from ghostedge.provenance import refusal
-from ghostedge.runtimes.base import Shape, SingleImageRuntime
+from ghostedge.runtimes import Shape, SingleImageRuntime
 
 __all__ = ["OnnxRuntime"]
 
@@ -41,29 +40,20 @@ class OnnxRuntime(SingleImageRuntime):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL
-        try:
+        self.info = {"name": "onnxruntime", "version": ort.__version__, "threads": threads}
+        with self._refusing("does not load", Exception):  # onnxruntime's exceptions share no base class
             self._session: Any = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
-        except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise ArtifactError(refusal(artifact.path, f"onnxruntime {ort.__version__}", "does not load", exc)) from exc
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._check_model([_shape(value) for value in inputs], [_shape(value) for value in outputs])
         self._name = inputs[0].name
         self._dtype = _DTYPES.get(inputs[0].type)
         if self._dtype is None or (self._dtype == np.uint8) != (self.input.dtype == "uint8"):
             raise ArtifactError(f"{artifact.path} takes {inputs[0].type}, its input spec says {self.input.dtype}")
-        self.info = {
-            "name": "onnxruntime",
-            "version": ort.__version__,
-            "threads": threads,
-            "providers": self._session.get_providers(),
-        }
+        self.info["providers"] = self._session.get_providers()
 
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
-        try:
+        with self._refusing("failed to run", Exception):
             output: NDArray[Any] = self._session.run(None, {self._name: image.astype(self._dtype, copy=False)})[0]
-        except Exception as exc:
-            runtime = f"onnxruntime {self.info['version']}"
-            raise ArtifactError(refusal(self.artifact.path, runtime, "failed to run", exc)) from exc
         return output
 
     def _release(self) -> None:

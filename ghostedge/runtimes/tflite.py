@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from ghostedge.errors import ArtifactError, MissingExtraError
 from ghostedge.lazy import require
 from ghostedge.model import Model
-from ghostedge.provenance import refusal
-from ghostedge.runtimes.base import Shape, SingleImageRuntime
+from ghostedge.runtimes import Shape, SingleImageRuntime
 from ghostedge.tflite.coverage import partition
 from ghostedge.tflite.flatbuffer import check_tflite
 from ghostedge.tflite.float16 import allows_float16, cpu_has_float16
 
-__all__ = ["TFLiteRuntime", "quiet_stderr", "to_integers", "to_reals"]
+__all__ = ["ERRORS", "TFLiteRuntime", "quiet_stderr", "to_integers", "to_reals"]
+
+#: What LiteRT raises for a model that it does not take, or cannot run.
+ERRORS = (ValueError, RuntimeError)
 
 _stderr_lock = threading.Lock()
 
@@ -47,13 +49,11 @@ class TFLiteRuntime(SingleImageRuntime):
 
     def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
-        package, version, module = _import_interpreter()
+        package, module = _import_interpreter()
+        self.info = {"name": package.__name__.replace("_", "-"), "version": package.__version__, "threads": threads}
         check_tflite(artifact.path)
-        try:
+        with self._refusing("does not load", ERRORS):
             self._load(module, threads)
-        except (ValueError, RuntimeError) as exc:
-            raise ArtifactError(refusal(artifact.path, f"{package} {version}", "does not load", exc)) from exc
-        self.info = {"name": package, "version": version, "threads": threads, **self.info}
 
     def _load(self, module: ModuleType, threads: int) -> None:
         with quiet_stderr():
@@ -70,7 +70,7 @@ class TFLiteRuntime(SingleImageRuntime):
         if kind != self.input.dtype and not (quantised and self.input.dtype == "float32"):
             raise ArtifactError(f"{self.artifact.path} takes {kind}, its input spec says {self.input.dtype}")
         found = partition(self._model._get_ops_details())
-        self.info = {
+        self.info |= {
             "delegate": "XNNPACK" if found.partitions else None,
             "delegate_partitions": found.partitions,
             "operators": found.nodes,
@@ -81,28 +81,23 @@ class TFLiteRuntime(SingleImageRuntime):
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
         if image.dtype != self._in["dtype"]:
             image = to_integers(image, self._in)
-        try:
+        with self._refusing("failed to run", ERRORS):
             self._model.set_tensor(self._in["index"], image)
             self._model.invoke()
             output: NDArray[Any] = self._model.get_tensor(self._out["index"])
-        except (ValueError, RuntimeError) as exc:
-            runtime = f"{self.info['name']} {self.info['version']}"
-            raise ArtifactError(refusal(self.artifact.path, runtime, "failed to run", exc)) from exc
         return to_reals(output, self._out) if output.dtype.kind in "iu" else output
 
     def _release(self) -> None:
         self._model = None
 
 
-def _import_interpreter() -> tuple[str, str, ModuleType]:
-    """(distribution, its version, the module that has Interpreter)."""
+def _import_interpreter() -> tuple[ModuleType, ModuleType]:
+    """(the package that there is, the module of it that has Interpreter)."""
     try:
-        module = require("ai_edge_litert.interpreter", "tflite")
-        return "ai-edge-litert", require("ai_edge_litert", "tflite").__version__, module
+        return require("ai_edge_litert", "tflite"), require("ai_edge_litert.interpreter", "tflite")
     except MissingExtraError as missing:
         try:
-            module = require("tflite_runtime.interpreter", "tflite")
-            return "tflite-runtime", require("tflite_runtime", "tflite").__version__, module
+            return require("tflite_runtime", "tflite"), require("tflite_runtime.interpreter", "tflite")
         except MissingExtraError:
             raise missing from None
 

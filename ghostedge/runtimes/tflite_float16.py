@@ -17,18 +17,18 @@ import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.errors import ArtifactError, UsageError, first_line
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.model import Model
 from ghostedge.provenance import refusal
-from ghostedge.runtimes.base import SingleImageRuntime
-from ghostedge.runtimes.tflite import quiet_stderr
+from ghostedge.runtimes import SingleImageRuntime
+from ghostedge.runtimes.tflite import ERRORS, quiet_stderr
 from ghostedge.tflite.flatbuffer import check_tflite
 from ghostedge.tflite.float16 import allows_float16
 
@@ -65,15 +65,22 @@ class Float16TFLiteRuntime(SingleImageRuntime):
 
     def __init__(self, artifact: Model, threads: int = 1) -> None:
         super().__init__(artifact, threads)
-        version = require("ai_edge_litert", "tflite").__version__
+        require("ai_edge_litert", "tflite")
         check_tflite(artifact.path)
         if not allows_float16(artifact.path):
             raise ArtifactError(
                 f'{artifact.path} does not allow float16, so no device computes it so; set inference_precision = "f16" '
                 "in the [options] of its recipe and export it again"
             )
-        _probe(artifact.path, version)
-        with quiet_stderr():
+        _probe(artifact.path)
+        self.info = {
+            "name": "ai-edge-litert",
+            "version": require("ai_edge_litert", "tflite").__version__,
+            "threads": threads,
+            "delegate": "XNNPACK",
+            "inference_precision": "f16",
+        }
+        with self._refusing("does not load", ERRORS), quiet_stderr():
             self._model = _open(artifact.path, threads)
         wanted = int(np.prod(self.input.shape(1))) * np.dtype(self.input.dtype).itemsize
         if self._model.input_bytes != wanted:
@@ -82,104 +89,72 @@ class Float16TFLiteRuntime(SingleImageRuntime):
                 f"{artifact.path} takes {self._model.input_bytes} bytes, its input spec says {wanted}: "
                 f"{self.input.dtype} {self.input.shape(1)}"
             )
-        self.info = {
-            "name": "ai-edge-litert",
-            "version": version,
-            "threads": threads,
-            "delegate": "XNNPACK",
-            "inference_precision": "f16",
-        }
 
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
-        return self._model.run(image)
+        with self._refusing("failed to run", ERRORS):
+            return self._model.run(image)
 
     def _release(self) -> None:
         with quiet_stderr():  # LiteRT reports what it destroys
             self._model.close()
 
 
-class _Model(Protocol):
-    """A model with one input and float32 output on the CPU, forced into float16.
+def _open(path: Path, threads: int) -> _PythonModel | _CModel:
+    """Load `path` by the interface that the installed version has.
 
-    Attributes:
-        input_bytes: the size of its input.
+    Raises:
+        UsageError: it has none; see `_library`.
+        ValueError, RuntimeError: LiteRT does not take it.
     """
-
-    input_bytes: int
-
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """The output, float32 (n,), of an input of `input_bytes`, contiguous."""
-
-    def close(self) -> None:
-        """Free everything. Calling it twice is harmless."""
-
-
-def _open(path: Path, threads: int) -> _Model:
-    """Load `path` by the interface that the installed version has. Raises: UsageError where it has none; see both."""
     package = Path(str(require("ai_edge_litert", "tflite").__file__)).parent
-    if (package / "cpu_options.py").exists():
-        return _PythonModel(path, threads)
-    return _CModel(path, threads)
+    return _PythonModel(path, threads) if (package / "cpu_options.py").exists() else _CModel(path, threads)
 
 
 class _PythonModel:
-    """A `_Model` by LiteRT's ``CompiledModel`` with ``CpuOptions``.
+    """A model with one input and float32 output, forced into float16 by LiteRT's ``CompiledModel`` with ``CpuOptions``.
 
-    Raises:
-        ArtifactError: LiteRT does not take it.
+    Attributes:
+        input_bytes: the size of its input.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
         compiled = require("ai_edge_litert.compiled_model", "tflite")
         options = require("ai_edge_litert.options", "tflite")
         cpu = options.CpuOptions(num_threads=threads, xnnpack_flags=_XNNPACK_FLAGS.value)
-        self._path = path
-        try:
-            self._model: Any = compiled.CompiledModel.from_file(str(path), options=options.Options(cpu_options=cpu))
-            key = self._model.get_signature_by_index(0)["key"]
-            (taken,) = self._model.get_input_tensor_details(key).values()
-            (given,) = self._model.get_output_tensor_details(key).values()
-            self._in, self._out = self._model.create_input_buffers(0), self._model.create_output_buffers(0)
-        except (ValueError, RuntimeError) as exc:
-            raise ArtifactError(refusal(path, _name(), "does not load", exc)) from exc
+        self._model: Any = compiled.CompiledModel.from_file(str(path), options=options.Options(cpu_options=cpu))
+        key = self._model.get_signature_by_index(0)["key"]
+        (taken,) = self._model.get_input_tensor_details(key).values()
+        (given,) = self._model.get_output_tensor_details(key).values()
+        self._in, self._out = self._model.create_input_buffers(0), self._model.create_output_buffers(0)
         self._dtype, self._outputs = np.dtype(taken["dtype"]), int(np.prod(given["shape"]))
         self.input_bytes = int(np.prod(taken["shape"])) * self._dtype.itemsize
 
     def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """See `_Model`."""
-        try:
-            self._in[0].write(np.frombuffer(image.tobytes(), self._dtype))
-            self._model.run_by_index(0, self._in, self._out)
-            return np.array(self._out[0].read(self._outputs, np.float32), np.float32)
-        except (ValueError, RuntimeError) as exc:
-            raise ArtifactError(refusal(self._path, _name(), "failed to run", exc)) from exc
+        """The output, float32 (n,), of an input of `input_bytes`, contiguous."""
+        self._in[0].write(np.frombuffer(image.tobytes(), self._dtype))
+        self._model.run_by_index(0, self._in, self._out)
+        return np.array(self._out[0].read(self._outputs, np.float32), np.float32)
 
     def close(self) -> None:
-        """See `_Model`."""
+        """Free everything. Calling it twice is harmless."""
         self._in = self._out = self._model = None
 
 
 class _CModel:
-    """A `_Model` by LiteRT's C interface.
-
-    Raises:
-        ArtifactError: LiteRT does not take it.
-        UsageError: see `_library`.
-    """
+    """Like `_PythonModel`, by LiteRT's C interface. Raises: UsageError; see `_library`."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._path = path
         self._lib = _library()
         self._owned: list[tuple[str, ctypes.c_void_p]] = []
         try:
-            self._load(threads)
+            self._load(path, threads)
         except BaseException:
             self.close()
             raise
 
-    def _load(self, threads: int) -> None:
+    def _load(self, path: Path, threads: int) -> None:
         environment = self._new("LiteRtCreateEnvironment", "LiteRtDestroyEnvironment", ctypes.c_int(0), None)
-        model = self._new("LiteRtCreateModelFromFile", "LiteRtDestroyModel", os.fsencode(self._path))
+        model = self._new("LiteRtCreateModelFromFile", "LiteRtDestroyModel", os.fsencode(path))
         options = self._new("LiteRtCreateOptions", "LiteRtDestroyOptions")
         self._call("LiteRtSetOptionsHardwareAccelerators", options, _CPU)
         cpu_options = self._get("LiteRtCreateCpuOptions")
@@ -211,7 +186,7 @@ class _CModel:
         return buffer, packed.value
 
     def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """The output, float32 (n,), of an input of `input_bytes`, contiguous."""
+        """See `_PythonModel`."""
         address = self._get("LiteRtLockTensorBuffer", self._in, after=(_WRITE,))
         ctypes.memmove(address, image.ctypes.data, image.nbytes)
         self._call("LiteRtUnlockTensorBuffer", self._in)
@@ -229,9 +204,9 @@ class _CModel:
             getattr(self._lib, destroy)(pointer)
 
     def _call(self, function: str, *arguments: Any) -> None:
-        """Call a function that returns a ``LiteRtStatus``."""
+        """Call a function that returns a ``LiteRtStatus``. Raises: RuntimeError for another than 0."""
         if status := getattr(self._lib, function)(*arguments):
-            raise ArtifactError(refusal(self._path, _name(), "failed to run", f"{function} returned {status}"))
+            raise RuntimeError(f"{function} returned {status}")
 
     def _get(self, function: str, *before: Any, after: tuple[Any, ...] = ()) -> ctypes.c_void_p:
         """The pointer that a function writes to its argument between `before` and `after`."""
@@ -264,14 +239,13 @@ def _library() -> ctypes.CDLL:
     )
 
 
-def _probe(path: Path, version: str) -> None:
+def _probe(path: Path) -> None:
     """Load and run the model in a process of its own, because LiteRT crashes on what XNNPACK cannot compute in float16.
 
     Raises:
         ArtifactError: it crashed, or LiteRT does not take the model.
         UsageError: see `_library`; or it is not computed in float16 to its end.
     """
-    runtime = f"ai-edge-litert {version}"
     try:
         run_module(__name__, [str(path.absolute())], timeout_s=_TIMEOUT_S)
     except ChildError as exc:
@@ -279,11 +253,11 @@ def _probe(path: Path, version: str) -> None:
             raise UsageError(str(exc)) from exc
         if exc.returncode == _NOT_FLOAT16:
             raise UsageError(
-                f"{runtime} computes only a part of {path} in float16 on this CPU: from 2.2 on XNNPACK goes over to "
+                f"{_name()} computes only a part of {path} in float16 on this CPU: from 2.2 on XNNPACK goes over to "
                 f"float32 where it has no float16 kernel (on x86: RESIZE_BILINEAR); {_INSTALL}"
             ) from exc
         did = "did not compute in float16" if exc.returncode is None else "cannot compute in float16"
-        raise ArtifactError(refusal(path, runtime, did, exc)) from exc
+        raise ArtifactError(refusal(path, _name(), did, exc)) from exc
 
 
 def _main() -> int:
@@ -295,12 +269,9 @@ def _main() -> int:
         image = noise.view(np.uint8) if noise.nbytes == model.input_bytes else np.zeros(model.input_bytes, np.uint8)
         logits = model.run(image)
         model.close()
-    except UsageError as exc:
-        print(exc, file=sys.stderr)
-        return _NO_INTERFACE
-    except ArtifactError as exc:
-        print(exc, file=sys.stderr)
-        return 1
+    except (UsageError, *ERRORS) as exc:
+        print(first_line(exc), file=sys.stderr)
+        return _NO_INTERFACE if isinstance(exc, UsageError) else 1
     # Once XNNPACK has gone over to float32, the logits are numbers that float16 does not have.
     with np.errstate(over="ignore"):
         return 0 if np.array_equal(logits, logits.astype(np.float16), equal_nan=True) else _NOT_FLOAT16

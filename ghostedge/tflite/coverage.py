@@ -70,15 +70,12 @@ def partition(nodes: Iterable[Mapping[str, Any]]) -> Coverage:
     return Coverage(len(operators), len(inside), partitions, outside)
 
 
-def _measure(path: str) -> Coverage:
-    interpreter = require("ai_edge_litert.interpreter", "tflite").Interpreter(model_path=path)
-    interpreter.allocate_tensors()
-    interpreter.invoke()
-    return partition(interpreter._get_ops_details())  # the only list of nodes LiteRT's Python has
-
-
 if __name__ == "__main__":
     try:
-        print(json.dumps(dataclasses.asdict(_measure(sys.argv[1]))))
+        interpreter = require("ai_edge_litert.interpreter", "tflite").Interpreter(model_path=sys.argv[1])
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        # The only list of nodes that LiteRT's Python has.
+        print(json.dumps(dataclasses.asdict(partition(interpreter._get_ops_details()))))
     except (ValueError, RuntimeError) as exc:  # what LiteRT raises for a model that it cannot read or prepare
         raise SystemExit(str(exc).strip()) from exc

@@ -131,65 +131,30 @@ def _pack_quantisation(parameters: Any, shared: dict[bytes, int], builder: Any) 
 
 # -- checking a file ----------------------------------------------------------------------------------------------
 
-# The tables of the TFLite schema, version 3 (tensorflow/compiler/mlir/lite/schema/schema.fbs). A table is the tuple of
-# its fields in the schema's order, each one of: bytes of a scalar; ("vector", bytes of an element); ("table", name);
-# ("tables", name) for a vector of tables. A union's table is "Options": its fields are other tables' business.
-_Field = int | tuple[str, int] | tuple[str, str]
-_STRING: Final = ("vector", 1)
-_TABLES: Final[dict[str, tuple[_Field, ...]]] = {
-    "Model": (
-        4,  # version
-        ("tables", "OperatorCode"),
-        ("tables", "SubGraph"),
-        _STRING,  # description
-        ("tables", "Buffer"),
-        ("vector", 4),  # metadata_buffer
-        ("tables", "Metadata"),
-        ("tables", "SignatureDef"),
-    ),
-    "OperatorCode": (1, _STRING, 4, 4),
-    "SubGraph": (("tables", "Tensor"), ("vector", 4), ("vector", 4), ("tables", "Operator"), _STRING),
-    "Tensor": (
-        ("vector", 4),  # shape
-        1,  # type
-        4,  # buffer
-        _STRING,  # name
-        ("table", "QuantizationParameters"),
-        1,  # is_variable
-        ("table", "Options"),  # sparsity
-        ("vector", 4),  # shape_signature
-        1,  # has_rank
-    ),
-    "QuantizationParameters": (
-        ("vector", 4),  # min
-        ("vector", 4),  # max
-        ("vector", 4),  # scale
-        ("vector", 8),  # zero_point
-        1,  # details_type
-        ("table", "Options"),  # details
-        4,  # quantized_dimension
-    ),
-    "Operator": (
-        4,  # opcode_index
-        ("vector", 4),  # inputs
-        ("vector", 4),  # outputs
-        1,  # builtin_options_type
-        ("table", "Options"),
-        _STRING,  # custom_options
-        1,  # custom_options_format
-        ("vector", 1),  # mutating_variable_inputs
-        ("vector", 4),  # intermediates
-        8,  # large_custom_options_offset
-        8,  # large_custom_options_size
-        1,  # builtin_options_2_type
-        ("table", "Options"),
-    ),
-    "Buffer": (("vector", 1), 8, 8),
-    "Metadata": (_STRING, 4),
-    "SignatureDef": (("tables", "TensorMap"), ("tables", "TensorMap"), _STRING, _STRING, 4),
-    "TensorMap": (_STRING, 4),
-    "Options": (),
+#: The tables of the TFLite schema, version 3 (tensorflow/compiler/mlir/lite/schema/schema.fbs): their fields in the
+#: schema's order, each the bytes of a scalar or the name of a table; with ``[]`` a vector of them. A union's table is
+#: "Options": its fields are other tables' business.
+_SCHEMA: Final[dict[str, str]] = {
+    # version, operator_codes, subgraphs, description, buffers, metadata_buffer, metadata, signature_defs
+    "Model": "4 OperatorCode[] SubGraph[] 1[] Buffer[] 4[] Metadata[] SignatureDef[]",
+    "OperatorCode": "1 1[] 4 4",
+    # tensors, inputs, outputs, operators, name
+    "SubGraph": "Tensor[] 4[] 4[] Operator[] 1[]",
+    # shape, type, buffer, name, quantization, is_variable, sparsity, shape_signature, has_rank
+    "Tensor": "4[] 1 4 1[] QuantizationParameters 1 Options 4[] 1",
+    # min, max, scale, zero_point, details_type, details, quantized_dimension
+    "QuantizationParameters": "4[] 4[] 4[] 8[] 1 Options 4",
+    # opcode_index, inputs, outputs, builtin_options_type, builtin_options, custom_options, custom_options_format,
+    # mutating_variable_inputs, intermediates, large_custom_options_offset, large_custom_options_size,
+    # builtin_options_2_type, builtin_options_2
+    "Operator": "4 4[] 4[] 1 Options 1[] 1 1[] 4[] 8 8 1 Options",
+    "Buffer": "1[] 8 8",
+    "Metadata": "1[] 4",
+    "SignatureDef": "TensorMap[] TensorMap[] 1[] 1[] 4",
+    "TensorMap": "1[] 4",
+    "Options": "",
 }
+_TABLES: Final = {name: fields.split() for name, fields in _SCHEMA.items()}
 
 
 def check_tflite(path: Path) -> None:
@@ -243,21 +208,20 @@ class _Walk:
             if offset:
                 self._field(at + offset, field, name, at + extent)
 
-    def _field(self, at: int, field: _Field, name: str, end: int) -> None:
-        if isinstance(field, int):
-            if at + field > end:
+    def _field(self, at: int, field: str, name: str, end: int) -> None:
+        if field.isdigit():
+            if at + int(field) > end:
                 raise _DamagedError(f"table {name} has a field outside itself")
             return
-        kind, what = field
-        target = self._follow(at)
-        if kind == "table":
-            self.table(target, str(what))
+        target, element = self._follow(at), field.removesuffix("[]")
+        if element == field:
+            self.table(target, field)
             return
         (count,) = struct.unpack_from("<I", self.data, target)
-        self._inside(target + 4, count * (4 if isinstance(what, str) else what), f"a vector of {name}")
-        if isinstance(what, str):
+        self._inside(target + 4, count * (int(element) if element.isdigit() else 4), f"a vector of {name}")
+        if not element.isdigit():
             for place in range(target + 4, target + 4 + 4 * count, 4):
-                self.table(self._follow(place), what)
+                self.table(self._follow(place), element)
 
     def _follow(self, at: int) -> int:
         (offset,) = struct.unpack_from("<I", self.data, at)

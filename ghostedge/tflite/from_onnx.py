@@ -16,11 +16,10 @@ from ghostedge.tflite.flatbuffer import unpack
 from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.graph import Graph
 from ghostedge.tflite.metadata import embed
-from ghostedge.tflite.onnx2tf import Reply, Request, Worker
+from ghostedge.tflite.onnx2tf import Reply, Worker
 from ghostedge.tflite.rewrites.for_float16 import drop_spare_channels, group_pixels, pad_rows
-from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add
+from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add, resize_as_copies
 from ghostedge.tflite.rewrites.raw_input import take_raw
-from ghostedge.tflite.rewrites.resize_as_copies import resize_as_copies
 
 __all__ = ["TFLiteStage", "check_input", "check_precision", "finish", "wants_float16"]
 
@@ -107,10 +106,11 @@ class TFLiteStage:
             check_input(output, source)
         try:
             worker = self._worker = self._worker or Worker()
-            raw = {output.precision: str(worker.directory / f"{output.precision}.tflite") for output in outputs}
-            rewrites = {output.precision: _rewrites(output) for output in outputs}
-            reply = worker.convert(Request(str(source.path), raw, rewrites))
-            return tuple(_finish(source, output, Path(raw[output.precision]), reply) for output in outputs)
+            raw = {output.precision: worker.directory / f"{output.precision}.tflite" for output in outputs}
+            reply = worker.convert(
+                source.path, {output.precision: (raw[output.precision], _rewrites(output)) for output in outputs}
+            )
+            return tuple(_finish(source, output, raw[output.precision], reply) for output in outputs)
         finally:
             self.close()
 
@@ -179,13 +179,7 @@ def finish(
         drop_spare_channels(model)
         pad_rows(model)
         group_pixels(model)
-    data = embed(
-        model,
-        output.model,
-        name=output.path.stem,
-        input_name=names[0],
-        output_name=names[1],
-    )
+    data = embed(model, output.model, output.path.stem, *names)
     with atomic_path(output.path) as partial:
         partial.write_bytes(data)
         try:

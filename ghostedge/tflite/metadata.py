@@ -45,9 +45,9 @@ def embed(graph: Graph, description: Model, name: str, input_name: str, output_n
     Args:
         graph: changed in place; its output's shape is (n, classes).
         description: what the model's input holds, its labels, its precision.
-        name: the model's name.
-        input_name: of the input tensor; also in the model's signature.
-        output_name: of the output tensor; also in the model's signature.
+        name: the model's.
+        input_name: the input tensor's, and the input's in the model's signature.
+        output_name: likewise.
 
     Returns:
         The file's bytes; equal arguments give equal bytes.

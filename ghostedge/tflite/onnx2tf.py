@@ -7,9 +7,8 @@ model to convert.
 The protocol, one JSON document a line:
 
 - DIR, the working directory, is this process's to litter; whoever started it removes it.
-- ``{"ready": true}`` on stdout once TensorFlow is imported.
-- A `Request` on stdin; it may come at any time. When stdin closes, this process removes DIR and ends, whatever it is
-  doing: its parent has died.
+- What `Worker.convert` is asked for on stdin; it may come at any time. When stdin closes, this process removes DIR and
+  ends, whatever it is doing: its parent has died.
 - A `Reply` on stdout, and the process ends. Everything that libraries print goes to stderr.
 """
 
@@ -29,33 +28,19 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from ghostedge.errors import ConvertError, GhostedgeError, MissingExtraError
 from ghostedge.files import output_error
+from ghostedge.isolate import how_it_ended
 from ghostedge.lazy import require
 from ghostedge.onnx.rewrites import apply_rewrites, order_dependent, prepare
 
-__all__ = ["Reply", "Request", "Worker"]
+__all__ = ["Reply", "Worker"]
 
 #: The only image that onnx2tf looks at, to recognise layouts by value; without a file of this name in the working
 #: directory it downloads one (onnx2tf.utils.common_functions.download_test_image_data).
 _TEST_IMAGE = "calibration_image_sample_data_20x128x128x3_float32.npy"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to convert.
-
-    Attributes:
-        onnx: the model; one input, float32 (batch, channels, height, width).
-        outputs: precision (``"fp32"``, ``"fp16"``) -> the .tflite file to write.
-        rewrites: precision -> the names of the rewrites to make, keys of `ghostedge.onnx.rewrites.REWRITES`.
-    """
-
-    onnx: str
-    outputs: Mapping[str, str]
-    rewrites: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -91,35 +76,47 @@ class Worker:
             self.directory = Path(tempfile.mkdtemp(prefix="ghostedge-onnx2tf-"))
             self.log = self.directory.with_suffix(".log")
             with self.log.open("wb") as log:
-                self._process = _start(self.directory, log)
+                # -P: this process's working directory is not a place to import from.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "ghostedge.tflite.onnx2tf", str(self.directory)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    encoding="utf-8",
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
         except OSError as exc:
             raise output_error(Path(tempfile.gettempdir()), exc) from exc
 
-    def convert(self, request: Request) -> Reply:
-        """Send the request and wait for the reply. Raises: ConvertError."""
+    def convert(self, onnx: Path, outputs: Mapping[str, tuple[Path, Sequence[str]]]) -> Reply:
+        """Convert a model, once for all outputs that are made of the same graph.
+
+        Args:
+            onnx: the model; one input, float32 (batch, channels, height, width).
+            outputs: precision (``"fp32"``, ``"fp16"``) -> the .tflite file to write, and the names of the rewrites to
+                make, keys of `ghostedge.onnx.rewrites.REWRITES`.
+
+        Raises:
+            ConvertError: the process failed, or ended without a reply.
+        """
         assert self._process.stdin
         assert self._process.stdout
+        request = {"onnx": str(onnx.absolute()), "outputs": outputs}
         with contextlib.suppress(BrokenPipeError):  # it has ended early; the reply below says why
-            absolute = dataclasses.replace(request, onnx=str(Path(request.onnx).absolute()))
-            self._process.stdin.write(json.dumps(dataclasses.asdict(absolute)) + "\n")
+            self._process.stdin.write(json.dumps(request, default=str) + "\n")
             self._process.stdin.flush()
-        answer: dict[str, Any] = {}
-        with contextlib.suppress(ValueError):  # `stop`, called from another thread, closed it
-            for line in self._process.stdout:
-                answer = json.loads(line)
-                if "error" in answer:  # a `Reply`; what comes before it says that TensorFlow is there
-                    break
-        reply = Reply(**answer) if "error" in answer else Reply(error=self._died())
+        reply = None
+        with contextlib.suppress(ValueError):  # it has ended, or `stop`, called from another thread, closed the pipe
+            reply = Reply(**json.loads(self._process.stdout.readline()))
+        reply = reply or Reply(error=self._died())
         if reply.error:
-            raise ConvertError(
-                f"cannot convert {request.onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}"
-            )
+            raise ConvertError(f"cannot convert {onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}")
         self.log.unlink(missing_ok=True)
         return reply
 
     def _died(self) -> str:
-        code = self._process.wait()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        how = how_it_ended(self._process.wait())
         lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
         return f"the conversion process ended with {how}" + (f" after saying '{lines[-1]}'" if lines else "")
 
@@ -134,34 +131,22 @@ class Worker:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _start(directory: Path, log: IO[bytes]) -> subprocess.Popen[str]:
-    # -P: this process's working directory is not a place to import from.
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "ghostedge.tflite.onnx2tf", str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-
-
 # -- the process itself --------------------------------------------------------------------------------------------
 
 
-def _convert(request: Request) -> Reply:
+def _convert(source: str, outputs: Mapping[str, tuple[str, Sequence[str]]]) -> Reply:
+    """See `Worker.convert`."""
     numpy = require("numpy", "export")
     onnx = require("onnx", "export")
     numpy.save(_TEST_IMAGE, numpy.random.default_rng(0).random((1, 128, 128, 3), dtype=numpy.float32))
     # Precisions that are made of the same graph are made of one conversion.
     reply, traced = Reply(), dict[tuple[str, ...], tuple[Any, Any]]()
-    for precision, path in request.outputs.items():
-        names = tuple(request.rewrites[precision])
+    for precision, (path, rewrites) in outputs.items():
+        names = tuple(rewrites)
         if names not in traced:
-            model = apply_rewrites(prepare(onnx.load(request.onnx)), names)
-            (source,), (logits,) = model.graph.input, model.graph.output
-            reply = Reply(input=source.name, output=logits.name, order_dependent=order_dependent(model))
+            model = apply_rewrites(prepare(onnx.load(source)), names)
+            (image,), (logits,) = model.graph.input, model.graph.output
+            reply = Reply(input=image.name, output=logits.name, order_dependent=order_dependent(model))
             traced[names] = _trace(model)
         _, function = traced[names]
         Path(path).write_bytes(_to_tflite(function, precision))
@@ -226,16 +211,10 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         raise OSError(f"a conversion may not use the network ({event} {arguments[-1]!r})")
 
 
-def _private_stdout() -> TextIO:
-    """Keep stdout for the protocol and send what anyone else prints there to stderr."""
-    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    return stdout
-
-
 def main(directory: str) -> Literal[0, 1]:
     """Convert what one request on stdin asks for. Returns: the exit code."""
-    stdout = _private_stdout()
+    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)  # for the protocol
+    os.dup2(2, 1)  # what anyone else prints there goes to stderr
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process at once, without a traceback
     os.chdir(directory)
     sys.addaudithook(_refuse_network)
@@ -258,9 +237,9 @@ def main(directory: str) -> Literal[0, 1]:
     threading.Thread(target=listen, daemon=True).start()
     try:
         require("onnx2tf", "export")
-        print(json.dumps({"ready": True}), file=stdout)
         arrived.wait()
-        reply = _convert(Request(**json.loads(requests[0])))
+        request = json.loads(requests[0])
+        reply = _convert(request["onnx"], request["outputs"])
     except (Exception, SystemExit) as exc:  # onnx2tf gives up with sys.exit
         import traceback
 

@@ -97,7 +97,7 @@ def test_the_newest_litert_pads_no_pixels_in_float16(tmp_path: Path) -> None:
     from ghostedge.tflite.flatbuffer import pack
     from ghostedge.tflite.float16 import allow_float16
     from ghostedge.tflite.rewrites.for_float16 import pad_rows
-    from tests.tflite.rewrites.test_columns_as_channels import network
+    from tests.tflite.rewrites.test_for_xnnpack import network
 
     costs = {}
     for name in ("pixels", "rows"):

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
-from ghostedge.explain.explain import Explanation, explain
+from ghostedge.explain import Explanation, explain
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import Graph
 

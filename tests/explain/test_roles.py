@@ -128,7 +128,7 @@ def test_what_a_quantiser_puts_between_changes_nothing() -> None:
 
 
 def test_copies_that_upsample_a_gate_are_one_and_no_ghost_module() -> None:
-    """What `ghostedge.tflite.rewrites.resize_as_copies` makes of a gate of 3 x 3."""
+    """What `ghostedge.tflite.rewrites.for_xnnpack` makes of a gate of 3 x 3."""
     at = next(place for place, line in enumerate(BLOCK) if line[1] == "upsampled")
     copies: list[Line] = [
         ("CONCATENATION", "wide", ["sigmoid", "sigmoid"], None),

@@ -30,8 +30,7 @@ from ghostedge.openvino.from_onnx import OpenVinoStage
 from ghostedge.openvino.quantize import QuantizeOpenVINOStage
 from ghostedge.pipeline.recipe import recipes
 from ghostedge.pipeline.stages import make_stage
-from ghostedge.runtimes.openvino import SATURATING, OpenVinoRuntime
-from ghostedge.runtimes.openvino_isa import IN_FLOAT, run_on_other_cpu
+from ghostedge.runtimes.openvino import IN_FLOAT, SATURATING, OpenVinoRuntime, run_on_other_cpu
 
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from ghostedge.model import InputSpec, Model
 from ghostedge.openvino.weights import from_rows, observe_inputs, pairs, round_ir, saturating, to_rows
 from ghostedge.quantize.rounding import PAIR_LIMIT
-from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
-from ghostedge.runtimes.openvino_isa import run_on_other_cpu
+from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic, run_on_other_cpu
 
 ov = pytest.importorskip("openvino")
 ops = ov.opset13
@@ -185,7 +184,7 @@ def quantise_weights(model: Any) -> Any:
 
 
 def test_moments_of_inputs_explain_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     model, batch = network(), images()
     moments = observe_inputs(model, batch)
     by_name = {o.get_friendly_name(): o for o in model.get_ops()}
@@ -200,7 +199,7 @@ def test_moments_of_inputs_explain_the_outputs(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("compensated", [True, False])
 def test_biases_keep_the_mean_output_where_it_was(compensated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     model, batch = network(), images()
     moments, before = observe_inputs(model, batch), outputs(model, batch, plus_bias=True)
     shifts = {}

@@ -39,8 +39,7 @@ from ghostedge.pipeline.build import Event, build
 from ghostedge.pipeline.plan import ExportRequest, needs_calibration, plan
 from ghostedge.pipeline.recipe import recipes
 from ghostedge.pipeline.stages import QUANTISED
-from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic
-from ghostedge.runtimes.openvino_isa import OtherCpu, run_on_other_cpu
+from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, OtherCpu, int8_arithmetic, run_on_other_cpu
 from tests.conftest import write_int8_ir
 
 WEIGHTS = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)

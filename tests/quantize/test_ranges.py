@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import UsageError
-from ghostedge.quantize.ranges import ESTIMATORS, Range, estimate
-from ghostedge.quantize.union_find import connected
+from ghostedge.quantize.ranges import ESTIMATORS, Range, connected, estimate
 
 
 @pytest.fixture(scope="module")

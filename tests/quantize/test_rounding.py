@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.quantize.rounding import LEVELS, PAIR_LIMIT, round_integers, round_to_nearest, round_weights
+from ghostedge.quantize.rounding import LEVELS, PAIR_LIMIT, round_integers, round_weights
 
 
 def problem(seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
@@ -29,19 +29,19 @@ def variance_of_error(
 def test_weights_are_int8_by_output() -> None:
     weights, _, covariance = problem()
     scale = np.abs(weights).max(axis=2, keepdims=True) / LEVELS
-    for rounded in (round_to_nearest(weights), round_weights(weights, covariance)):
+    for rounded in (round_weights(weights), round_weights(weights, covariance)):
         integers = rounded / scale
         np.testing.assert_allclose(integers, np.rint(integers), atol=1e-3)
         assert np.abs(integers).max() < LEVELS + 1e-3
         np.testing.assert_array_equal(np.abs(weights).argmax(axis=2), np.abs(rounded).argmax(axis=2))
         # Whoever rounds them again finds the same numbers.
-        np.testing.assert_allclose(round_to_nearest(rounded), rounded, rtol=1e-6)
-    assert (np.abs(round_to_nearest(weights) - weights) <= scale * 0.5001).all()
+        np.testing.assert_allclose(round_weights(rounded), rounded, rtol=1e-6)
+    assert (np.abs(round_weights(weights) - weights) <= scale * 0.5001).all()
 
 
 def test_outputs_lose_less_than_by_rounding_to_the_nearest() -> None:
     weights, inputs, covariance = problem()
-    nearest = variance_of_error(weights, round_to_nearest(weights), inputs)
+    nearest = variance_of_error(weights, round_weights(weights), inputs)
     compensated = variance_of_error(weights, round_weights(weights, covariance), inputs)
     assert compensated.shape == (2, 12)
     assert (compensated < nearest / 2).all()  # measured: a 24th in the mean
@@ -50,7 +50,7 @@ def test_outputs_lose_less_than_by_rounding_to_the_nearest() -> None:
 def test_inputs_that_do_not_vary_together_change_nothing() -> None:
     weights, _, _ = problem()
     alone = np.broadcast_to(np.diag(np.linspace(1, 2, 24)), (2, 24, 24))
-    np.testing.assert_array_equal(round_weights(weights, alone), round_to_nearest(weights))
+    np.testing.assert_array_equal(round_weights(weights, alone), round_weights(weights))
 
 
 def test_what_the_images_do_not_show_is_rounded_to_the_nearest() -> None:
@@ -61,7 +61,7 @@ def test_what_the_images_do_not_show_is_rounded_to_the_nearest() -> None:
     silent[1] = 0
     rounded = round_weights(weights, silent)
     assert not rounded[0, 3].any()
-    np.testing.assert_array_equal(rounded[1], round_to_nearest(weights)[1])
+    np.testing.assert_array_equal(rounded[1], round_weights(weights)[1])
 
 
 def test_fewer_images_than_inputs_are_enough() -> None:
@@ -69,7 +69,7 @@ def test_fewer_images_than_inputs_are_enough() -> None:
     few = inputs[:, :8] - inputs[:, :8].mean(axis=1, keepdims=True)
     rounded = round_weights(weights, few.transpose(0, 2, 1) @ few / 8)
     assert np.isfinite(rounded).all()
-    nearest = variance_of_error(weights, round_to_nearest(weights), inputs)
+    nearest = variance_of_error(weights, round_weights(weights), inputs)
     assert variance_of_error(weights, rounded, inputs).sum() < nearest.sum()
 
 
@@ -108,16 +108,16 @@ def test_giving_up_range_costs_less_than_rounding_each_alone() -> None:
         weights[0, limit, :6] = np.abs(weights[0, limit]).max()
     made = round_integers(weights, covariance, partners=neighbours(24))
     half = round_integers(weights, covariance, PAIR_LIMIT // 2)
-    nearest = variance_of_error(weights, round_to_nearest(weights), inputs)
+    nearest = variance_of_error(weights, round_weights(weights), inputs)
     assert variance_of_error(weights, made.real().astype(np.float32), inputs).sum() < nearest.sum()
     assert variance_of_error(weights, made.real().astype(np.float32), inputs).sum() < 0.7 * (
         variance_of_error(weights, half.real().astype(np.float32), inputs).sum()
     )
 
 
-def test_integers_are_those_of_round_to_nearest_where_nothing_binds() -> None:
+def test_integers_are_those_of_rounding_to_the_nearest_where_nothing_binds() -> None:
     weights, _, _ = problem()
-    np.testing.assert_allclose(round_integers(weights, None).real(), round_to_nearest(weights), rtol=1e-5)
+    np.testing.assert_allclose(round_integers(weights, None).real(), round_weights(weights), rtol=1e-5)
     weights[1, 2] = 0
     for partners in (None, neighbours(24)):
         assert not round_integers(weights, None, partners=partners).values[1, 2].any()

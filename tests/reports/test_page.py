@@ -14,7 +14,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from ghostedge.compare import Difference
-from ghostedge.explain.explain import Explanation, LayerError
+from ghostedge.explain import Explanation, LayerError
 from ghostedge.reports import breakable, environment
 from ghostedge.reports.explanation import explanation_html
 from ghostedge.reports.format import Stacked

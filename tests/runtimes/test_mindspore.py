@@ -138,7 +138,7 @@ def test_what_only_mindspore_sees_is_one_line_too(
 ) -> None:
     path = tmp_path / "model.mindir"
     path.write_bytes(mindir.path.read_bytes().replace(b"BatchNorm", b"BatchNarm"))
-    with pytest.raises(GhostedgeError, match=r"model\.mindir (is not a MindIR that|failed in) mindspore") as caught:
+    with pytest.raises(GhostedgeError, match=r"^mindspore .* (does not load|failed to run) .*model\.mindir") as caught:
         open_runtime(dataclasses.replace(mindir, path=path))
     assert "\n" not in str(caught.value)
     assert "ERROR" not in capfd.readouterr().err

@@ -125,7 +125,7 @@ def test_what_the_installed_version_cannot_do_is_no_fault_of_the_file(
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(UsageError, match=message):
-        tflite_float16._probe(float16_tflite, "9.9")
+        tflite_float16._probe(float16_tflite)
 
 
 def test_logits_that_are_not_float16_numbers_are_found(float16_tflite: Path, monkeypatch: pytest.MonkeyPatch) -> None:

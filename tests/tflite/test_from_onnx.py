@@ -281,7 +281,7 @@ def test_close_stops_a_build_in_another_thread(tiny_onnx: Path, tmp_path: Path, 
     stage.close()
     thread.join(10)
     assert not thread.is_alive()
-    assert "ended with signal 9" in str(errors[0])
+    assert "ended with signal SIGKILL" in str(errors[0])
     assert not list(temporary.glob("*/"))
     stage.close()  # once more does no harm
 

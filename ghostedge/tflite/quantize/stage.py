@@ -11,26 +11,19 @@ from ghostedge.data.calibration import calibration_batch
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
 from ghostedge.lazy import choose
 from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
-from ghostedge.quantize.moments import InputMoments
 from ghostedge.quantize.ranges import ESTIMATORS, Observation, Range
-from ghostedge.quantize.rounding import ROUNDINGS
+from ghostedge.quantize.rounding import ROUNDINGS, InputMoments
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.from_onnx import check_input, check_precision, finish, wants_float16
 from ghostedge.tflite.graph import Graph
-from ghostedge.tflite.quantize.observe import observe
-from ghostedge.tflite.quantize.ranges import choose_ranges
+from ghostedge.tflite.quantize.activations import choose_ranges, observe
 from ghostedge.tflite.quantize.weights import round_model, weighted_operators
 from ghostedge.tflite.quantize.write import state_versions, write
-from ghostedge.tflite.rewrites.columns_as_channels import columns_as_channels
-from ghostedge.tflite.rewrites.for_xnnpack import pool_as_depthwise
+from ghostedge.tflite.rewrites.for_xnnpack import columns_as_channels, pool_as_depthwise
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation, take_raw, take_uint8
 
 __all__ = ["QuantizeTFLiteStage", "Settings"]
 
-_OPTIONS = (
-    *("bias_correction", "estimator", "inference_precision", "int16", "keep_float"),
-    *("min_weight_elements", "rounding", "xnnpack"),
-)
 #: The options that `ghostedge.tflite.from_onnx.finish` reads.
 _FINISH = ("inference_precision", "xnnpack")
 
@@ -54,6 +47,9 @@ class Settings:
     min_weight_elements: int = 4096
     keep_float: Collection[str] = ()
     int16: Collection[str] = ()
+
+
+_OPTIONS = (*(field.name for field in dataclasses.fields(Settings)), *_FINISH)
 
 
 @dataclass(frozen=True)

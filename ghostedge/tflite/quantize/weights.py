@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.quantize.moments import InputMoments
-from ghostedge.quantize.rounding import round_to_nearest, round_weights
+from ghostedge.quantize.rounding import InputMoments, round_weights
 from ghostedge.tflite.graph import Graph, Operator
 
 __all__ = ["round_model", "weighted_operators"]
@@ -65,7 +64,7 @@ def round_model(
         moments: the name of an operator's output -> what it reads; other operators are left alone.
         rounding: one of `ghostedge.quantize.rounding.ROUNDINGS`.
         bias_correction: whether biases are changed.
-        keep: names of the outputs of operators that are left alone.
+        keep: operators that are left alone as well, likewise.
 
     Returns:
         How many operators were rounded.
@@ -76,7 +75,7 @@ def round_model(
             continue
         inputs, read = operator.inputs, moments[operator.name]
         rows = to_rows(weights, operator.kind, graph.shape(inputs[0])[-1])
-        new = round_weights(rows, read.covariance) if rounding == "compensated" else round_to_nearest(rows)
+        new = round_weights(rows, read.covariance if rounding == "compensated" else None)
         graph.set_constant(inputs[1], from_rows(new, operator.kind, weights.shape))
         rounded += 1
         bias = graph.constant(inputs[2]) if len(inputs) > 2 and inputs[2] != -1 else None

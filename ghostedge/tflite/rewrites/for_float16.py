@@ -16,6 +16,7 @@ import copy
 import numpy as np
 
 from ghostedge.tflite.graph import VALID, Graph, Operator, options
+from ghostedge.tflite.rewrites.for_xnnpack import reached
 
 __all__ = ["drop_spare_channels", "group_pixels", "pad_rows"]
 
@@ -64,17 +65,11 @@ def _spatial_widths(graph: Graph, pad: Operator) -> tuple[tuple[int, int], tuple
         return None
     if len(readers) != 1 or output in graph.outputs or readers[0].kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return None
-    conv, windows = readers[0], readers[0].options
-    if windows.padding != VALID:
+    (conv,) = readers
+    if conv.options.padding != VALID:
         return None
-    taps, made, size = graph.shape(conv.reads[1])[1:3], graph.shape(conv.output)[1:3], graph.shape(image)[1:3]
-    strides, dilations = (windows.strideH, windows.strideW), (windows.dilationHFactor, windows.dilationWFactor)
-    reached = []
-    for axis in (0, 1):
-        before = int(widths[axis + 1][0])
-        last = (made[axis] - 1) * strides[axis] + (taps[axis] - 1) * dilations[axis] + 1
-        reached.append((before, max(0, last - before - size[axis])))
-    return reached[0], reached[1]
+    top, left = (int(before) for before in widths[1:3, 0])
+    return reached(graph, conv, graph.shape(image), (top, left))
 
 
 def group_pixels(graph: Graph) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
 from ghostedge.model import InputSpec
 from ghostedge.tflite.graph import VALID, Graph, Operator, options, schema
+from ghostedge.tflite.rewrites.for_xnnpack import depthwise, reached
 
 __all__ = ["fold_normalisation", "take_raw", "take_uint8"]
 
@@ -26,11 +29,7 @@ def take_raw(graph: Graph, spec: InputSpec, *, float16: bool) -> int:
     """
     (image,), (factor, shift) = graph.inputs, _normalisation(spec)
     real = graph.add_tensor(graph.shape(image), "FLOAT32", "pixels/float32")
-    ones = dict.fromkeys(("strideH", "strideW", "depthMultiplier", "dilationHFactor", "dilationWFactor"), 1)
-    weights = graph.add_constant(factor.reshape(1, 1, 1, 3), "normalise/weights")
-    bias = graph.add_constant(shift, "normalise/bias")
-    windows = options("DepthwiseConv2D", padding=VALID, **ones)
-    normalise = graph.make("DEPTHWISE_CONV_2D", [real, weights, bias], [image], windows)
+    normalise = depthwise(graph, real, image, factor.reshape(1, 1, 1, 3), shift, "normalise")
     graph.operators = (normalise, *graph.operators)
     graph.tensors[image].name = b"normalised"
     graph.inputs = [real]
@@ -74,13 +73,8 @@ def fold_normalisation(graph: Graph, spec: InputSpec) -> int:
     graph.set_constant(stem.inputs[2], (bias + (weights * shift).sum(axis=(1, 2, 3))).astype(np.float32))
     if pad is None or not any(map(any, pads)):
         return 1
-    size, made = graph.shape(image), graph.shape(stem.output)
-    strides = (0, stem.options.strideH, stem.options.strideW)
-    for axis in (1, 2):
-        reached = (made[axis] - 1) * strides[axis] + weights.shape[axis]  # rows or columns that windows look at
-        before = pads[axis - 1][0]
-        pads[axis - 1] = (before, max(0, reached - size[axis] - before))
-    frame = _frame(graph, image, pads, -shift / factor)
+    (top, _), (left, _) = pads
+    frame = _frame(graph, image, reached(graph, stem, graph.shape(image), (top, left)), -shift / factor)
     graph.operators = (*frame, *(operator for operator in graph.operators if operator is not pad))
     stem.inputs = [frame[-1].output, *stem.inputs[1:]]
     return 1
@@ -102,7 +96,7 @@ def _beginning(graph: Graph, image: int) -> tuple[Operator | None, list[tuple[in
     return pad, pads, first[0]
 
 
-def _frame(graph: Graph, image: int, pads: list[tuple[int, int]], colour: NDArray[np.float32]) -> list[Operator]:
+def _frame(graph: Graph, image: int, pads: Sequence[tuple[int, int]], colour: NDArray[np.float32]) -> list[Operator]:
     """The operators that put a frame of one colour around an image; `pads`: (before, after) of rows, of columns."""
     made = []
     for axis, (before, after) in enumerate(pads, start=1):

@@ -25,7 +25,7 @@ from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.graph import Graph
-from ghostedge.tflite.quantize.observe import inspecting_interpreter
+from ghostedge.tflite.quantize.activations import inspecting_interpreter
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation
 from tests.tflite.graphs import kinds
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghostedge.quantize.rounding import round_to_nearest
+from ghostedge.quantize.rounding import MomentSums, round_weights
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import options, schema
-from ghostedge.tflite.quantize.observe import MomentsObserver, inspecting_interpreter
+from ghostedge.tflite.quantize.activations import add_inputs, inspecting_interpreter
 from ghostedge.tflite.quantize.weights import from_rows, round_model, to_rows, weighted_operators
 from tests.tflite.graphs import empty
 
@@ -104,10 +104,14 @@ def predicted(data: bytes, moments: dict[str, Any]) -> dict[str, tuple[NDArray[n
 
 
 def observed(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
-    images = np.random.default_rng(2).gamma(2, 1, (11, 9, 11, 8)).astype(np.float32)
-    observer = MomentsObserver(unpack(data, "m"))
-    outputs = run(data, images, observer.add)
-    return observer.moments(), outputs
+    return observed_on(data, np.random.default_rng(2).gamma(2, 1, (11, 9, 11, 8)).astype(np.float32))
+
+
+def observed_on(data: bytes, images: NDArray[np.float32]) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    weighted = [(operator, weights.shape) for operator, weights in weighted_operators(unpack(data, "m"))]
+    sums = MomentSums()
+    outputs = run(data, images, lambda interpreter: add_inputs(sums, weighted, interpreter))
+    return sums.moments(), outputs
 
 
 @pytest.mark.parametrize(("padding", "stride", "dilation"), WINDOWS)
@@ -115,7 +119,7 @@ def test_moments_of_inputs_explain_the_outputs(
     padding: str, stride: int, dilation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What LiteRT gives has the mean and the variance that the weights make of the observed inputs."""
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     data = network(padding, stride, dilation)
     moments, outputs = observed(data)
     assert set(moments) == set(outputs) == {"CONV_2D out", "DEPTHWISE_CONV_2D out", "out"}
@@ -137,7 +141,7 @@ def test_a_sample_of_positions_is_near_all_of_them() -> None:
 
 @pytest.mark.parametrize("rounding", ["compensated", "nearest"])
 def test_rounding_leaves_the_mean_output_where_it_was(rounding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostedge.quantize.moments._POSITIONS", 1000)
+    monkeypatch.setattr("ghostedge.quantize.rounding._POSITIONS", 1000)
     data = network("SAME", 1, 1)
     moments, outputs = observed(data)
     images = np.random.default_rng(2).gamma(2, 1, (11, 9, 11, 8)).astype(np.float32)
@@ -149,18 +153,16 @@ def test_rounding_leaves_the_mean_output_where_it_was(rounding: str, monkeypatch
         shifts[bias_correction] = np.abs(rounded["CONV_2D out"].mean(axis=0) - outputs["CONV_2D out"].mean(axis=0))
         for operator, weights in weighted_operators(graph):  # int8 numbers, all of them
             rows = to_rows(weights, operator.kind, graph.shape(operator.inputs[0])[-1])
-            np.testing.assert_allclose(round_to_nearest(rows), rows, rtol=1e-6)
+            np.testing.assert_allclose(round_weights(rows), rows, rtol=1e-6)
     assert shifts[True].max() < 1e-4
     assert shifts[False].max() > 1e-3
 
 
 def test_compensated_weights_make_less_of_an_error_and_what_is_kept_none() -> None:
     data = network("VALID", 1, 1)
-    observer = MomentsObserver(unpack(data, "m"))
     images = np.random.default_rng(2).gamma(2, 1, (40, 3, 4, 8)).repeat(3, axis=1).repeat(3, axis=2)[:, :, :11]
     images = images.astype(np.float32)  # neighbours are alike, as in pictures
-    outputs = run(data, images, observer.add)
-    moments, errors = observer.moments(), {}
+    (moments, outputs), errors = observed_on(data, images), {}
     for rounding in ("compensated", "nearest"):
         graph = unpack(data, "m")
         assert round_model(graph, moments, rounding, keep=["out"]) == 2

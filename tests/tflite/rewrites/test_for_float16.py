@@ -13,7 +13,7 @@ from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import Graph, options, schema
 from ghostedge.tflite.rewrites.for_float16 import _group_size, drop_spare_channels, group_pixels, pad_rows
 from tests.tflite.graphs import empty, kinds, run
-from tests.tflite.rewrites.test_columns_as_channels import network
+from tests.tflite.rewrites.test_for_xnnpack import network
 
 pytest.importorskip("ai_edge_litert")
 

@@ -1,19 +1,30 @@
-"""Operators that XNNPACK does not have become ones that it has: the same values, all of it on XNNPACK."""
+"""Operators become ones that XNNPACK has or computes faster: the same values, all of it on XNNPACK."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ghostedge.tflite.coverage import coverage
-from ghostedge.tflite.flatbuffer import pack
+from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.graph import SAME, VALID, Graph, options
-from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add, pool_as_depthwise
+from ghostedge.tflite.rewrites.for_xnnpack import (
+    add_n_as_add,
+    columns_as_channels,
+    pool_as_depthwise,
+    resize_as_copies,
+)
 from tests.tflite.graphs import empty, kinds, linear, run
 
 pytest.importorskip("ai_edge_litert")
+
+_RELU = 1  # schema.fbs
+
+RULES = [(False, False), (True, False), (False, True)]
+CHANNELS = 4
 
 
 def with_a_sum(parts: int) -> Graph:
@@ -63,3 +74,121 @@ def test_a_pool_that_pads_stays() -> None:
     graph = pooling(SAME)
     assert pool_as_depthwise(graph) == 0
     assert kinds(graph) == ["AVERAGE_POOL_2D"]
+
+
+def network(
+    *,
+    size: tuple[int, int] = (8, 12),
+    channels: int = 3,
+    stride: int = 2,
+    taps: int = 3,
+    pads: int = 1,
+    other: str = "",
+) -> Graph:
+    """PAD and CONV_2D, ReLU; `other` is a second reader of the ``"image"`` or of what is ``"padded"``."""
+    graph, rng = empty(), np.random.default_rng(3)
+    rows, columns = (number + 2 * pads for number in size)
+    made = tuple((number - taps) // stride + 1 for number in (rows, columns))
+    image = graph.add_tensor((1, *size, channels), "FLOAT32", "image")
+    padded = graph.add_tensor((1, rows, columns, channels), "FLOAT32", "image/padded")
+    result = graph.add_tensor((1, *made, 16), "FLOAT32", "result")
+    weights = rng.standard_normal((16, taps, taps, channels), np.float32)
+    constants = [graph.add_constant(weights, "w"), graph.add_constant(weights[:, 0, 0, 0], "b")]
+    widths = graph.add_constant(np.array([[0, 0], [pads, pads], [pads, pads], [0, 0]], np.int32), "widths")
+    ones = {"dilationHFactor": 1, "dilationWFactor": 1}
+    windows = options("Conv2D", padding=VALID, fusedActivationFunction=_RELU, strideH=stride, strideW=stride, **ones)
+    pad = graph.make("PAD", [image, widths], [padded], options("Pad"))
+    graph.operators = [pad, graph.make("CONV_2D", [padded, *constants], [result], windows)]
+    graph.inputs, graph.outputs = [image], [result]
+    if other:
+        read = {"image": image, "padded": padded}[other]
+        second = graph.add_tensor(graph.shape(read), "FLOAT32", "other")
+        graph.operators = (*graph.operators, graph.make("ABS", [read], [second], options("Abs")))
+        graph.outputs = [result, second]
+    return graph
+
+
+@pytest.mark.parametrize("size", [(8, 12), (2, 2), (10, 6)])
+def test_pairs_of_columns_compute_the_same(size: tuple[int, int], tmp_path: Path) -> None:
+    graph, after = network(size=size), tmp_path / "pairs.tflite"
+    before = run(graph)
+    assert columns_as_channels(graph) == 1
+    assert kinds(graph) == ["RESHAPE", "PAD", "CONV_2D"]
+    after.write_bytes(pack(graph))
+    np.testing.assert_allclose(run(graph), before, atol=2e-6)
+    assert np.abs(before).max() > 1
+    assert coverage(after).whole
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"size": (8, 11)},
+        {"size": (9, 12)},
+        {"channels": 4},
+        {"stride": 1},
+        {"taps": 5},
+        {"pads": 2},
+        {"other": "image"},
+        {"other": "padded"},
+    ],
+)
+def test_columns_that_do_not_pair_stay(what: dict[str, Any]) -> None:
+    graph = network(**what)
+    before = pack(graph)
+    assert not columns_as_channels(graph)
+    assert pack(graph) == before
+
+
+def test_columns_of_a_network_that_begins_otherwise_stay() -> None:
+    assert not columns_as_channels(linear())
+
+
+def resizing(before: tuple[int, int], after: tuple[int, int], aligned: bool = False, centred: bool = False) -> Graph:
+    """A model of one resize: (1, *before, 4) -> (1, *after, 4)."""
+    graph = empty()
+    image = graph.add_tensor((1, *before, CHANNELS), "FLOAT32", "image")
+    large = graph.add_tensor((1, *after, CHANNELS), "FLOAT32", "large")
+    size = graph.add_constant(np.array(after, np.int32), "size")
+    rule = options("ResizeNearestNeighbor", alignCorners=aligned, halfPixelCenters=centred)
+    graph.operators = [graph.make("RESIZE_NEAREST_NEIGHBOR", [image, size], [large], rule)]
+    graph.inputs, graph.outputs = [image], [large]
+    return graph
+
+
+@pytest.mark.parametrize(("aligned", "centred"), RULES)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((3, 3), (7, 7)), ((7, 7), (14, 14)), ((2, 5), (6, 5)), ((5, 4), (7, 11)), ((9, 8), (19, 23)), ((1, 1), (3, 2))],
+)
+def test_copies_are_what_litert_resizes(
+    before: tuple[int, int], after: tuple[int, int], aligned: bool, centred: bool, tmp_path: Path
+) -> None:
+    graph = resizing(before, after, aligned, centred)
+    expected = [run(graph, images) for images in (1, 3)]
+    assert resize_as_copies(graph) == 1
+    path = tmp_path / "copies.tflite"
+    path.write_bytes(pack(graph))
+    assert "large" in {operator.name for operator in unpack(path.read_bytes(), "copies").operators}
+    for images, batch in zip((1, 3), expected, strict=True):
+        np.testing.assert_array_equal(run(path.read_bytes(), images), batch)
+    assert coverage(path).whole
+
+
+def test_a_gate_of_ghostnetv2_takes_six_operators() -> None:
+    """The first of 3 x 3 is cut out of the doubled ones, once for the rows and once for the columns."""
+    graph = resizing((3, 3), (7, 7))
+    resize_as_copies(graph)
+    assert kinds(graph) == [
+        *["CONCATENATION", "RESHAPE"] * 2,
+        *["STRIDED_SLICE", "CONCATENATION"] * 2,
+    ]
+    used = {index for operator in graph.operators for index in (*operator.inputs, *operator.outputs)}
+    assert len(used) == len(graph.tensors) - 1  # the size of the resize is left
+
+
+@pytest.mark.parametrize(("before", "after"), [((4, 4), (2, 8)), ((4, 4), (3, 3)), ((4, 4), (4, 4))])
+def test_what_does_not_enlarge_stays(before: tuple[int, int], after: tuple[int, int]) -> None:
+    graph = resizing(before, after)
+    assert resize_as_copies(graph) == 0
+    assert kinds(graph) == ["RESIZE_NEAREST_NEIGHBOR"]

@@ -9,7 +9,7 @@ import pytest
 
 from ghostedge.tflite.flatbuffer import pack
 from ghostedge.tflite.graph import Graph, schema
-from ghostedge.tflite.quantize.observe import inspecting_interpreter
+from ghostedge.tflite.quantize.activations import inspecting_interpreter
 from ghostedge.tflite.rewrites.to_explain import dequantised, replace_weights, split_at_activations
 from tests.tflite.graphs import linear
 
