@@ -17,8 +17,6 @@ from ghostedge.model import KEY, Format, InputSpec, Model
 from ghostedge.stored import parse_json
 from ghostedge.wire import fields
 
-__all__ = ["FORMATS", "load_input_spec", "open_model", "read_description"]
-
 #: Extension -> format.
 FORMATS: dict[str, Format] = {
     ".ckpt": "checkpoint",

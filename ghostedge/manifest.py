@@ -16,8 +16,6 @@ from ghostedge.files import atomic_write, sha256_file
 from ghostedge.model import InputSpec
 from ghostedge.stored import as_type, parse_json, plain
 
-__all__ = ["FILE_NAME", "ArtifactRecord", "FileRecord", "Manifest"]
-
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 

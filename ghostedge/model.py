@@ -19,19 +19,6 @@ from ghostedge.errors import ArtifactError
 from ghostedge.files import sha256_file
 from ghostedge.stored import as_type, parse_json
 
-__all__ = [
-    "KEY",
-    "RESIZE_RULES",
-    "CalibrationImage",
-    "CalibrationSet",
-    "Format",
-    "InputSpec",
-    "Model",
-    "Runtime",
-    "Stage",
-    "StageOutput",
-]
-
 Format = Literal["checkpoint", "mindir", "onnx", "openvino", "tflite"]
 
 ResizeRule = Literal["opencv_linear", "pillow_bilinear", "tensorflow_bilinear"]

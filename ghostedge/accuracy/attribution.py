@@ -21,8 +21,6 @@ from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata
 from ghostedge.lazy import choose
 
-__all__ = ["STEPS", "Attribution", "AttributionStep", "attribute"]
-
 #: Step -> what it is called in reports. A step but preprocessing changes the model and leaves the pictures alone.
 STEPS: dict[str, str] = {
     "preprocessing": "Preprocessing",

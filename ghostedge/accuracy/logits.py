@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from ghostedge.compare import snr_db
 from ghostedge.evaluation.ledger import Ledger
 
-__all__ = ["LogitDifference", "logit_differences"]
-
 #: Below this a probability that is one minus a sum of float32 probabilities is rounding.
 _SMALLEST_REST = 1e-6
 

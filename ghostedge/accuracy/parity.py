@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ghostedge.accuracy.fit import check_comparable, warnings_of
 from ghostedge.accuracy.logits import LogitDifference, logit_differences
-from ghostedge.accuracy.reliability import Calibration, CalibrationBin, reliability
+from ghostedge.accuracy.reliability import Calibration, reliability
 from ghostedge.accuracy.statistics import (
     PairedDrop,
     Proportion,
@@ -31,22 +31,6 @@ from ghostedge.accuracy.statistics import (
 )
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import Ledger
-
-__all__ = [
-    "Calibration",
-    "CalibrationBin",
-    "ClassChange",
-    "ConfidenceBin",
-    "Failure",
-    "Flip",
-    "LogitDifference",
-    "ModelAccuracy",
-    "ParityResult",
-    "accuracy_of",
-    "compare_ledgers",
-    "paired_drop_of",
-    "worst_verdict",
-]
 
 _CONFIDENCE_BINS = 10
 

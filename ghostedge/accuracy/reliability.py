@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibration", "CalibrationBin", "reliability"]
-
 #: Equal-width bins of the calibration error (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
 _BINS = 15
 

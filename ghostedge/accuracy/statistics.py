@@ -43,25 +43,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ghostedge.errors import UsageError
 
-__all__ = [
-    "CONFIDENCE",
-    "Decision",
-    "PairedDrop",
-    "Plan",
-    "Proportion",
-    "Verdict",
-    "decide",
-    "drop_bounds",
-    "holm",
-    "loss_p_value",
-    "mcnemar_p_value",
-    "paired_drop",
-    "plan",
-    "plan_margin",
-    "proportion",
-    "wilson_interval",
-]
-
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 #: The level of every bound and interval, unless another one is asked for.

@@ -15,8 +15,6 @@ from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import DatasetError, ImageError, first_line
 from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec
 
-__all__ = ["DEFAULT_COUNT", "MINIMUM", "calibration_batch", "choose_calibration"]
-
 #: Beyond some hundred images activation ranges hardly move (Nagel et al., A White Paper on Neural Network
 #: Quantization, 2021, section 3.1).
 DEFAULT_COUNT = 200

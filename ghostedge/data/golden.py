@@ -27,8 +27,6 @@ from ghostedge.errors import ArtifactError, ConvertError
 from ghostedge.files import atomic_path
 from ghostedge.model import Model
 
-__all__ = ["MAX_IMAGES", "SUFFIX", "Golden", "golden_beside", "make_golden", "read_golden", "spread", "write_golden"]
-
 SCHEMA_VERSION = 1
 
 #: What the files are called after their export's name.

@@ -31,17 +31,6 @@ from ghostedge.model import InputSpec
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-__all__ = [
-    "MAX_PIXELS",
-    "Pixels",
-    "decode",
-    "normalise",
-    "preprocess",
-    "preprocess_batch",
-    "resize_and_crop",
-    "resized_size",
-    "to_spec",
-]
 
 #: Resized pixels: uint8, or float32 on the scale 0..255 by the rule that does not round.
 Pixels = NDArray[np.uint8 | np.float32]

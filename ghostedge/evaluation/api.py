@@ -15,8 +15,6 @@ from ghostedge.evaluation.worker import Job
 from ghostedge.formats import open_model
 from ghostedge.model import Model
 
-__all__ = ["engine_of", "evaluate", "workers_for"]
-
 
 def evaluate(
     models: Model | Path | str | Iterable[Model | Path | str],

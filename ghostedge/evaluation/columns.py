@@ -25,8 +25,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ghostedge.lazy import require
 
-__all__ = ["CONTENT", "TOP", "Columns", "Rows", "rows_of_logits", "schema"]
-
 #: How many of the best classes a row keeps.
 TOP = 5
 

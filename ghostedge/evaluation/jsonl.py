@@ -27,8 +27,6 @@ from ghostedge.evaluation.columns import TOP, Columns, Rows
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
 from ghostedge.stored import as_type
 
-__all__ = ["read_json_lines"]
-
 _HEADER = {"kind", "has_logits", "metadata"}
 
 

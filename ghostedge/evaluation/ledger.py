@@ -23,29 +23,11 @@ from numpy.typing import NDArray
 
 from ghostedge.data.datasets import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
-from ghostedge.evaluation.columns import CONTENT, TOP, Columns, Rows, rows_of_logits, schema
+from ghostedge.evaluation.columns import CONTENT, Columns, Rows, schema
 from ghostedge.files import atomic_path, atomic_write
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec
 from ghostedge.stored import as_type, parse_json, plain
-
-__all__ = [
-    "SCHEMA_VERSION",
-    "TOP",
-    "Ledger",
-    "LedgerMetadata",
-    "Rows",
-    "ids_sha256",
-    "merge_ledgers",
-    "read_ledger",
-    "read_metadata",
-    "read_part",
-    "read_pieces",
-    "rows_of_logits",
-    "write_ledger",
-    "write_part",
-    "write_pieces",
-]
 
 SCHEMA_VERSION = 1
 

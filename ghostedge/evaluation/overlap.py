@@ -14,8 +14,6 @@ from ghostedge.errors import ArtifactError, DatasetError, ImageError
 from ghostedge.formats import read_description
 from ghostedge.model import Model
 
-__all__ = ["calibration_images", "refuse_known", "refuse_same"]
-
 _ADVICE = "its accuracy there says too much; evaluate on other images, or give --allow-calibration-images"
 
 

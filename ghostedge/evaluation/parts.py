@@ -26,8 +26,6 @@ from ghostedge.evaluation.ledger import LedgerMetadata, read_metadata, read_part
 from ghostedge.evaluation.worker import Failure
 from ghostedge.files import PARTIAL_PREFIX, locked, output_error
 
-__all__ = ["PART_ROWS", "Counts", "Images", "Parts"]
-
 #: Rows of one part. A kill costs at most so many, and the images that the workers have in hand.
 PART_ROWS = 256
 

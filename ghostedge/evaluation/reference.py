@@ -19,8 +19,6 @@ from ghostedge.lazy import choose
 from ghostedge.model import Model
 from ghostedge.runtimes import RUNTIMES
 
-__all__ = ["DEVICES", "PUBLISHED_BATCH", "ProtocolCount", "modelzoo_protocol", "reference"]
-
 #: MindSpore's device targets.
 DEVICES = ("CPU", "GPU", "Ascend")
 

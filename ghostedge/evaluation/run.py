@@ -30,8 +30,6 @@ from ghostedge.manifest import Manifest
 from ghostedge.model import RESIZE_RULES, Model
 from ghostedge.runtimes import runtime_of
 
-__all__ = ["Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
-
 #: At least this many images a task, in whole batches. Small, so that the last tasks end together; large enough that
 #: passing them on costs nothing.
 _TASK_IMAGES = 16

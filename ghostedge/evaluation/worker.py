@@ -27,8 +27,6 @@ from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
 from ghostedge.model import InputSpec, Model, Runtime
 
-__all__ = ["About", "Failure", "Job", "ModelSetup", "Result", "Stopped", "Task", "Worker", "host", "serve"]
-
 
 @dataclass(frozen=True)
 class ModelSetup:

@@ -25,8 +25,6 @@ from ghostedge.pipeline.recipe import Recipe, find_recipe, recipes
 from ghostedge.pipeline.stages import STAGES, source_precision
 from ghostedge.pipeline.tuning import REMEDIES, Repair, Search, Trial
 
-__all__ = ["Exported", "export"]
-
 Paths = Path | str
 OnEvent = Callable[[Event], None]
 

@@ -19,8 +19,6 @@ from ghostedge.pipeline.recipe import Recipe, recipes
 from ghostedge.pipeline.stages import STAGES, make_stage, source_precision
 from ghostedge.stored import plain
 
-__all__ = ["ExportRequest", "Step", "digest", "needs_calibration", "plan", "versions_of"]
-
 _SUFFIXES = {"mindir": ".mindir", "onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 
 

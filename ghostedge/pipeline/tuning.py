@@ -27,8 +27,6 @@ from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
 from ghostedge.stored import plain
 
-__all__ = ["REMEDIES", "Group", "Repair", "Search", "Trial"]
-
 #: Target -> settings to try before any operator is kept in float: they cost neither size nor speed.
 REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "tflite": (

@@ -21,8 +21,6 @@ from ghostedge.runtimes import open_runtime
 from ghostedge.runtimes.openvino_isa import NAMES, run_on_other_cpu
 from ghostedge.tflite.float16 import allows_float16
 
-__all__ = ["MIN_SENSITIVITY", "Logits", "Verified", "Verifier", "sensitivity"]
-
 Logits = NDArray[np.float32]
 
 #: Below this share of image-dependent power in the logits a verification sees almost nothing.

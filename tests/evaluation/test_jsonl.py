@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import LedgerError
+from ghostedge.evaluation.columns import Rows
 from ghostedge.evaluation.jsonl import read_json_lines
-from ghostedge.evaluation.ledger import Ledger, Rows, ids_sha256
+from ghostedge.evaluation.ledger import Ledger, ids_sha256
 
 
 def lines_of(ledger: Ledger) -> list[dict[str, Any]]:

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import DatasetError
 
-__all__ = ["CHUNK", "EXPECTED", "Dataset", "Source", "base_names", "image_ids", "name_column", "repeated"]
-
 #: What messages say can be a data set.
 EXPECTED = (
     "class folders (D/<class>/<image>), a flat folder or a tar of images with val.txt or labels.csv, "

@@ -16,8 +16,6 @@ from ghostedge.data.datasets.dataset import CHUNK, EXPECTED, Source, base_names,
 from ghostedge.data.datasets.labels import empty_folders, labels_of_file
 from ghostedge.errors import DatasetError, ImageError
 
-__all__ = ["Folder", "Tar"]
-
 #: Files that count as images, the unreadable kinds too: those are reported as errors, not passed over.
 _IMAGE_SUFFIXES = (".jpeg", ".jpg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 

@@ -28,8 +28,6 @@ from ghostedge.data.imagenet import imagenet_synsets
 from ghostedge.errors import DatasetError
 from ghostedge.lazy import require
 
-__all__ = ["NO_LABELS", "empty_folders", "labels_for", "labels_of_file"]
-
 #: Given in place of a label file, this says that the images have no labels.
 NO_LABELS = Path("none")
 

@@ -16,8 +16,6 @@ from ghostedge.data.datasets.labels import NO_LABELS
 from ghostedge.errors import DatasetError, ImageError, first_line
 from ghostedge.lazy import require
 
-__all__ = ["ParquetShards", "find_shards"]
-
 _SHARD_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.parquet")
 
 

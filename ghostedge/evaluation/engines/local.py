@@ -18,8 +18,6 @@ from ghostedge.errors import GhostedgeError
 from ghostedge.evaluation.worker import About, Job, Result, Stopped, Task
 from ghostedge.isolate import how_it_ended
 
-__all__ = ["LocalEngine"]
-
 #: Tasks a worker holds: one that it runs and one that waits, so that it never idles and memory stays bounded.
 _IN_HAND = 2
 

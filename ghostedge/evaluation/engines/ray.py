@@ -20,8 +20,6 @@ from ghostedge.evaluation.worker import About, Job, Result, Stopped, Task, Worke
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 
-__all__ = ["RayEngine"]
-
 #: Tasks in flight for each that can run at a time: one runs, one waits.
 _IN_HAND = 2
 
