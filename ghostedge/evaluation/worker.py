@@ -19,11 +19,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostedge.data.calibration import refuse_same
 from ghostedge.data.datasets import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.columns import Rows, rows_of_logits
-from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
 from ghostedge.model import InputSpec, Model, Runtime
 
@@ -57,7 +57,7 @@ class Job:
         models: what to run.
         keep_logits: whether rows carry whole logits.
         decode_threads: how many images are decoded at a time.
-        calibration: images that must not be among those evaluated, see `ghostedge.evaluation.overlap`.
+        calibration: images that must not be among those evaluated: SHA-256 -> (image id, file name of the model).
     """
 
     models: tuple[ModelSetup, ...]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.datasets.dataset import CHUNK, EXPECTED, Source, base_names, image_ids, name_column
+from ghostedge.data.datasets import CHUNK, EXPECTED, Source, base_names, image_ids, name_column
 from ghostedge.data.datasets.labels import empty_folders, labels_of_file
 from ghostedge.errors import DatasetError, ImageError
 

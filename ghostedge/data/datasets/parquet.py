@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.datasets.dataset import Source, base_names, image_ids, name_column
-from ghostedge.data.datasets.labels import NO_LABELS
+from ghostedge.data.datasets import NO_LABELS, Source, base_names, image_ids, name_column
 from ghostedge.errors import DatasetError, ImageError, first_line
 from ghostedge.lazy import require
 
