@@ -9,7 +9,6 @@ is an image for which the two models name different best classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -232,12 +231,6 @@ def compare_ledgers(
         confidence_bins=_confidence_bins(reference, answered, same),
         warnings=tuple(warnings_of(reference, candidate)),
     )
-
-
-def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """FAIL before INCONCLUSIVE before PASS; PASS of none."""
-    found = set(verdicts)
-    return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
 
 
 def paired_drop_of(

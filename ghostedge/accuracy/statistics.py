@@ -34,6 +34,7 @@ and 100%. Rates are fractions 0..1 in this module; *points* are percentage point
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -250,6 +251,12 @@ def decide(drop: PairedDrop, margin_points: float) -> Decision:
     rate = (drop.losses + drop.gains) / drop.images
     needed = _images_needed(margin_points / 100, rate, drop.drop_points / 100, POWER, CONFIDENCE)
     return Decision("INCONCLUSIVE", None if needed is None else max(needed, drop.images + 1))
+
+
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """FAIL before INCONCLUSIVE before PASS; PASS of none."""
+    found = set(verdicts)
+    return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
 
 
 # -- Power --------------------------------------------------------------------------------------------------

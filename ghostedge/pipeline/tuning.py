@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ghostedge.accuracy.parity import paired_drop_of
 from ghostedge.accuracy.statistics import Decision, PairedDrop, decide
@@ -17,7 +18,7 @@ from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
-from ghostedge.evaluation.ledger import read_ledger
+from ghostedge.evaluation.ledger import Ledger, read_ledger
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.explain.explain import explain
 from ghostedge.files import atomic_write
@@ -43,7 +44,7 @@ REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     ),
 }
 
-#: Images on which operators are ranked; the ranking needs no labels and few images.
+#: Images on which operators are ranked.
 _RANKING_IMAGES = 16
 
 
@@ -124,6 +125,7 @@ class Repair:
         }
 
 
+@dataclass
 class Search:
     """A search for one target and precision.
 
@@ -134,7 +136,7 @@ class Search:
 
     Every trial leaves its artifact and its ledger in `folder`; a search that was killed takes up what is there.
 
-    Args:
+    Attributes:
         source: the float32 artifact of the target.
         precision: what to make of it, e.g. ``"int8"``.
         spec: the input of what is made.
@@ -146,35 +148,34 @@ class Search:
         base: options that every trial has.
         limit: measure on this many of the tuning images, spread evenly; None for all.
         on_trial: told of each trial.
+
+    Raises:
+        UsageError: another format than those of `REMEDIES`, or tuning images without labels.
     """
 
-    def __init__(
-        self,
-        source: Model,
-        precision: str,
-        spec: InputSpec,
-        calibration: CalibrationSet,
-        tuning: Dataset,
-        folder: Path,
-        *,
-        max_drop: float,
-        max_float_macs: float = 10.0,
-        base: Mapping[str, Any] | None = None,
-        limit: int | None = None,
-        on_trial: Callable[[Trial], None] = lambda trial: None,
-    ) -> None:
-        if source.format not in REMEDIES:
-            raise UsageError(f"--max-drop is for {', '.join(sorted(REMEDIES))}, not for {source.format}")
-        if int(tuning.labels.min()) < 0:
+    source: Model
+    precision: str
+    spec: InputSpec
+    calibration: CalibrationSet
+    tuning: Dataset
+    folder: Path
+    _: KW_ONLY
+    max_drop: float
+    max_float_macs: float = 10.0
+    base: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    on_trial: Callable[[Trial], None] = lambda trial: None
+
+    def __post_init__(self) -> None:
+        if self.source.format not in REMEDIES:
+            raise UsageError(f"--max-drop is for {', '.join(sorted(REMEDIES))}, not for {self.source.format}")
+        if int(self.tuning.labels.min()) < 0:
             raise UsageError("the tuning set has images without labels; accuracy cannot be measured on them")
-        self.source, self.precision, self.spec, self.calibration = source, precision, spec, calibration
-        self.tuning, self.folder, self.max_drop, self.max_float_macs = tuning, folder, max_drop, max_float_macs
-        self.base, self.on_trial = dict(base or {}), on_trial
-        self.evaluation = Options(limit=limit)
-        self.macs = operator_macs(source.path)
-        self.stage = make_stage(source.format, precision)
+        self.macs = operator_macs(self.source.path)
+        self.stage = make_stage(self.source.format, self.precision)
         self.trials: list[Trial] = []
-        self.key = source.sha256 + json.dumps(calibration.to_dict())
+        # A few images suffice to rank operators; the ranking needs no labels.
+        self.ranking = replace(self.calibration, images=self.calibration.images[:_RANKING_IMAGES])
 
     def run(self) -> Repair:
         """Search. Raises: GhostedgeError of a quantisation or an evaluation."""
@@ -183,9 +184,11 @@ class Search:
         for remedy in REMEDIES[self.source.format]:
             if self._try(remedy).decision.verdict == "PASS":
                 return self._finish()
-        best = min(self.trials, key=lambda trial: trial.drop.upper_points)
-        self._keep_float(best)
+        self._keep_float(self._least())
         return self._finish()
+
+    def _least(self) -> Trial:
+        return min(self.trials, key=lambda trial: trial.drop.upper_points)
 
     def _keep_float(self, best: Trial) -> None:
         groups = self._affordable(self._ranked(best))
@@ -243,9 +246,9 @@ class Search:
     def _build(self, options: Mapping[str, Any]) -> Model:
         everything = {**self.base, **options}
         described = json.dumps([everything, self.spec.to_dict()], sort_keys=True)
-        digest = hashlib.sha256((self.key + described).encode()).hexdigest()[:12]
-        suffix = self.source.path.suffix
-        path = self.folder / f"{self.precision}-{digest}{suffix}"
+        decides = self.source.sha256 + json.dumps(self.calibration.to_dict()) + described
+        digest = hashlib.sha256(decides.encode()).hexdigest()[:12]
+        path = self.folder / f"{self.precision}-{digest}{self.source.path.suffix}"
         wanted = Model(path, self.source.format, self.spec, self.source.labels, self.precision)
         output = StageOutput(wanted, everything, self.calibration)
         if all(file.is_file() for file in wanted.files):  # whole: stages write beside, then rename
@@ -253,32 +256,29 @@ class Search:
         (built,) = self.stage.build(self.source, (output,))
         return built
 
-    def _ledger(self, artifact: Model) -> Any:
-        (done,) = evaluate(subjects_of([artifact], self.folder), self.tuning, self.evaluation)
+    def _ledger(self, artifact: Model) -> Ledger:
+        (done,) = evaluate(subjects_of([artifact], self.folder), self.tuning, Options(limit=self.limit))
         return read_ledger(done.ledger)
 
     # -- the order in which operators leave quantisation -----------------------------------------------------------
 
     def _ranked(self, best: Trial) -> list[Group]:
         if self.source.format == "tflite":
-            images = _first(self.calibration)
             found = explain(
                 best.artifact,
                 self.source.path,
-                calibration_batch(images, self.source.input).astype(np.float32),
-                calibration_batch(images, self.spec) if self.spec.range == "raw" else None,
+                calibration_batch(self.ranking, self.source.input).astype(np.float32),
+                calibration_batch(self.ranking, self.spec) if self.spec.range == "raw" else None,
             )
             return [Group((layer.name,), self.macs.get(layer.name, 0)) for layer in found.layers if layer.operator]
         return self._ranked_blocks(best)
 
     def _ranked_blocks(self, best: Trial) -> list[Group]:
         """Blocks by the SNR of the logits that keeping one in float brings, for its multiply-accumulates."""
-        images = _first(self.calibration)
-        exact = _logits(self.source, images)
+        exact = _logits(self.source, self.ranking)
 
         def noise(artifact: Model) -> float:
-            snr = compare(exact, _logits(artifact, images)).snr_db
-            return float(10 ** (-snr / 10))
+            return float(10 ** (-compare(exact, _logits(artifact, self.ranking)).snr_db / 10))
 
         blocks: dict[str, list[str]] = {}
         for name in self.macs:
@@ -293,22 +293,13 @@ class Search:
 
     def _finish(self) -> Repair:
         met = [trial for trial in self.trials if trial.decision.verdict == "PASS"]
-        if met:
-            chosen = min(met, key=lambda trial: trial.float_macs_percent)
-        else:
-            chosen = min(self.trials, key=lambda trial: trial.drop.upper_points)
+        chosen = min(met, key=lambda trial: trial.float_macs_percent) if met else self._least()
         repair = Repair(chosen, tuple(self.trials), self.max_drop)
         atomic_write(self.folder / "repair.json", json.dumps(repair.to_dict(), indent=2) + "\n")
         return repair
 
 
-def _first(calibration: CalibrationSet) -> CalibrationSet:
-    return CalibrationSet(
-        calibration.source, calibration.images[:_RANKING_IMAGES], calibration.seed, calibration.available
-    )
-
-
-def _logits(artifact: Model, images: CalibrationSet) -> Any:
+def _logits(artifact: Model, images: CalibrationSet) -> NDArray[np.float32]:
     try:
         with open_runtime(artifact) as runtime:
             return np.concatenate([runtime.run(image[None]) for image in calibration_batch(images, runtime.input)])

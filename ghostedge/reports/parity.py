@@ -10,8 +10,8 @@ from typing import Any
 
 import ghostedge
 from ghostedge.accuracy.attribution import STEPS, Attribution
-from ghostedge.accuracy.parity import ParityResult, worst_verdict
-from ghostedge.accuracy.statistics import Verdict
+from ghostedge.accuracy.parity import ParityResult
+from ghostedge.accuracy.statistics import Verdict, worst_verdict
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.lazy import choose

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ghostedge.accuracy.fit import check_comparable
-from ghostedge.accuracy.parity import compare_ledgers, worst_verdict
+from ghostedge.accuracy.parity import compare_ledgers
+from ghostedge.accuracy.statistics import worst_verdict
 from ghostedge.compare import compare
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.ledger import Ledger
