@@ -211,7 +211,8 @@ def compare_ledgers(
     answered = reference.answered & candidate.answered
     same = reference.top5_class[:, 0] == candidate.top5_class[:, 0]
     flip_rows = np.flatnonzero(answered & ~same)
-    kinds = _flip_kinds(reference, candidate, flip_rows)
+    now_right = np.where(candidate.correct()[flip_rows], _FLIP_ORDER.index("gain"), _FLIP_ORDER.index("other"))
+    kinds = np.where(reference.correct()[flip_rows], _FLIP_ORDER.index("loss"), now_right)
     return ParityResult(
         images=len(reference),
         labelled=drop.images,
@@ -226,7 +227,10 @@ def compare_ledgers(
         logits=logit_differences(reference, candidate),
         flip_counts={kind: int((kinds == place).sum()) for place, kind in enumerate(_FLIP_ORDER)},
         flips=_flips(reference, candidate, flip_rows, kinds, most_listed),
-        failures=_failures(reference, candidate, most_listed),
+        failures=tuple(
+            Failure(str(reference.image_ids[i]), reference.errors[i], candidate.errors[i])
+            for i in np.flatnonzero(reference.failed | candidate.failed)[:most_listed]
+        ),
         classes=_class_changes(reference, candidate),
         confidence_bins=_confidence_bins(reference, answered, same),
         warnings=tuple(warnings_of(reference, candidate)),
@@ -271,13 +275,6 @@ def accuracy_of(ledger: Ledger) -> ModelAccuracy:
 # -- Flips, failures, classes -------------------------------------------------------------------------------
 
 
-def _flip_kinds(reference: Ledger, candidate: Ledger, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Place in `_FLIP_ORDER` of each flipped row."""
-    right, now = reference.correct()[rows], candidate.correct()[rows]
-    kinds: NDArray[np.intp] = np.where(right, 0, np.where(now, 2, 1))
-    return kinds
-
-
 def _flips(
     reference: Ledger, candidate: Ledger, rows: NDArray[np.intp], kinds: NDArray[np.intp], most: int
 ) -> tuple[Flip, ...]:
@@ -316,11 +313,6 @@ def _logit_of(
     return np.where(is_label, ledger.label_logit[rows], value), listed | is_label
 
 
-def _failures(reference: Ledger, candidate: Ledger, most: int) -> tuple[Failure, ...]:
-    rows = np.flatnonzero(reference.failed | candidate.failed)[:most]
-    return tuple(Failure(str(reference.image_ids[i]), reference.errors[i], candidate.errors[i]) for i in rows)
-
-
 def _class_changes(reference: Ledger, candidate: Ledger) -> tuple[ClassChange, ...]:
     labelled = reference.labels >= 0
     label = reference.labels[labelled]
@@ -347,11 +339,7 @@ def _class_changes(reference: Ledger, candidate: Ledger) -> tuple[ClassChange, .
         for c, raw, adjusted in zip(present, p, holm(p), strict=True)
         if losses[c] + gains[c]
     ]
-    return tuple(sorted(changes, key=_by_evidence))
-
-
-def _by_evidence(change: ClassChange) -> tuple[float, int, int]:
-    return change.p_value, change.gains - change.losses, change.index
+    return tuple(sorted(changes, key=lambda change: (change.p_value, change.gains - change.losses, change.index)))
 
 
 def _confidence_bins(

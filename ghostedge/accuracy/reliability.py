@@ -49,8 +49,7 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> 
         confidence: (n,), the softmax probability of the best class, 0..1.
         correct: (n,), whether it is the true class.
     """
-    edges = np.clip(np.ceil(np.asarray(confidence, np.float64) * _BINS).astype(int) - 1, 0, None)
-    index = np.minimum(edges, _BINS - 1)
+    index = np.clip(np.ceil(np.asarray(confidence, np.float64) * _BINS).astype(int) - 1, 0, _BINS - 1)
     images = np.bincount(index, minlength=_BINS)
     sum_confidence = np.bincount(index, weights=confidence, minlength=_BINS)
     sum_correct = np.bincount(index, weights=correct, minlength=_BINS)

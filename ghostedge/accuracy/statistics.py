@@ -33,6 +33,7 @@ and 100%. Rates are fractions 0..1 in this module; *points* are percentage point
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -340,22 +341,15 @@ def _images_needed(margin: float, discordance: float, drop: float, power: float,
     spread = math.sqrt(max(discordance - drop * drop, 0.0))
 
     def enough(n: int) -> bool:
-        expected = np.array([n * loss_rate, n * gain_rate, n, margin], np.float64)
-        variance, skewness = _moments_under(expected[0:1], expected[1:2], expected[2:3], expected[3:4])
-        reach = math.sqrt(float(variance[0]) / (n - 1)) * (z - float(skewness[0]) * (z * z - 1) / 6)
-        return margin - drop >= reach + z_power * spread / math.sqrt(n)
+        variance, skewness = _moments_under(*map(np.float64, (n * loss_rate, n * gain_rate, n, margin)))
+        reach = math.sqrt(variance / (n - 1)) * (z - skewness * (z * z - 1) / 6)
+        return bool(margin - drop >= reach + z_power * spread / math.sqrt(n))
 
     # With no discordant image at all the exact bound rules, whatever was expected: fewer images never pass.
     fewest = math.ceil(math.log1p(-confidence) / math.log1p(-margin)) if margin > 0 else 0
-    low = high = max(fewest, 2)
-    while not enough(high):
-        low, high = high, 2 * high
-        if high > 10**12:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    candidates = range(max(fewest, 2), 10**12)
+    place = bisect.bisect_left(candidates, True, key=enough)
+    return candidates[place] if place < len(candidates) else None
 
 
 # -- Many tests -------------------------------------------------------------------------------------------
