@@ -92,6 +92,11 @@ class InputSpec:
             return (batch, 3, self.height, self.width)
         return (batch, self.height, self.width, 3)
 
+    @property
+    def geometry(self) -> InputSpec:
+        """What decides which pixels a model sees, all else at its default: equal geometries share one crop."""
+        return InputSpec(height=self.height, width=self.width, resize=self.resize, resize_rule=self.resize_rule)
+
     def span(self) -> tuple[float, float]:
         """All that an image can put into the tensor: 0..255, or black to white of the channels that go farthest."""
         if self.range == "raw":

@@ -74,8 +74,7 @@ def calibration_batch(calibration: CalibrationSet, spec: InputSpec) -> Pixels:
     Raises:
         DatasetError: an image does not decode.
     """
-    geometry = InputSpec(height=spec.height, width=spec.width, resize=spec.resize, resize_rule=spec.resize_rule)
-    return to_spec(_cropped(calibration.source, calibration.images, geometry), spec)
+    return to_spec(_cropped(calibration.source, calibration.images, spec.geometry), spec)
 
 
 @functools.lru_cache(maxsize=1)

@@ -116,11 +116,7 @@ class Ledger(Columns):
 
 
 def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
-    """The identity of a set of images: SHA-256 of the sorted ids joined by newlines, 64 hexadecimal digits.
-
-    Args:
-        image_ids: as text, or a `name_column`.
-    """
+    """The identity of a set of images: SHA-256 of the sorted ids (text or a `name_column`) joined by newlines."""
     is_column = isinstance(image_ids, np.ndarray) and image_ids.dtype.kind == "S"
     column: NDArray[np.bytes_] = image_ids if is_column else name_column(map(str, image_ids))  # type: ignore[assignment]
     digest, between = hashlib.sha256(), b""
@@ -131,16 +127,7 @@ def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
 
 
 def write_part(path: Path, rows: Columns, key: str) -> None:
-    """Write one part of a ledger that is being made, whole or not at all.
-
-    Args:
-        path: the part.
-        rows: in any order.
-        key: names the run that the part belongs to; `read_part` gives it back.
-
-    Raises:
-        OutputError: the part cannot be written (a full disk).
-    """
+    """Write a part of a ledger, whole or not at all: rows in any order, the key of their run. Raises: OutputError."""
     table = rows.table.replace_schema_metadata({_KEY: key})
     buffer = io.BytesIO()  # so that a full disk is an OSError of our own write, with its errno
     require("pyarrow.parquet", "evaluate").write_table(table, buffer, **_ENCODING)
@@ -164,8 +151,6 @@ def write_pieces(path: Path, metadata: LedgerMetadata, pieces: Iterable[Columns]
     (With whole logits Parquet's pages end where pieces do, so equal bytes take equal pieces.)
 
     Args:
-        path: the ledger.
-        metadata: see `LedgerMetadata`.
         pieces: of any size; only a few thousand rows are held beside the current one.
         has_logits: whether the pieces carry whole logits.
 

@@ -41,7 +41,6 @@ def reference(
 
     Args:
         checkpoint: of format ``"checkpoint"``.
-        dataset: see `ghostedge.data.datasets.open_dataset`.
         ledger: the file to write.
         options: as for `evaluate`; one process runs the network, whatever `workers` says.
         device_target: ``"CPU"``, ``"GPU"`` or ``"Ascend"``.

@@ -181,8 +181,6 @@ def evaluate(
 
     Args:
         subjects: at least one, with different ledgers.
-        dataset: see `ghostedge.data.datasets.open_dataset`.
-        options: see `Options`.
         on_progress: called after each task.
 
     Returns:
@@ -322,11 +320,9 @@ def _tasks(
     """Cut the images that a model lacks into tasks of at most `size` neighbours that the same models lack.
 
     Args:
-        dataset: where the images are.
         chosen: intp (n,) into the data set.
         labels: int32 (n,), as indices of the logits.
         done: bool (models, n).
-        size: images of one task.
     """
     open_images = np.flatnonzero(~done.all(axis=0))
     start = 0

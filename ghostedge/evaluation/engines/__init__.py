@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 import ghostedge
 from ghostedge.errors import GhostedgeError
-from ghostedge.evaluation.worker import About, Job, Result, Stopped, Task
+from ghostedge.evaluation.worker import About, Job, Result, Task
 from ghostedge.isolate import how_it_ended
 
 #: Tasks a worker holds: one that it runs and one that waits, so that it never idles and memory stays bounded.
@@ -118,8 +118,8 @@ class LocalEngine:
             message = connection.recv()
         except (EOFError, OSError) as exc:
             raise self._lost(connection) from exc
-        if isinstance(message, Stopped):
-            raise GhostedgeError(message.message)
+        if isinstance(message, GhostedgeError):
+            raise message
         return message
 
     def _lost(self, connection: Connection) -> GhostedgeError:
