@@ -143,18 +143,6 @@ _SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class _Description:
-    """The JSON that `Model.to_json` writes; the class below explains its fields."""
-
-    input: InputSpec
-    labels: tuple[str, ...]
-    precision: str
-    calibration: Mapping[str, str] = field(default_factory=dict)
-    source_sha256: str = ""
-    bounds: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Model:
     """A model file: what is needed to run it, what it was made from, and what it must keep to.
 
@@ -223,13 +211,15 @@ class Model:
             version = data.get("schema_version") if isinstance(data, dict) else None
             if version != _SCHEMA_VERSION:
                 raise ArtifactError(f"it has schema version {version}, this ghostedge reads {_SCHEMA_VERSION}")
-            found = as_type(data, _Description, "it", ArtifactError)
+            model = as_type({**data, "path": path, "format": model_format}, cls, "it", ArtifactError)
+            if missing := sorted({"labels", "precision"} - data.keys()):
+                raise ArtifactError(f"it lacks {' and '.join(missing)}")
+            return model
         except ArtifactError as exc:  # also of InputSpec
             raise ArtifactError(
                 f"{path}: the embedded description is damaged or of another version ({exc}); update ghostedge or "
                 "export it again"
             ) from exc
-        return cls(path, model_format, **{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,12 @@ class Dataset(Protocol):
     """Labelled images in the order in which they are quickest to read.
 
     Attributes:
-        layout: one of the four names in `ghostedge.data.datasets`.
         image_ids: bytes (n,), UTF-8, unique, n >= 1; see `name_column`.
         labels: int32 (n,), -1 unknown.
         class_names: the class folders' names in the order of the labels; empty where the labels came as numbers.
         notes: what a reader of the results should know, one line each.
     """
 
-    layout: str
     image_ids: NDArray[np.bytes_]
     labels: NDArray[np.int32]
     class_names: tuple[str, ...]

@@ -46,12 +46,10 @@ class Folder:
         self._folders, self._places, self._names = _images_below(root)
         self.class_names: tuple[str, ...] = ()
         if self._folders and label_file is None:
-            self.layout, self.labels, self.class_names = "class folders", self._places, self._folders
+            self.labels, self.class_names = self._places, self._folders
             self.notes = empty_folders(self.labels, self._folders)
         else:
-            self.layout = "class folders" if self._folders else "flat folder"
-            beside = (root, root.parent)
-            self.labels, self.notes = labels_of_file(root, self._paths(), label_file, beside)
+            self.labels, self.notes = labels_of_file(root, self._paths(), label_file, (root, root.parent))
         self.image_ids = image_ids(root, self._names, self._paths)
 
     def _path(self, index: int) -> str:
@@ -112,8 +110,6 @@ def _is_image(name: str) -> bool:
 
 class Tar:
     """An uncompressed tar, read in place; `Dataset`."""
-
-    layout = "tar"
 
     def __init__(self, path: Path, label_file: Path | None) -> None:
         self._path = path

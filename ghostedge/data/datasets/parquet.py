@@ -77,7 +77,6 @@ def _row_group(shard: Path, group: int) -> Any:
 class ParquetShards:
     """Parquet files with the columns image {bytes, path} and label; `Dataset`."""
 
-    layout = "Parquet shards"
     class_names: tuple[str, ...] = ()
 
     def __init__(self, shards: list[Path], notes: tuple[str, ...], label_file: Path | None) -> None:
