@@ -112,14 +112,6 @@ def _format(path: Path) -> Format:
     return FORMATS[suffix]
 
 
-def _no_description(path: Path) -> None:
-    """A checkpoint says nothing of its input."""
-
-
-def _mindir_description(path: Path) -> Model | None:
-    return describe_mindir(path).description
-
-
 def _onnx_description(path: Path) -> Model | None:
     """Walk the outermost message alone: a device with onnxruntime need not have onnx, and no weight is parsed."""
     found = None
@@ -188,8 +180,8 @@ def _model_zoo_labels(classes: int) -> tuple[str, ...]:
 
 
 _READERS: dict[Format, Callable[[Path], Model | None]] = {
-    "checkpoint": _no_description,
-    "mindir": _mindir_description,
+    "checkpoint": lambda path: None,  # a checkpoint says nothing of its input
+    "mindir": lambda path: describe_mindir(path).description,
     "onnx": _onnx_description,
     "openvino": _openvino_description,
     "tflite": _tflite_description,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.files import sha256_file
-from ghostedge.stored import as_type, parse_json
+from ghostedge.stored import as_type, parse_json, plain
 
 Format = Literal["checkpoint", "mindir", "onnx", "openvino", "tflite"]
 
@@ -106,9 +106,8 @@ class InputSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` reads it back."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
-        }
+        found: dict[str, Any] = plain(self)
+        return found
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -8,11 +8,9 @@ for what it does to the model as the earlier changes left it.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ghostedge.accuracy.fit import check_comparable
 from ghostedge.accuracy.logits import logit_differences
@@ -70,10 +68,6 @@ class Attribution:
     steps: tuple[AttributionStep, ...]
     total: PairedDrop
     charged: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dataclasses.asdict(self)
 
 
 def attribute(reference: Ledger, stages: Sequence[tuple[str, Ledger]]) -> Attribution:

@@ -8,9 +8,8 @@ is an image for which the two models name different best classes.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +142,7 @@ class ConfidenceBin:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """One candidate beside the reference.
+    """One candidate beside the reference, in the words of ``reports/parity.schema.json``.
 
     Attributes:
         images: images in both ledgers.
@@ -182,10 +181,6 @@ class ParityResult:
     classes: tuple[ClassChange, ...]
     confidence_bins: tuple[ConfidenceBin, ...]
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, as ``reports/parity.schema.json`` describes them."""
-        return dataclasses.asdict(self)
 
 
 def compare_ledgers(

@@ -341,7 +341,9 @@ def _images_needed(margin: float, discordance: float, drop: float, power: float,
     spread = math.sqrt(max(discordance - drop * drop, 0.0))
 
     def enough(n: int) -> bool:
-        variance, skewness = _moments_under(*map(np.float64, (n * loss_rate, n * gain_rate, n, margin)))
+        variance, skewness = map(
+            float, _moments_under(*np.array([n * loss_rate, n * gain_rate, n, margin], np.float64))
+        )
         reach = math.sqrt(variance / (n - 1)) * (z - skewness * (z * z - 1) / 6)
         return bool(margin - drop >= reach + z_power * spread / math.sqrt(n))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -47,18 +48,8 @@ REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 #: Images on which operators are ranked.
 _RANKING_IMAGES = 16
 
-
-@dataclass(frozen=True)
-class Group:
-    """Operators that are kept in float together.
-
-    Attributes:
-        operators: their names, as the recipe option ``keep_float`` takes them.
-        macs: their multiply-accumulates an image.
-    """
-
-    operators: tuple[str, ...]
-    macs: int
+#: Operators that are kept in float together, by the names that the recipe option ``keep_float`` takes.
+_Group = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -92,14 +83,8 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {
-            "options": dict(self.options),
-            "drop": plain(self.drop),
-            "decision": plain(self.decision),
-            "float_macs_percent": round(self.float_macs_percent, 3),
-            "size_bytes": self.size_bytes,
-            "artifact": self.artifact.name,
-        }
+        rounded = round(self.float_macs_percent, 3)
+        return {**plain(self), "float_macs_percent": rounded, "artifact": self.artifact.name}
 
 
 @dataclass(frozen=True)
@@ -206,18 +191,22 @@ class Search:
             else:
                 failed = middle
 
-    def _affordable(self, groups: Iterable[Group]) -> list[Group]:
+    def _cost(self, operators: Iterable[str]) -> int:
+        """Multiply-accumulates an image."""
+        return sum(self.macs.get(name, 0) for name in operators)
+
+    def _affordable(self, groups: Iterable[_Group]) -> list[_Group]:
         """The groups from the top that together stay within `max_float_macs`; one that does not fit is passed over."""
-        room, fitting = self.max_float_macs / 100 * sum(self.macs.values()), []
+        room, fitting = self.max_float_macs / 100 * self._cost(self.macs), []
         for group in groups:
-            if group.macs <= room:
+            if (cost := self._cost(group)) <= room:
                 fitting.append(group)
-                room -= group.macs
+                room -= cost
         return fitting
 
-    def _meets(self, best: Trial, groups: Sequence[Group]) -> bool:
+    def _meets(self, best: Trial, groups: Sequence[_Group]) -> bool:
         try:
-            options = self._with_floats(best, [name for group in groups for name in group.operators])
+            options = self._with_floats(best, list(itertools.chain(*groups)))
             return self._try(options).decision.verdict == "PASS"
         except ConvertError:  # e.g. a bias that the scale of an integer input leaves no room for
             return False
@@ -230,12 +219,11 @@ class Search:
     def _try(self, options: Mapping[str, Any]) -> Trial:
         artifact = self._build(options)
         drop = paired_drop_of(self.reference, self._ledger(artifact))
-        kept = sum(self.macs.get(name, 0) for name in options.get("keep_float", ()))
         trial = Trial(
             options=dict(options),
             drop=drop,
             decision=decide(drop, self.max_drop),
-            float_macs_percent=100 * kept / max(1, sum(self.macs.values())),
+            float_macs_percent=100 * self._cost(options.get("keep_float", ())) / max(1, self._cost(self.macs)),
             size_bytes=sum(path.stat().st_size for path in artifact.files),
             artifact=artifact.path,
         )
@@ -262,7 +250,7 @@ class Search:
 
     # -- the order in which operators leave quantisation -----------------------------------------------------------
 
-    def _ranked(self, best: Trial) -> list[Group]:
+    def _ranked(self, best: Trial) -> list[_Group]:
         if self.source.format == "tflite":
             found = explain(
                 best.artifact,
@@ -270,10 +258,10 @@ class Search:
                 calibration_batch(self.ranking, self.source.input).astype(np.float32),
                 calibration_batch(self.ranking, self.spec) if self.spec.range == "raw" else None,
             )
-            return [Group((layer.name,), self.macs.get(layer.name, 0)) for layer in found.layers if layer.operator]
+            return [(layer.name,) for layer in found.layers if layer.operator]
         return self._ranked_blocks(best)
 
-    def _ranked_blocks(self, best: Trial) -> list[Group]:
+    def _ranked_blocks(self, best: Trial) -> list[_Group]:
         """Blocks by the SNR of the logits that keeping one in float brings, for its multiply-accumulates."""
         exact = _logits(self.source, self.ranking)
 
@@ -284,12 +272,11 @@ class Search:
         for name in self.macs:
             blocks.setdefault(_block(name), []).append(name)
         whole = noise(self._build(best.options))
-        gains = []
-        for names in blocks.values():
-            group = Group(tuple(names), sum(self.macs[name] for name in names))
-            left = noise(self._build(self._with_floats(best, names)))
-            gains.append(((whole - left) / max(1, group.macs), group))
-        return [group for _, group in sorted(gains, key=lambda gain: -gain[0])]
+
+        def gain(names: _Group) -> float:
+            return (whole - noise(self._build(self._with_floats(best, names)))) / max(1, self._cost(names))
+
+        return sorted(map(tuple, blocks.values()), key=gain, reverse=True)
 
     def _finish(self) -> Repair:
         met = [trial for trial in self.trials if trial.decision.verdict == "PASS"]

@@ -49,12 +49,7 @@ class Verified:
 
 
 class Verifier:
-    """Runs models on the verification images, each preprocessed once for all models that take the same input.
-
-    Args:
-        images: the photos.
-        threads: threads of the runtimes.
-    """
+    """Runs models on the verification images, each preprocessed once for all models that take the same input."""
 
     def __init__(self, images: tuple[Path, ...], threads: int) -> None:
         self.images, self.threads = images, threads

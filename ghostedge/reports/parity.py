@@ -16,6 +16,7 @@ from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.lazy import choose
 from ghostedge.reports.format import Stacked, drop_text, p_text, points_text, share_text, signed, snr_text
+from ghostedge.stored import plain
 
 __all__ = [
     "PUBLISHED",
@@ -146,13 +147,13 @@ class ParityReport:
             "reference": self.reference.to_dict(),
             "published": None if self.published is None else asdict(self.published),
             "comparisons": [
-                {"ledger": comparison.source.to_dict(), "result": comparison.result.to_dict()}
+                {"ledger": comparison.source.to_dict(), "result": plain(comparison.result)}
                 for comparison in self.comparisons
             ],
             "attribution": None
             if self.attribution is None
             else {
-                **self.attribution.to_dict(),
+                **plain(self.attribution),
                 "ledgers": [source.to_dict() for source in self.attribution_sources],
             },
         }
