@@ -341,9 +341,8 @@ def _images_needed(margin: float, discordance: float, drop: float, power: float,
     spread = math.sqrt(max(discordance - drop * drop, 0.0))
 
     def enough(n: int) -> bool:
-        variance, skewness = map(
-            float, _moments_under(*np.array([n * loss_rate, n * gain_rate, n, margin], np.float64))
-        )
+        expected = np.array([n * loss_rate, n * gain_rate, n, margin], np.float64)
+        variance, skewness = map(float, _moments_under(*expected))
         reach = math.sqrt(variance / (n - 1)) * (z - skewness * (z * z - 1) / 6)
         return bool(margin - drop >= reach + z_power * spread / math.sqrt(n))
 
