@@ -328,19 +328,12 @@ def to_spec(images: Pixels, spec: InputSpec) -> Pixels:
 
 
 def preprocess(source: Path | str | bytes, spec: InputSpec) -> Pixels:
-    """One image as a batch of one: decode, resize, crop and bring it to `spec`.
-
-    Returns:
-        ``spec.dtype``, shape ``spec.shape(1)``.
-
-    Raises:
-        ImageError: see `decode`.
-    """
-    return to_spec(resize_and_crop(decode(source), spec)[None], spec)
+    """One image as a batch of one, see `preprocess_batch`."""
+    return preprocess_batch([source], spec)
 
 
 def preprocess_batch(sources: Iterable[Path | str | bytes], spec: InputSpec) -> Pixels:
-    """At least one image as one batch, in the order given.
+    """Decode, resize and crop at least one image, and bring all to `spec` as one batch, in the order given.
 
     Returns:
         ``spec.dtype``, shape ``spec.shape(n)``.
