@@ -85,13 +85,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Failure:
-    """One image that a model has no answer for.
-
-    Attributes:
-        image_id: the image.
-        reference: the reference's error, None where it answered.
-        candidate: the candidate's.
-    """
+    """One image that a model has no answer for: the error of the reference and of the candidate, None for an answer."""
 
     image_id: str
     reference: str | None

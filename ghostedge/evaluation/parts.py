@@ -86,11 +86,8 @@ class Parts:
     """A ledger that is being made: which images are done, the parts, the rows that wait for the next part.
 
     Args:
-        ledger: the file to make.
-        metadata: of the ledger.
-        images: what it is to hold.
         labels: int32 (n,), in the order of `images.ids`.
-        keep_logits: whether it holds whole logits.
+        keep_logits: whether the ledger holds whole logits.
 
     Attributes:
         failures: place in the ledger -> why the image has no answer.

@@ -37,14 +37,7 @@ _TASK_IMAGES = 16
 
 @dataclass(frozen=True)
 class Subject:
-    """One model and the ledger it shall get.
-
-    Attributes:
-        setup: what to run, and how.
-        ledger: the file to write.
-        device: for the metadata.
-        is_reference: whether this is MindSpore's own run of the checkpoint.
-    """
+    """One model and the ledger it shall get; `device` and `is_reference` are for its metadata."""
 
     setup: ModelSetup
     ledger: Path

@@ -52,10 +52,6 @@ class LocalEngine:
 
     A worker that loses its parent (``kill -9``) reads the end of its socket and leaves.
 
-    Args:
-        job: what the workers need.
-        workers: how many.
-
     Raises:
         GhostedgeError: a worker could not load its models.
     """
