@@ -136,7 +136,8 @@ def write_part(path: Path, rows: Columns, key: str) -> None:
 
 def read_part(path: Path) -> tuple[Columns, str]:
     """Read a part: its rows and its key. Raises: LedgerError for a file that is not one."""
-    table = _read_table(path, use_threads=False)
+    with _opened(path) as file:
+        table = file.read(use_threads=False)
     return Columns(table), (table.schema.metadata or {}).get(_KEY, b"").decode()
 
 
@@ -183,7 +184,8 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         LedgerError: missing, not a ledger, damaged, of another schema version, an image twice or out of order.
     """
-    table = _read_table(path)
+    with _opened(path) as file:
+        table = file.read()
     try:
         metadata = _metadata_of(table.schema)
         ledger = Ledger(table, metadata)
@@ -219,11 +221,6 @@ def _metadata_of(schema: Any) -> LedgerMetadata:
     if text is None:
         raise LedgerError("a Parquet file but not a ledger; make one with 'ghostedge evaluate'")
     return LedgerMetadata.from_json(text)
-
-
-def _read_table(path: Path, *, use_threads: bool = True) -> Any:
-    with _opened(path) as file:
-        return file.read(use_threads=use_threads)
 
 
 @contextlib.contextmanager
