@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ParityError
 
-__all__ = ["Difference", "compare", "snr_db"]
-
 
 @dataclass(frozen=True)
 class Difference:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from ghostedge.errors import GhostedgeError, OutputError
 
-__all__ = ["atomic_path", "atomic_write", "locked", "output_error", "sha256_file"]
-
 #: The prefix of every file that is still being written; a leftover after ``kill -9`` may be deleted.
 PARTIAL_PREFIX = ".partial-"
 

@@ -17,8 +17,6 @@ from ghostedge.model import KEY, Format, InputSpec, Model
 from ghostedge.stored import parse_json
 from ghostedge.wire import fields
 
-__all__ = ["FORMATS", "load_input_spec", "open_model", "read_description"]
-
 #: Extension -> format.
 FORMATS: dict[str, Format] = {
     ".ckpt": "checkpoint",
@@ -114,14 +112,6 @@ def _format(path: Path) -> Format:
     return FORMATS[suffix]
 
 
-def _no_description(path: Path) -> None:
-    """A checkpoint says nothing of its input."""
-
-
-def _mindir_description(path: Path) -> Model | None:
-    return describe_mindir(path).description
-
-
 def _onnx_description(path: Path) -> Model | None:
     """Walk the outermost message alone: a device with onnxruntime need not have onnx, and no weight is parsed."""
     found = None
@@ -190,8 +180,8 @@ def _model_zoo_labels(classes: int) -> tuple[str, ...]:
 
 
 _READERS: dict[Format, Callable[[Path], Model | None]] = {
-    "checkpoint": _no_description,
-    "mindir": _mindir_description,
+    "checkpoint": lambda path: None,  # a checkpoint says nothing of its input
+    "mindir": lambda path: describe_mindir(path).description,
     "onnx": _onnx_description,
     "openvino": _openvino_description,
     "tflite": _tflite_description,

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from ghostedge.errors import GhostedgeError
 
-__all__ = ["ChildError", "how_it_ended", "run_module"]
-
 
 class ChildError(GhostedgeError):
     """A child process that crashed, hung or failed; who started it says what that means to the user.

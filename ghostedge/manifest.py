@@ -16,8 +16,6 @@ from ghostedge.files import atomic_write, sha256_file
 from ghostedge.model import InputSpec
 from ghostedge.stored import as_type, parse_json, plain
 
-__all__ = ["FILE_NAME", "ArtifactRecord", "FileRecord", "Manifest"]
-
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 
@@ -132,7 +130,8 @@ class Manifest:
             "warnings": self.warnings,
             "peak_memory_mib": self.peak_memory_mib,
             "golden": None if self.golden is None else {**plain(self.golden), "key": self.golden_key},
-            "artifacts": _each_snr(plain(self.artifacts), _stored_snr),
+            # JSON has no infinity: the SNR of identical logits is null.
+            "artifacts": _each_snr(plain(self.artifacts), lambda snr: None if math.isinf(snr) else round(snr, 2)),
         }
         return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -156,22 +155,14 @@ class Manifest:
                 raise ManifestError(f"{path} has schema version {version}, this ghostedge reads {SCHEMA_VERSION}")
             golden = data.get("golden")
             key = golden.get("key", "") if isinstance(golden, dict) else ""
-            whole = {"artifacts": None, **_each_snr(data, _read_snr), "golden_key": key}
+            numbers = _each_snr(data, lambda snr: math.inf if snr is None else snr)
+            whole = {"artifacts": None, **numbers, "golden_key": key}
             return as_type(whole, cls, f"{path} is damaged", ManifestError)
         except FileNotFoundError:
             return None
         except (ArtifactError, ManifestError, OSError) as exc:
             said = f"{path} cannot be read ({exc})" if isinstance(exc, OSError) else str(exc)
             raise ManifestError(f"{said}; move it away, or choose another --output") from exc
-
-
-def _stored_snr(snr_db: float) -> float | None:
-    """JSON has no infinity: the SNR of identical logits is null."""
-    return None if math.isinf(snr_db) else round(snr_db, 2)
-
-
-def _read_snr(snr_db: Any) -> Any:
-    return math.inf if snr_db is None else snr_db
 
 
 def _each_snr(value: Any, convert: Callable[[Any], Any]) -> Any:

@@ -17,20 +17,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
 from ghostedge.files import sha256_file
-from ghostedge.stored import as_type, parse_json
-
-__all__ = [
-    "KEY",
-    "RESIZE_RULES",
-    "CalibrationImage",
-    "CalibrationSet",
-    "Format",
-    "InputSpec",
-    "Model",
-    "Runtime",
-    "Stage",
-    "StageOutput",
-]
+from ghostedge.stored import as_type, parse_json, plain
 
 Format = Literal["checkpoint", "mindir", "onnx", "openvino", "tflite"]
 
@@ -105,6 +92,11 @@ class InputSpec:
             return (batch, 3, self.height, self.width)
         return (batch, self.height, self.width, 3)
 
+    @property
+    def geometry(self) -> InputSpec:
+        """What decides which pixels a model sees, all else at its default: equal geometries share one crop."""
+        return InputSpec(height=self.height, width=self.width, resize=self.resize, resize_rule=self.resize_rule)
+
     def span(self) -> tuple[float, float]:
         """All that an image can put into the tensor: 0..255, or black to white of the channels that go farthest."""
         if self.range == "raw":
@@ -114,9 +106,8 @@ class InputSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` reads it back."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
-        }
+        found: dict[str, Any] = plain(self)
+        return found
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -148,18 +139,6 @@ def _three_numbers(values: Any) -> bool:
 KEY = "ghostedge"
 
 _SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class _Description:
-    """The JSON that `Model.to_json` writes; the class below explains its fields."""
-
-    input: InputSpec
-    labels: tuple[str, ...]
-    precision: str
-    calibration: Mapping[str, str] = field(default_factory=dict)
-    source_sha256: str = ""
-    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -231,13 +210,15 @@ class Model:
             version = data.get("schema_version") if isinstance(data, dict) else None
             if version != _SCHEMA_VERSION:
                 raise ArtifactError(f"it has schema version {version}, this ghostedge reads {_SCHEMA_VERSION}")
-            found = as_type(data, _Description, "it", ArtifactError)
+            model = as_type({**data, "path": path, "format": model_format}, cls, "it", ArtifactError)
+            if missing := sorted({"labels", "precision"} - data.keys()):
+                raise ArtifactError(f"it lacks {' and '.join(missing)}")
+            return model
         except ArtifactError as exc:  # also of InputSpec
             raise ArtifactError(
                 f"{path}: the embedded description is damaged or of another version ({exc}); update ghostedge or "
                 "export it again"
             ) from exc
-        return cls(path, model_format, **{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from ghostedge.errors import ManifestError, first_line
 from ghostedge.files import sha256_file
 from ghostedge.stored import parse_json
 
-__all__ = ["as_exported", "refusal"]
-
 _MANIFEST = "manifest.json"
 
 

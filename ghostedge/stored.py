@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 from ghostedge.errors import GhostedgeError
 
-__all__ = ["as_type", "json_schema", "parse_json", "parse_toml", "plain"]
-
 T = TypeVar("T")
 
 #: What is stored is far smaller; more than this is another file by mistake, or one made to exhaust memory.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["field", "fields", "read_varint", "varint"]
-
 # https://protobuf.dev/programming-guides/encoding/: wire type -> bytes of a value of fixed length.
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}

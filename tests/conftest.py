@@ -470,7 +470,8 @@ def make_ledger() -> Callable[..., Any]:
     `what`: `file`, `precision`, `runtime`, `ids`, `errors`, `keep_logits`, `content_crc32` (the row's number unless
     given), and every field of `LedgerMetadata`.
     """
-    from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256, rows_of_logits
+    from ghostedge.evaluation.columns import rows_of_logits
+    from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
     from ghostedge.model import InputSpec
 
     def make(

@@ -54,7 +54,7 @@ VENDORS = {
     "mindspore": {"ghostnet", "mindir.read", "mindir.from_checkpoint", "runtimes.mindspore"},
     "onnx": {"mindir.to_onnx", "onnx", "tflite.onnx2tf", "inspection.onnx"},
     "onnxruntime": {"runtimes.onnx", "onnx.equalise"},
-    "openvino": {"openvino", "runtimes.openvino", "runtimes.openvino_isa"},
+    "openvino": {"openvino", "runtimes.openvino"},
     "nncf": {"openvino.quantize"},
     "tensorflow": {"tflite.onnx2tf"},
     "onnx2tf": {"tflite.onnx2tf"},

@@ -8,20 +8,17 @@ for what it does to the model as the earlier changes left it.
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ghostedge.accuracy.fit import check_comparable
 from ghostedge.accuracy.logits import logit_differences
 from ghostedge.accuracy.parity import paired_drop_of
 from ghostedge.accuracy.statistics import PairedDrop, holm, loss_p_value
 from ghostedge.errors import LedgerError, UsageError
-from ghostedge.evaluation.ledger import Ledger, LedgerMetadata
+from ghostedge.evaluation.ledger import Ledger
 from ghostedge.lazy import choose
-
-__all__ = ["STEPS", "Attribution", "AttributionStep", "attribute"]
 
 #: Step -> what it is called in reports. A step but preprocessing changes the model and leaves the pictures alone.
 STEPS: dict[str, str] = {
@@ -72,10 +69,6 @@ class Attribution:
     total: PairedDrop
     charged: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dataclasses.asdict(self)
-
 
 def attribute(reference: Ledger, stages: Sequence[tuple[str, Ledger]]) -> Attribution:
     """Split the drop from `reference` to the last of `stages`.
@@ -94,14 +87,11 @@ def attribute(reference: Ledger, stages: Sequence[tuple[str, Ledger]]) -> Attrib
     names = [choose("attribution step", step, STEPS) for step, _ in stages]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"the step '{twice[0]}' is named twice; a step has one ledger")
-    before = [reference, *(ledger for _, ledger in stages[:-1])]
-    for name, previous, (_, ledger) in zip(names, before, stages, strict=True):
-        _check_step(name, previous, ledger)
+    pairs = list(itertools.pairwise([reference, *(ledger for _, ledger in stages)]))
+    for name, pair in zip(names, pairs, strict=True):
+        _check_step(name, *pair)
     # The same images are no gains in any step: or else the drops of the steps would not add up to the whole.
-    drops = [
-        paired_drop_of(previous, ledger, unknown=reference.failed)
-        for previous, (_, ledger) in zip(before, stages, strict=True)
-    ]
+    drops = [paired_drop_of(*pair, unknown=reference.failed) for pair in pairs]
     adjusted = holm([loss_p_value(drop.losses, drop.gains) for drop in drops])
     steps = tuple(
         AttributionStep(
@@ -110,9 +100,9 @@ def attribute(reference: Ledger, stages: Sequence[tuple[str, Ledger]]) -> Attrib
             top1_percent=100 * int(ledger.correct().sum()) / drop.images,
             drop=drop,
             p_adjusted=float(p),
-            snr_db=_snr_db(previous, ledger),
+            snr_db=next((found.snr_db for found in logit_differences(previous, ledger)), None),
         )
-        for name, previous, (_, ledger), drop, p in zip(names, before, stages, drops, adjusted, strict=True)
+        for name, (previous, ledger), drop, p in zip(names, pairs, drops, adjusted, strict=True)
     )
     significant = [step for step in steps if step.p_adjusted < _SIGNIFICANCE]
     total = paired_drop_of(reference, stages[-1][1], unknown=reference.failed)
@@ -124,26 +114,17 @@ def attribute(reference: Ledger, stages: Sequence[tuple[str, Ledger]]) -> Attrib
     )
 
 
-def _snr_db(previous: Ledger, ledger: Ledger) -> float | None:
-    differences = logit_differences(previous, ledger)
-    return differences[0].snr_db if differences else None
-
-
-def _pictures(metadata: LedgerMetadata) -> tuple[Any, ...]:
-    return (metadata.preprocessing, metadata.input.height, metadata.input.width, metadata.input.resize)
-
-
 def _check_step(step: str, previous: Ledger, ledger: Ledger) -> None:
     """Check that `ledger` differs from `previous` in what `step` names, and in nothing else."""
     check_comparable(previous, ledger, same_preprocessing=step != "preprocessing")
     before, after = previous.metadata, ledger.metadata
     # A checkpoint and the MindIR exported from it are one model in two files, both run by MindSpore.
-    same_model = before.model.get("sha256") == after.model.get("sha256") or {
-        before.model.get("format"),
-        after.model.get("format"),
-    } <= {"checkpoint", "mindir"}
+    same_file = before.model.get("sha256") == after.model.get("sha256")
+    formats = {before.model.get("format"), after.model.get("format")}
+    same_model = same_file or formats <= {"checkpoint", "mindir"}
     if step == "preprocessing":
-        if _pictures(before) == _pictures(after):
+        pictures = [(m.preprocessing, m.input.height, m.input.width, m.input.resize) for m in (before, after)]
+        if pictures[0] == pictures[1]:
             raise LedgerError(
                 "the step 'preprocessing' changes no preprocessing; its ledger has that of the one before"
             )
@@ -152,5 +133,5 @@ def _check_step(step: str, previous: Ledger, ledger: Ledger) -> None:
                 f"the step 'preprocessing' also changes the model ({before.model.get('file')} to "
                 f"{after.model.get('file')}); evaluate the same model with the other preprocessing"
             )
-    elif before.model.get("sha256") == after.model.get("sha256"):
+    elif same_file:
         raise LedgerError(f"the step '{step}' has the same model file as the one before ({after.model.get('file')})")

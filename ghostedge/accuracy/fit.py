@@ -12,8 +12,6 @@ from ghostedge.accuracy.statistics import proportion
 from ghostedge.errors import LedgerError
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata
 
-__all__ = ["check_comparable", "warnings_of"]
-
 
 def check_comparable(reference: Ledger, candidate: Ledger, *, same_preprocessing: bool = True) -> None:
     """Check that two ledgers are of the same images, labels, classes, preprocessing and checkpoint.

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from ghostedge.compare import snr_db
 from ghostedge.evaluation.ledger import Ledger
 
-__all__ = ["LogitDifference", "logit_differences"]
-
 #: Below this a probability that is one minus a sum of float32 probabilities is rounding.
 _SMALLEST_REST = 1e-6
 
@@ -59,18 +57,10 @@ def logit_differences(reference: Ledger, candidate: Ledger) -> tuple[LogitDiffer
     return (shared, _whole_logits(reference.logits, candidate.logits, answered))
 
 
-def _difference(
-    basis: Literal["top5_float32", "all_float16"],
-    sums: tuple[float, float],
-    max_abs: float,
-    values: int,
-    kl_nats: float,
-    *,
-    kl_is_lower_bound: bool,
-) -> LogitDifference:
-    ratio = snr_db(*sums)
-    stored = None if ratio == math.inf else max(ratio, _NO_SIGNAL_DB)
-    return LogitDifference(basis, values, stored, max_abs, max(kl_nats, 0.0), kl_is_lower_bound)
+def _stored_db(signal: float, noise: float) -> float | None:
+    """The ratio as reports store it: None for no difference."""
+    ratio = snr_db(signal, noise)
+    return None if ratio == math.inf else max(ratio, _NO_SIGNAL_DB)
 
 
 def _shared_logits(reference: Ledger, candidate: Ledger, answered: NDArray[np.bool_]) -> LogitDifference:
@@ -90,12 +80,12 @@ def _shared_logits(reference: Ledger, candidate: Ledger, answered: NDArray[np.bo
     divergence = float((p * (a - b + (candidate.log_sum_exp - reference.log_sum_exp)[rows][at])).sum())
     rest_p, rest_q = (np.maximum(1 - np.bincount(at, weights=x, minlength=len(rows)), _SMALLEST_REST) for x in (p, q))
     divergence += float((rest_p * np.log(rest_p / rest_q)).sum())
-    return _difference(
-        "top5_float32",
-        (float((a**2).sum()), float(((a - b) ** 2).sum())),
-        float(np.abs(a - b).max(initial=0.0)),
-        len(a),
-        divergence / len(rows),
+    return LogitDifference(
+        basis="top5_float32",
+        values=len(a),
+        snr_db=_stored_db(float((a**2).sum()), float(((a - b) ** 2).sum())),
+        max_abs=float(np.abs(a - b).max(initial=0.0)),
+        kl_nats=max(divergence / len(rows), 0.0),
         kl_is_lower_bound=reference.metadata.classes > ours.shape[1],
     )
 
@@ -124,12 +114,12 @@ def _whole_logits(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(compare_rows, range(0, len(rows), _CHUNK)))
     counts, signals, noises, maxima, divergences = zip(*parts, strict=True)
-    return _difference(
-        "all_float16",
-        (sum(signals), sum(noises)),
-        max(maxima),
-        sum(counts) * reference.shape[1],
-        sum(divergences) / max(sum(counts), 1),
+    return LogitDifference(
+        basis="all_float16",
+        values=sum(counts) * reference.shape[1],
+        snr_db=_stored_db(sum(signals), sum(noises)),
+        max_abs=max(maxima),
+        kl_nats=max(sum(divergences) / max(sum(counts), 1), 0.0),
         kl_is_lower_bound=False,
     )
 

@@ -8,17 +8,15 @@ is an image for which the two models name different best classes.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.accuracy.fit import check_comparable, warnings_of
 from ghostedge.accuracy.logits import LogitDifference, logit_differences
-from ghostedge.accuracy.reliability import Calibration, CalibrationBin, reliability
+from ghostedge.accuracy.reliability import Calibration, reliability
 from ghostedge.accuracy.statistics import (
     PairedDrop,
     Proportion,
@@ -31,22 +29,6 @@ from ghostedge.accuracy.statistics import (
 )
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import Ledger
-
-__all__ = [
-    "Calibration",
-    "CalibrationBin",
-    "ClassChange",
-    "ConfidenceBin",
-    "Failure",
-    "Flip",
-    "LogitDifference",
-    "ModelAccuracy",
-    "ParityResult",
-    "accuracy_of",
-    "compare_ledgers",
-    "paired_drop_of",
-    "worst_verdict",
-]
 
 _CONFIDENCE_BINS = 10
 
@@ -103,13 +85,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Failure:
-    """One image that a model has no answer for.
-
-    Attributes:
-        image_id: the image.
-        reference: the reference's error, None where it answered.
-        candidate: the candidate's.
-    """
+    """One image that a model has no answer for: the error of the reference and of the candidate, None for an answer."""
 
     image_id: str
     reference: str | None
@@ -160,7 +136,7 @@ class ConfidenceBin:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """One candidate beside the reference.
+    """One candidate beside the reference, in the words of ``reports/parity.schema.json``.
 
     Attributes:
         images: images in both ledgers.
@@ -200,10 +176,6 @@ class ParityResult:
     confidence_bins: tuple[ConfidenceBin, ...]
     warnings: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, as ``reports/parity.schema.json`` describes them."""
-        return dataclasses.asdict(self)
-
 
 def compare_ledgers(
     reference: Ledger, candidate: Ledger, max_drop: float = 0.5, *, most_listed: int = 1000
@@ -228,7 +200,8 @@ def compare_ledgers(
     answered = reference.answered & candidate.answered
     same = reference.top5_class[:, 0] == candidate.top5_class[:, 0]
     flip_rows = np.flatnonzero(answered & ~same)
-    kinds = _flip_kinds(reference, candidate, flip_rows)
+    now_right = np.where(candidate.correct()[flip_rows], _FLIP_ORDER.index("gain"), _FLIP_ORDER.index("other"))
+    kinds = np.where(reference.correct()[flip_rows], _FLIP_ORDER.index("loss"), now_right)
     return ParityResult(
         images=len(reference),
         labelled=drop.images,
@@ -243,17 +216,14 @@ def compare_ledgers(
         logits=logit_differences(reference, candidate),
         flip_counts={kind: int((kinds == place).sum()) for place, kind in enumerate(_FLIP_ORDER)},
         flips=_flips(reference, candidate, flip_rows, kinds, most_listed),
-        failures=_failures(reference, candidate, most_listed),
+        failures=tuple(
+            Failure(str(reference.image_ids[i]), reference.errors[i], candidate.errors[i])
+            for i in np.flatnonzero(reference.failed | candidate.failed)[:most_listed]
+        ),
         classes=_class_changes(reference, candidate),
         confidence_bins=_confidence_bins(reference, answered, same),
         warnings=tuple(warnings_of(reference, candidate)),
     )
-
-
-def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """FAIL before INCONCLUSIVE before PASS; PASS of none."""
-    found = set(verdicts)
-    return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
 
 
 def paired_drop_of(
@@ -294,13 +264,6 @@ def accuracy_of(ledger: Ledger) -> ModelAccuracy:
 # -- Flips, failures, classes -------------------------------------------------------------------------------
 
 
-def _flip_kinds(reference: Ledger, candidate: Ledger, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Place in `_FLIP_ORDER` of each flipped row."""
-    right, now = reference.correct()[rows], candidate.correct()[rows]
-    kinds: NDArray[np.intp] = np.where(right, 0, np.where(now, 2, 1))
-    return kinds
-
-
 def _flips(
     reference: Ledger, candidate: Ledger, rows: NDArray[np.intp], kinds: NDArray[np.intp], most: int
 ) -> tuple[Flip, ...]:
@@ -339,11 +302,6 @@ def _logit_of(
     return np.where(is_label, ledger.label_logit[rows], value), listed | is_label
 
 
-def _failures(reference: Ledger, candidate: Ledger, most: int) -> tuple[Failure, ...]:
-    rows = np.flatnonzero(reference.failed | candidate.failed)[:most]
-    return tuple(Failure(str(reference.image_ids[i]), reference.errors[i], candidate.errors[i]) for i in rows)
-
-
 def _class_changes(reference: Ledger, candidate: Ledger) -> tuple[ClassChange, ...]:
     labelled = reference.labels >= 0
     label = reference.labels[labelled]
@@ -370,11 +328,7 @@ def _class_changes(reference: Ledger, candidate: Ledger) -> tuple[ClassChange, .
         for c, raw, adjusted in zip(present, p, holm(p), strict=True)
         if losses[c] + gains[c]
     ]
-    return tuple(sorted(changes, key=_by_evidence))
-
-
-def _by_evidence(change: ClassChange) -> tuple[float, int, int]:
-    return change.p_value, change.gains - change.losses, change.index
+    return tuple(sorted(changes, key=lambda change: (change.p_value, change.gains - change.losses, change.index)))
 
 
 def _confidence_bins(

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibration", "CalibrationBin", "reliability"]
-
 #: Equal-width bins of the calibration error (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
 _BINS = 15
 
@@ -51,8 +49,7 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> 
         confidence: (n,), the softmax probability of the best class, 0..1.
         correct: (n,), whether it is the true class.
     """
-    edges = np.clip(np.ceil(np.asarray(confidence, np.float64) * _BINS).astype(int) - 1, 0, None)
-    index = np.minimum(edges, _BINS - 1)
+    index = np.clip(np.ceil(np.asarray(confidence, np.float64) * _BINS).astype(int) - 1, 0, _BINS - 1)
     images = np.bincount(index, minlength=_BINS)
     sum_confidence = np.bincount(index, weights=confidence, minlength=_BINS)
     sum_correct = np.bincount(index, weights=correct, minlength=_BINS)

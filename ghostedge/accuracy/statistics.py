@@ -33,7 +33,9 @@ and 100%. Rates are fractions 0..1 in this module; *points* are percentage point
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -42,25 +44,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ghostedge.errors import UsageError
-
-__all__ = [
-    "CONFIDENCE",
-    "Decision",
-    "PairedDrop",
-    "Plan",
-    "Proportion",
-    "Verdict",
-    "decide",
-    "drop_bounds",
-    "holm",
-    "loss_p_value",
-    "mcnemar_p_value",
-    "paired_drop",
-    "plan",
-    "plan_margin",
-    "proportion",
-    "wilson_interval",
-]
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
@@ -271,6 +254,12 @@ def decide(drop: PairedDrop, margin_points: float) -> Decision:
     return Decision("INCONCLUSIVE", None if needed is None else max(needed, drop.images + 1))
 
 
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """FAIL before INCONCLUSIVE before PASS; PASS of none."""
+    found = set(verdicts)
+    return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
+
+
 # -- Power --------------------------------------------------------------------------------------------------
 
 
@@ -353,21 +342,15 @@ def _images_needed(margin: float, discordance: float, drop: float, power: float,
 
     def enough(n: int) -> bool:
         expected = np.array([n * loss_rate, n * gain_rate, n, margin], np.float64)
-        variance, skewness = _moments_under(expected[0:1], expected[1:2], expected[2:3], expected[3:4])
-        reach = math.sqrt(float(variance[0]) / (n - 1)) * (z - float(skewness[0]) * (z * z - 1) / 6)
-        return margin - drop >= reach + z_power * spread / math.sqrt(n)
+        variance, skewness = map(float, _moments_under(*expected))
+        reach = math.sqrt(variance / (n - 1)) * (z - skewness * (z * z - 1) / 6)
+        return bool(margin - drop >= reach + z_power * spread / math.sqrt(n))
 
     # With no discordant image at all the exact bound rules, whatever was expected: fewer images never pass.
     fewest = math.ceil(math.log1p(-confidence) / math.log1p(-margin)) if margin > 0 else 0
-    low = high = max(fewest, 2)
-    while not enough(high):
-        low, high = high, 2 * high
-        if high > 10**12:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    candidates = range(max(fewest, 2), 10**12)
+    place = bisect.bisect_left(candidates, True, key=enough)
+    return candidates[place] if place < len(candidates) else None
 
 
 # -- Many tests -------------------------------------------------------------------------------------------

@@ -1,21 +1,19 @@
-"""Choose the images on which a quantiser measures activation ranges."""
+"""Choose the images on which a quantiser measures activation ranges, and refuse to evaluate the model on them."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.datasets import NO_LABELS, open_dataset
+from ghostedge.data.datasets import NO_LABELS, Dataset, open_dataset
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import DatasetError, ImageError, first_line
 from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec
-
-__all__ = ["DEFAULT_COUNT", "MINIMUM", "calibration_batch", "choose_calibration"]
 
 #: Beyond some hundred images activation ranges hardly move (Nagel et al., A White Paper on Neural Network
 #: Quantization, 2021, section 3.1).
@@ -76,8 +74,7 @@ def calibration_batch(calibration: CalibrationSet, spec: InputSpec) -> Pixels:
     Raises:
         DatasetError: an image does not decode.
     """
-    geometry = InputSpec(height=spec.height, width=spec.width, resize=spec.resize, resize_rule=spec.resize_rule)
-    return to_spec(_cropped(calibration.source, calibration.images, geometry), spec)
+    return to_spec(_cropped(calibration.source, calibration.images, spec.geometry), spec)
 
 
 @functools.lru_cache(maxsize=1)
@@ -134,3 +131,36 @@ def _draw(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> li
         turn[index] = seen[label] = seen.get(label, -1) + 1
     by_turn = shuffled[np.argsort(turn[shuffled], kind="stable")]
     return [int(index) for index in by_turn[:count]]
+
+
+_ADVICE = "its accuracy there says too much; evaluate on other images, or give --allow-calibration-images"
+
+
+def refuse_known(dataset: Dataset, chosen: NDArray[np.intp], calibration: Mapping[str, tuple[str, str]]) -> None:
+    """Look, before any work, at the images that have the id of a calibration image.
+
+    Raises:
+        DatasetError: some of them are the same, byte for byte; the message names the first and counts them.
+    """
+    known = {image_id.encode() for image_id, _ in calibration.values()}
+    same = []
+    for index in chosen:
+        if (name := dataset.image_ids[index]) in known:
+            try:
+                digest = hashlib.sha256(dataset.source(index).read()).hexdigest()
+            except ImageError:
+                continue  # the evaluation itself reports images that cannot be read
+            if digest in calibration:
+                same.append((name.decode(), calibration[digest][1]))
+    if same:
+        image_id, artifact = same[0]
+        raise DatasetError(
+            f"{len(same)} of the {len(chosen)} images, the first '{image_id}', are among those that {artifact} was "
+            f"calibrated on; {_ADVICE}"
+        )
+
+
+def refuse_same(image_id: str, encoded: bytes, calibration: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse, while images are read, a calibration image under another name. Raises: DatasetError."""
+    if calibration and (found := calibration.get(hashlib.sha256(encoded).hexdigest())):
+        raise DatasetError(f"image '{image_id}' is '{found[0]}', on which {found[1]} was calibrated; {_ADVICE}")

@@ -27,8 +27,6 @@ from ghostedge.errors import ArtifactError, ConvertError
 from ghostedge.files import atomic_path
 from ghostedge.model import Model
 
-__all__ = ["MAX_IMAGES", "SUFFIX", "Golden", "golden_beside", "make_golden", "read_golden", "spread", "write_golden"]
-
 SCHEMA_VERSION = 1
 
 #: What the files are called after their export's name.
@@ -90,12 +88,7 @@ def spread(count: int, most: int = MAX_IMAGES) -> list[int]:
 
 
 def make_golden(source: Model, images: Sequence[Path], logits: NDArray[np.float32]) -> Golden:
-    """The golden vectors of an export.
-
-    Args:
-        source: the checkpoint or MindIR that it began with.
-        images: photos.
-        logits: float32 (n, classes), what MindSpore gives for them.
+    """The golden vectors of an export that began with `source`: its float32 logits (n, classes) of n photos.
 
     Raises:
         ConvertError: a logit is not finite.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ghostedge.errors import UsageError
 
-__all__ = ["imagenet_labels", "imagenet_synsets", "load_labels"]
-
 
 @cache
 def _classes() -> tuple[tuple[str, str], ...]:

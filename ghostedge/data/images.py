@@ -6,8 +6,6 @@ from pathlib import Path
 
 from ghostedge.errors import ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "list_images", "sample_images"]
-
 #: What counts as an image when a folder is listed; a file named directly may have any extension.
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 

@@ -31,17 +31,6 @@ from ghostedge.model import InputSpec
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-__all__ = [
-    "MAX_PIXELS",
-    "Pixels",
-    "decode",
-    "normalise",
-    "preprocess",
-    "preprocess_batch",
-    "resize_and_crop",
-    "resized_size",
-    "to_spec",
-]
 
 #: Resized pixels: uint8, or float32 on the scale 0..255 by the rule that does not round.
 Pixels = NDArray[np.uint8 | np.float32]
@@ -339,19 +328,12 @@ def to_spec(images: Pixels, spec: InputSpec) -> Pixels:
 
 
 def preprocess(source: Path | str | bytes, spec: InputSpec) -> Pixels:
-    """One image as a batch of one: decode, resize, crop and bring it to `spec`.
-
-    Returns:
-        ``spec.dtype``, shape ``spec.shape(1)``.
-
-    Raises:
-        ImageError: see `decode`.
-    """
-    return to_spec(resize_and_crop(decode(source), spec)[None], spec)
+    """One image as a batch of one, see `preprocess_batch`."""
+    return preprocess_batch([source], spec)
 
 
 def preprocess_batch(sources: Iterable[Path | str | bytes], spec: InputSpec) -> Pixels:
-    """At least one image as one batch, in the order given.
+    """Decode, resize and crop at least one image, and bring all to `spec` as one batch, in the order given.
 
     Returns:
         ``spec.dtype``, shape ``spec.shape(n)``.

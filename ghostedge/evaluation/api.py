@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 from ghostedge.data.datasets import open_dataset
 from ghostedge.errors import UsageError
-from ghostedge.evaluation.run import Engine, Evaluation, Options, Progress, subjects_of
+from ghostedge.evaluation.engines import Engine
+from ghostedge.evaluation.run import Evaluation, Options, Progress, subjects_of
 from ghostedge.evaluation.run import evaluate as run_subjects
 from ghostedge.evaluation.worker import Job
 from ghostedge.formats import open_model
 from ghostedge.model import Model
-
-__all__ = ["engine_of", "evaluate", "workers_for"]
 
 
 def evaluate(

@@ -16,7 +16,7 @@ A row is what one model answered for one image::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -24,8 +24,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ghostedge.lazy import require
-
-__all__ = ["CONTENT", "TOP", "Columns", "Rows", "rows_of_logits", "schema"]
 
 #: How many of the best classes a row keeps.
 TOP = 5
@@ -158,7 +156,14 @@ class Columns:
 
     def correct(self, top: int = 1) -> NDArray[np.bool_]:
         """bool (n,): the label is among the best `top` (1..5); an image without an answer that is a number is not."""
-        return _correct(self.labels, self.top5_class[:, :top], self.log_sum_exp)
+        among = (self.top5_class[:, :top] == self.labels[:, None]).any(axis=1)
+        right: NDArray[np.bool_] = among & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
+        return right
+
+    @classmethod
+    def joined(cls, columns: Sequence[Columns]) -> Columns:
+        """All of `columns` (at least one), one after the other."""
+        return cls(require("pyarrow", "evaluate").concat_tables([each.table for each in columns]))
 
 
 @dataclass(frozen=True)
@@ -196,23 +201,8 @@ class Rows:
             errors=errors,
         )
 
-    @classmethod
-    def joined(cls, rows: Sequence[Rows]) -> Rows:
-        """All of `rows` (at least one), one after the other; logits where all have them."""
-        columns = {field.name: [getattr(each, field.name) for each in rows] for field in fields(cls)}
-        errors, logits = columns.pop("errors"), columns.pop("logits")
-        return cls(
-            **{name: np.concatenate(parts) for name, parts in columns.items()},
-            logits=None if any(part is None for part in logits) else np.concatenate(logits),
-            errors=[error for part in errors for error in part],
-        )
-
     def __len__(self) -> int:
         return len(self.labels)
-
-    def correct(self) -> NDArray[np.bool_]:
-        """bool (n,): see `Columns.correct`."""
-        return _correct(self.labels, self.top5_class[:, :1], self.log_sum_exp)
 
     def fill(self, at: NDArray[np.intp], answers: Columns, rows: NDArray[np.intp]) -> None:
         """Put what `answers` has in `rows` into the rows `at`; ids, labels and errors stay."""
@@ -238,11 +228,6 @@ class Rows:
             arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(self.logits.ravel())))
         arrays.append(pa.array(self.errors, pa.string()))
         return Columns(pa.Table.from_arrays(arrays, schema=schema(self.logits is not None)))
-
-
-def _correct(labels: NDArray[np.int32], best: NDArray[np.int32], log_sum_exp: NDArray[np.float32]) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = (best == labels[:, None]).any(axis=1) & (labels >= 0) & np.isfinite(log_sum_exp)
-    return right
 
 
 def rows_of_logits(

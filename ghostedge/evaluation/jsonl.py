@@ -27,8 +27,6 @@ from ghostedge.evaluation.columns import TOP, Columns, Rows
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
 from ghostedge.stored import as_type
 
-__all__ = ["read_json_lines"]
-
 _HEADER = {"kind", "has_logits", "metadata"}
 
 
@@ -97,18 +95,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return data
 
 
+_Logit = float | None
+
+
 @dataclass(frozen=True)
 class _Row:
     """One line of an image."""
 
     image_id: str
     label: int
-    top5_class: list[int]
-    top5_logit: list[float | None]
-    label_logit: float | None
-    log_sum_exp: float | None
+    top5_class: tuple[int, int, int, int, int]
+    top5_logit: tuple[_Logit, _Logit, _Logit, _Logit, _Logit]
+    label_logit: _Logit
+    log_sum_exp: _Logit
     error: str | None
-    logits: list[float | None] | None = None
+    logits: list[_Logit] | None = None
 
     def faults(self, classes: int, has_logits: bool) -> Iterator[str]:
         """What is wrong with it in a ledger of `classes` classes."""
@@ -120,29 +121,27 @@ class _Row:
             yield "image_id is empty"
         if not -1 <= self.label < classes:
             yield f"label {self.label} of {classes} classes"
-        yield from _list_faults("top5_class", self.top5_class, TOP)
         if set(padding) - {-1} or len(set(best)) < top or not all(0 <= c < classes for c in best):
             yield "top5_class"
-        yield from _list_faults("top5_logit", self.top5_logit, TOP, top)
-        yield from _list_faults("label_logit", [self.label_logit], 1, int(known))
-        yield from _list_faults("log_sum_exp", [self.log_sum_exp], 1, int(answered))
-        if has_logits and answered:
-            yield from _list_faults("logits", self.logits or [], classes, classes)
-        elif self.logits is not None:
+        logits = self.logits or []
+        if has_logits and answered and len(logits) != classes:
+            yield f"logits does not hold {classes} values"
+        if self.logits is not None and not (has_logits and answered):
             yield "logits of an image with an error"
+        # Of each the first so many are numbers that float32 can hold, the others null.
+        for name, values, numbers in (
+            ("top5_logit", self.top5_logit, top),
+            ("label_logit", [self.label_logit], int(known)),
+            ("log_sum_exp", [self.log_sum_exp], int(answered)),
+            ("logits", logits, len(logits)),
+        ):
+            for place, value in enumerate(values):
+                if (value is None) is (place < numbers) or abs(value or 0) > np.finfo(np.float32).max:
+                    yield f"{name} holds {value!r}"
         if any(a < b for a, b in itertools.pairwise(cast(list[float], self.top5_logit[:top]))):
             yield "top5_logit is not sorted, best first"
         if known and self.label in best and self.label_logit != self.top5_logit[best.index(self.label)]:
             yield "label_logit is not that of top5_logit"
-
-
-def _list_faults(name: str, values: Sequence[float | None], length: int, known: int | None = None) -> Iterator[str]:
-    """What is wrong with `length` values of which the first `known` are float32 numbers and the others null."""
-    if len(values) != length:
-        yield f"{name} does not hold {length} values"
-    for place, value in enumerate(values if known is not None else ()):
-        if (value is None) is (place < (known or 0)) or abs(value or 0) > np.finfo(np.float32).max:
-            yield f"{name} holds {value!r}"
 
 
 def _row(number: int, line: str, classes: int, has_logits: bool) -> _Row:
@@ -165,14 +164,9 @@ def _columns(lines: Sequence[str], classes: int, has_logits: bool) -> Columns:
     for place, line in enumerate(lines):
         row = _row(place + 2, line, classes, has_logits)
         ids[place], errors[place] = row.image_id, row.error
-        for column, value in (
-            (rows.labels, row.label),
-            (rows.top5_class, row.top5_class),
-            (rows.top5_logit, row.top5_logit),
-            (rows.label_logit, row.label_logit),
-            (rows.log_sum_exp, row.log_sum_exp),
-        ):
-            column[place] = value
+        rows.labels[place] = row.label
+        for name in ("top5_class", "top5_logit", "label_logit", "log_sum_exp"):
+            getattr(rows, name)[place] = getattr(row, name)
         if rows.logits is not None and row.logits is not None:
             with np.errstate(over="ignore"):
                 rows.logits[place] = np.array(row.logits, np.float32)

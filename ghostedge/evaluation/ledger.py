@@ -23,29 +23,11 @@ from numpy.typing import NDArray
 
 from ghostedge.data.datasets import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
-from ghostedge.evaluation.columns import CONTENT, TOP, Columns, Rows, rows_of_logits, schema
+from ghostedge.evaluation.columns import CONTENT, Columns, Rows, schema
 from ghostedge.files import atomic_path, atomic_write
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec
 from ghostedge.stored import as_type, parse_json, plain
-
-__all__ = [
-    "SCHEMA_VERSION",
-    "TOP",
-    "Ledger",
-    "LedgerMetadata",
-    "Rows",
-    "ids_sha256",
-    "merge_ledgers",
-    "read_ledger",
-    "read_metadata",
-    "read_part",
-    "read_pieces",
-    "rows_of_logits",
-    "write_ledger",
-    "write_part",
-    "write_pieces",
-]
 
 SCHEMA_VERSION = 1
 
@@ -134,11 +116,7 @@ class Ledger(Columns):
 
 
 def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
-    """The identity of a set of images: SHA-256 of the sorted ids joined by newlines, 64 hexadecimal digits.
-
-    Args:
-        image_ids: as text, or a `name_column`.
-    """
+    """The identity of a set of images: SHA-256 of the sorted ids (text or a `name_column`) joined by newlines."""
     is_column = isinstance(image_ids, np.ndarray) and image_ids.dtype.kind == "S"
     column: NDArray[np.bytes_] = image_ids if is_column else name_column(map(str, image_ids))  # type: ignore[assignment]
     digest, between = hashlib.sha256(), b""
@@ -149,16 +127,7 @@ def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
 
 
 def write_part(path: Path, rows: Columns, key: str) -> None:
-    """Write one part of a ledger that is being made, whole or not at all.
-
-    Args:
-        path: the part.
-        rows: in any order.
-        key: names the run that the part belongs to; `read_part` gives it back.
-
-    Raises:
-        OutputError: the part cannot be written (a full disk).
-    """
+    """Write a part of a ledger, whole or not at all: rows in any order, the key of their run. Raises: OutputError."""
     table = rows.table.replace_schema_metadata({_KEY: key})
     buffer = io.BytesIO()  # so that a full disk is an OSError of our own write, with its errno
     require("pyarrow.parquet", "evaluate").write_table(table, buffer, **_ENCODING)
@@ -167,7 +136,8 @@ def write_part(path: Path, rows: Columns, key: str) -> None:
 
 def read_part(path: Path) -> tuple[Columns, str]:
     """Read a part: its rows and its key. Raises: LedgerError for a file that is not one."""
-    table = _read_table(path, use_threads=False)
+    with _opened(path) as file:
+        table = file.read(use_threads=False)
     return Columns(table), (table.schema.metadata or {}).get(_KEY, b"").decode()
 
 
@@ -182,8 +152,6 @@ def write_pieces(path: Path, metadata: LedgerMetadata, pieces: Iterable[Columns]
     (With whole logits Parquet's pages end where pieces do, so equal bytes take equal pieces.)
 
     Args:
-        path: the ledger.
-        metadata: see `LedgerMetadata`.
         pieces: of any size; only a few thousand rows are held beside the current one.
         has_logits: whether the pieces carry whole logits.
 
@@ -216,7 +184,8 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         LedgerError: missing, not a ledger, damaged, of another schema version, an image twice or out of order.
     """
-    table = _read_table(path)
+    with _opened(path) as file:
+        table = file.read()
     try:
         metadata = _metadata_of(table.schema)
         ledger = Ledger(table, metadata)
@@ -254,11 +223,6 @@ def _metadata_of(schema: Any) -> LedgerMetadata:
     return LedgerMetadata.from_json(text)
 
 
-def _read_table(path: Path, *, use_threads: bool = True) -> Any:
-    with _opened(path) as file:
-        return file.read(use_threads=use_threads)
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A ``pyarrow.parquet.ParquetFile`` with a ledger's columns; what goes wrong while it is read is a LedgerError."""
@@ -292,6 +256,6 @@ def merge_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
                 raise LedgerError(f"ledgers of different runs do not merge: {field.name} is {ours} and {theirs}")
         if (ledgers[0].logits is None) != (other.logits is None):
             raise LedgerError("ledgers with and without whole logits do not merge")
-    columns = Columns(require("pyarrow", "evaluate").concat_tables([ledger.table for ledger in ledgers]))
+    columns = Columns.joined(ledgers)
     dataset = {"images": len(columns), "ids_sha256": ids_sha256(columns.image_ids)}
     return Ledger.of(dataclasses.replace(first, dataset=dataset), columns)

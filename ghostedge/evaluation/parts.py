@@ -26,8 +26,6 @@ from ghostedge.evaluation.ledger import LedgerMetadata, read_metadata, read_part
 from ghostedge.evaluation.worker import Failure
 from ghostedge.files import PARTIAL_PREFIX, locked, output_error
 
-__all__ = ["PART_ROWS", "Counts", "Images", "Parts"]
-
 #: Rows of one part. A kill costs at most so many, and the images that the workers have in hand.
 PART_ROWS = 256
 
@@ -88,11 +86,8 @@ class Parts:
     """A ledger that is being made: which images are done, the parts, the rows that wait for the next part.
 
     Args:
-        ledger: the file to make.
-        metadata: of the ledger.
-        images: what it is to hold.
         labels: int32 (n,), in the order of `images.ids`.
-        keep_logits: whether it holds whole logits.
+        keep_logits: whether the ledger holds whole logits.
 
     Attributes:
         failures: place in the ledger -> why the image has no answer.
@@ -113,8 +108,8 @@ class Parts:
         self._part_of = np.full(len(labels), -1, np.int32)
         self._row_of = np.zeros(len(labels), np.int32)
         self._parts: list[Path] = []
-        self._waiting: list[Rows] = []
-        self._answered = self._right = 0
+        self._waiting: list[Columns] = []
+        self._so_far = Counts()
         digest = hashlib.sha256(metadata.to_json().encode())
         digest.update(self.labels.tobytes())
         digest.update(bytes([keep_logits]) + b"content_crc32")
@@ -164,8 +159,7 @@ class Parts:
                 self._write(Columns(columns.table.take(np.flatnonzero(~columns.failed))))
         else:
             self._part_of[:] = 0
-            self._answered, self._right = counts.rows, counts.top1
-            self.finished = counts
+            self.finished = self._so_far = counts
             self.unchanged = True
 
     def _count_ledger(self) -> Counts | None:
@@ -191,12 +185,8 @@ class Parts:
         """Take over a part's rows. Raises: LedgerError for a damaged one."""
         columns, key = read_part(part)
         if key == self._key:  # the folder's name holds only the key's beginning
-            self._count(columns)
+            self._so_far.add(columns)
             self._place(part, columns)
-
-    def _count(self, rows: Rows | Columns) -> None:
-        self._answered += len(rows)
-        self._right += int(rows.correct().sum())
 
     def _place(self, part: Path, columns: Columns) -> None:
         ranks = self.images.ranks(columns.image_ids.tolist())
@@ -207,8 +197,8 @@ class Parts:
     @property
     def top1(self) -> float | None:
         """The fraction of right answers so far; None where a label is not known."""
-        known = self._answered + len(self.failures)
-        return self._right / known if known and self.labels.min() >= 0 else None
+        known = self._so_far.rows + len(self.failures)
+        return self._so_far.top1 / known if known and self.labels.min() >= 0 else None
 
     def done(self) -> NDArray[np.bool_]:
         """bool (n,): which of the images have their row, in the order in which they are run."""
@@ -220,15 +210,16 @@ class Parts:
         """Take the answers of one task. Raises: OutputError when a part cannot be written."""
         for failure in failures:
             self.failures[int(self.images.ranks([failure.image_id])[0])] = failure.reason
-        self._count(rows)
-        self._waiting.append(rows)
+        columns = rows.columns()
+        self._so_far.add(columns)
+        self._waiting.append(columns)
         if sum(map(len, self._waiting)) >= PART_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write the waiting rows as a part."""
         if sum(map(len, self._waiting)):
-            self._write(Rows.joined(self._waiting).columns())
+            self._write(Columns.joined(self._waiting))
             self._waiting = []
 
     def _write(self, columns: Columns) -> None:

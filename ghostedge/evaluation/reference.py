@@ -19,8 +19,6 @@ from ghostedge.lazy import choose
 from ghostedge.model import Model
 from ghostedge.runtimes import RUNTIMES
 
-__all__ = ["DEVICES", "PUBLISHED_BATCH", "ProtocolCount", "modelzoo_protocol", "reference"]
-
 #: MindSpore's device targets.
 DEVICES = ("CPU", "GPU", "Ascend")
 
@@ -43,7 +41,6 @@ def reference(
 
     Args:
         checkpoint: of format ``"checkpoint"``.
-        dataset: see `ghostedge.data.datasets.open_dataset`.
         ledger: the file to write.
         options: as for `evaluate`; one process runs the network, whatever `workers` says.
         device_target: ``"CPU"``, ``"GPU"`` or ``"Ascend"``.
@@ -102,14 +99,9 @@ class ProtocolCount:
 
 
 def modelzoo_protocol(images: int, correct: int, batch: int = PUBLISHED_BATCH) -> ProtocolCount:
-    """What the model zoo's evaluation would have counted of a ledger's images.
+    """What the model zoo's evaluation would have counted of a ledger's images, `correct` of which are right.
 
     It shuffles, forms batches of `batch` and drops the last one if it is not full.
-
-    Args:
-        images: how many the ledger has.
-        correct: how many of them have the label as their best class.
-        batch: images of one batch.
 
     Raises:
         UsageError: there are fewer images than one batch, so that it would have counted none.

@@ -12,59 +12,32 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostedge.data.calibration import refuse_known
 from ghostedge.data.datasets import Dataset, labels_for, spread
 from ghostedge.errors import DatasetError, ManifestError, UsageError
-from ghostedge.evaluation.engines.local import LocalEngine
+from ghostedge.evaluation.engines import Engine, LocalEngine
 from ghostedge.evaluation.ledger import LedgerMetadata, ids_sha256
-from ghostedge.evaluation.overlap import calibration_images, refuse_known
 from ghostedge.evaluation.parts import Images, Parts
-from ghostedge.evaluation.worker import About, Job, ModelSetup, Result, Task
+from ghostedge.evaluation.worker import About, Job, ModelSetup, Task
 from ghostedge.files import sha256_file
 from ghostedge.lazy import choose, require
 from ghostedge.manifest import Manifest
 from ghostedge.model import RESIZE_RULES, Model
 from ghostedge.runtimes import runtime_of
 
-__all__ = ["Engine", "Evaluation", "Options", "Progress", "Subject", "evaluate", "subjects_of"]
-
 #: At least this many images a task, in whole batches. Small, so that the last tasks end together; large enough that
 #: passing them on costs nothing.
 _TASK_IMAGES = 16
 
 
-class Engine(Protocol):
-    """Where tasks are run.
-
-    Attributes:
-        about: what the models say, once they are loaded.
-    """
-
-    about: About
-
-    def results(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """Run `tasks`, each exactly once; results in any order. Raises: GhostedgeError."""
-        ...
-
-    def close(self) -> None:
-        """Free everything."""
-        ...
-
-
 @dataclass(frozen=True)
 class Subject:
-    """One model and the ledger it shall get.
-
-    Attributes:
-        setup: what to run, and how.
-        ledger: the file to write.
-        device: for the metadata.
-        is_reference: whether this is MindSpore's own run of the checkpoint.
-    """
+    """One model and the ledger it shall get; `device` and `is_reference` are for its metadata."""
 
     setup: ModelSetup
     ledger: Path
@@ -201,8 +174,6 @@ def evaluate(
 
     Args:
         subjects: at least one, with different ledgers.
-        dataset: see `ghostedge.data.datasets.open_dataset`.
-        options: see `Options`.
         on_progress: called after each task.
 
     Returns:
@@ -221,7 +192,11 @@ def evaluate(
     chosen = spread(dataset.image_ids, options.limit)
     images = Images.of(dataset, chosen)
     setups = tuple(subject.setup for subject in subjects)
-    calibration = {} if options.allow_calibration_images else calibration_images(s.artifact for s in setups)
+    calibration = {
+        digest: (image_id, setup.artifact.path.name)
+        for setup in (() if options.allow_calibration_images else setups)
+        for image_id, digest in setup.artifact.calibration.items()
+    }
     refuse_known(dataset, chosen, calibration)
     job = Job(setups, options.keep_logits, options.decode_threads, calibration)
     largest = max(subject.setup.batch for subject in subjects)
@@ -338,11 +313,9 @@ def _tasks(
     """Cut the images that a model lacks into tasks of at most `size` neighbours that the same models lack.
 
     Args:
-        dataset: where the images are.
         chosen: intp (n,) into the data set.
         labels: int32 (n,), as indices of the logits.
         done: bool (models, n).
-        size: images of one task.
     """
     open_images = np.flatnonzero(~done.all(axis=0))
     start = 0

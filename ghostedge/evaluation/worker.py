@@ -19,15 +19,13 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostedge.data.calibration import refuse_same
 from ghostedge.data.datasets import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.columns import Rows, rows_of_logits
-from ghostedge.evaluation.overlap import refuse_same
 from ghostedge.lazy import resolve
 from ghostedge.model import InputSpec, Model, Runtime
-
-__all__ = ["About", "Failure", "Job", "ModelSetup", "Result", "Stopped", "Task", "Worker", "host", "serve"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Job:
         models: what to run.
         keep_logits: whether rows carry whole logits.
         decode_threads: how many images are decoded at a time.
-        calibration: images that must not be among those evaluated, see `ghostedge.evaluation.overlap`.
+        calibration: images that must not be among those evaluated: SHA-256 -> (image id, file name of the model).
     """
 
     models: tuple[ModelSetup, ...]
@@ -118,13 +116,6 @@ class Result:
     failures: tuple[Failure, ...]
 
 
-@dataclass(frozen=True)
-class Stopped:
-    """What a worker says when it cannot go on: the message of the error."""
-
-    message: str
-
-
 class Worker:
     """The models of a job, loaded.
 
@@ -141,8 +132,6 @@ class Worker:
             runtime = resolve(model.runtime)(model.artifact, model.threads, **model.options)
             self._runtimes.append(self._close.enter_context(runtime))
         self._pool = self._close.enter_context(ThreadPoolExecutor(job.decode_threads))
-        #: Each image is cropped once a geometry, however many models share it.
-        self._geometries = {_geometry(model.input): model.input for model in job.models}
         blank = [
             runtime.run(np.zeros(model.input.shape(model.batch), model.input.dtype))
             for runtime, model in zip(self._runtimes, job.models, strict=True)
@@ -157,17 +146,17 @@ class Worker:
 
     def run(self, task: Task) -> Result:
         """Decode the task's images once and run its models on them. Raises: ArtifactError where a model fails."""
-        crop = partial(self._crop, geometries={_geometry(self._job.models[m].input) for m in task.models})
+        decode_one = partial(self._decode, geometries={self._job.models[m].input.geometry for m in task.models})
         each = self._pool.map if self._job.decode_threads > 1 else map
-        crops = list(each(crop, task.image_ids, task.sources))
-        good = np.array([not isinstance(crop, str) for crop in crops], dtype=bool)
+        decoded = list(each(decode_one, task.image_ids, task.sources))
+        good = np.array([isinstance(image, _Decoded) for image in decoded], bool)
         failures = [
-            Failure(model, image_id, crop)
-            for image_id, crop in zip(task.image_ids, crops, strict=True)
-            if isinstance(crop, str)
+            Failure(model, image_id, reason)
+            for image_id, reason in zip(task.image_ids, decoded, strict=True)
+            if isinstance(reason, str)
             for model in task.models
         ]
-        images = [crop for crop in crops if not isinstance(crop, str)]
+        images = [image for image in decoded if isinstance(image, _Decoded)]
         content = np.array([image.crc32 for image in images], np.int64)
         image_ids = np.array(task.image_ids)
         rows = []
@@ -190,14 +179,13 @@ class Worker:
             )
         return Result(task, tuple(rows), tuple(failures))
 
-    def _crop(self, image_id: str, source: Source, geometries: set[_Geometry]) -> _Decoded | str:
+    def _decode(self, image_id: str, source: Source, geometries: set[InputSpec]) -> _Decoded | str:
         """The image in every geometry, or why it cannot be read."""
         try:
             encoded = source.read()
             refuse_same(image_id, encoded, self._job.calibration)
             image = decode(encoded)
-            crops = {geometry: resize_and_crop(image, self._geometries[geometry]) for geometry in geometries}
-            return _Decoded(crc32(encoded), crops)
+            return _Decoded(crc32(encoded), {geometry: resize_and_crop(image, geometry) for geometry in geometries})
         except ImageError as exc:
             return str(exc)
 
@@ -209,30 +197,22 @@ class Worker:
             used = min(model.batch, len(images) - start)
             key = (model.input, model.batch, start)
             if key not in prepared:
-                crops = [image.crops[_geometry(model.input)] for image in images[start : start + used]]
+                crops = [image.crops[model.input.geometry] for image in images[start : start + used]]
                 crops += crops[-1:] * (model.batch - used)
                 prepared[key] = to_spec(np.stack(crops), model.input)
             logits[start : start + used] = self._runtimes[number].run(prepared[key])[:used]
         return logits
 
 
-_Geometry = tuple[int, int, int, str]
-
-
 class _Decoded(NamedTuple):
-    """An image in every geometry that is asked for, and the CRC-32 of what it was decoded from."""
+    """An image in every `InputSpec.geometry` that is asked for, and the CRC-32 of what it was decoded from."""
 
     crc32: int
-    crops: dict[_Geometry, Pixels]
+    crops: dict[InputSpec, Pixels]
 
 
 #: (input, batch size, first image) -> a batch that is ready to run.
 _Prepared = dict[tuple[InputSpec, int, int], NDArray[Any]]
-
-
-def _geometry(spec: InputSpec) -> _Geometry:
-    """The fields of a spec that decide which pixels a model sees."""
-    return (spec.height, spec.width, spec.resize, spec.resize_rule)
 
 
 def host() -> dict[str, str]:
@@ -259,7 +239,7 @@ def _cpu() -> str:
 def serve(connection: Connection) -> None:
     """Be the worker of a parent process until it closes the connection or dies.
 
-    Takes a `Job` and answers `About`, then takes `Task`s and answers a `Result` each; after `Stopped` there is nothing.
+    Takes a `Job` and answers `About`, then takes `Task`s and answers a `Result` each; after an error there is nothing.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF, which is not read here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
@@ -270,5 +250,5 @@ def serve(connection: Connection) -> None:
             while True:
                 connection.send(worker.run(connection.recv()))
         except GhostedgeError as exc:
-            connection.send(Stopped(str(exc)))
+            connection.send(GhostedgeError(str(exc)))  # the subclasses with fields do not pickle
     os._exit(0)  # vendor libraries have threads that a normal exit would wait for

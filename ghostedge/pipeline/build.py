@@ -29,8 +29,6 @@ from ghostedge.pipeline.verify import MIN_SENSITIVITY, Logits, Verified, Verifie
 from ghostedge.quantize.sanity import check_batch
 from ghostedge.stored import plain
 
-__all__ = ["Event", "build"]
-
 _LOCK = ".lock"
 _STAGING = ".staging"
 _REJECTED = "rejected"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from ghostedge.accuracy.statistics import Verdict
+from ghostedge.accuracy.statistics import Verdict, worst_verdict
 from ghostedge.data.calibration import choose_calibration
 from ghostedge.data.datasets import Dataset, open_dataset
 from ghostedge.data.imagenet import imagenet_labels, load_labels
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.errors import UsageError
 from ghostedge.formats import open_model
-from ghostedge.ghostnet.checkpoint import load_checkpoint
+from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
 from ghostedge.lazy import choose
 from ghostedge.manifest import Manifest
 from ghostedge.model import CalibrationSet, Model
@@ -24,8 +25,6 @@ from ghostedge.pipeline.plan import ExportRequest, needs_calibration
 from ghostedge.pipeline.recipe import Recipe, find_recipe, recipes
 from ghostedge.pipeline.stages import STAGES, source_precision
 from ghostedge.pipeline.tuning import REMEDIES, Repair, Search, Trial
-
-__all__ = ["Exported", "export"]
 
 Paths = Path | str
 OnEvent = Callable[[Event], None]
@@ -54,8 +53,7 @@ class Exported:
     @property
     def verdict(self) -> Verdict:
         """The worst of `repairs`: whether int8 is shown to lose no more than `max_drop`; PASS where none was asked."""
-        found = {repair.chosen.decision.verdict for repair in self.repairs.values()}
-        return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
+        return worst_verdict(repair.chosen.decision.verdict for repair in self.repairs.values())
 
 
 def export(
@@ -84,8 +82,6 @@ def export(
     Every stage is run on real photos beside the stage before. What is there already and unchanged is left alone::
 
         >>> exported = export(checkpoint="ghostnetv2_1x.ckpt", target="tflite", precision="fp16")  # doctest: +SKIP
-        >>> exported.manifest.artifacts["tflite_fp16"].reference_difference.snr_db  # doctest: +SKIP
-        66.1
         >>> exported.models["tflite_fp16"].path  # doctest: +SKIP
         PosixPath('build/ghostnetv2_1x_fp16.tflite')
 
@@ -94,8 +90,7 @@ def export(
         mindir: a MindIR of any feed-forward vision network.
         output: the folder for artifacts and ``manifest.json``.
         target: ``"mindir"``, ``"onnx"``, ``"openvino"``, ``"tflite"``, several of them, or ``"all"``.
-        precision: ``"fp32"``, ``"fp16"``, ``"dynamic"``, ``"int8"``, ``"int16x8"`` or several; all that can be made
-            where empty.
+        precision: ``"fp32"``, ``"fp16"``, ``"dynamic"``, ``"int8"``, ``"int16x8"`` or several; empty: all there are.
         input: what TFLite and OpenVINO take: normalised float32, or raw uint8 pixels in NHWC layout.
         recipes: names or ``.toml`` files of recipes, instead of `target` and `precision`.
         name: the artifacts' file names begin with it; the source's name where empty.
@@ -130,25 +125,21 @@ def export(
         calibration = choose_calibration(Path(calibration))
     # Held until the end, so that the stages and the runtime that load it do not parse it again.
     content = None if checkpoint is None else load_checkpoint(Path(checkpoint))
-    source = open_model(Path(checkpoint or mindir or ""))
+    source = _described(open_model(Path(checkpoint or mindir or "")), labels, input_size, content)
     request = ExportRequest(
-        source=_described(source, labels, input_size, None if content is None else content.num_classes),
+        source=source,
         recipes=tuple(_with_input(recipe, input) for recipe in wanted),
         output=Path(output),
-        images=_photos(images),
+        images=list_images(Path(images)) if isinstance(images, Paths) else tuple(images) or sample_images(),
         name=name or source.path.stem,
         source_info={} if content is None else content.describe(),
         force=force,
+        threads=threads or os.cpu_count() or 1,
         calibration=calibration,
-        **({"threads": threads} if threads else {}),
     )
-    repairs: dict[str, Repair] = {}
-    if max_drop is not None:
-        dataset = open_dataset(Path(tuning)) if isinstance(tuning, Paths) else tuning
-        repairs = _repair(request, max_drop, dataset, limit, on_event)
-        repaired = (_with_options(recipe, repairs.get(recipe.name)) for recipe in request.recipes)
-        request = dataclasses.replace(request, recipes=tuple(repaired))
-    return Exported(request.output, build(request, on_event), repairs)
+    if max_drop is None:
+        return Exported(request.output, build(request, on_event))
+    return _repaired(request, max_drop, tuning, limit, on_event)
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -158,13 +149,14 @@ def _several(names: str | Iterable[str]) -> tuple[str, ...]:
 # -- the source ----------------------------------------------------------------------------------------------
 
 
-def _described(source: Model, labels: Paths | Sequence[str], size: int | None, classes: int | None) -> Model:
-    """`source` with the class names and the input size that the caller wants; `classes` of a checkpoint."""
+def _described(source: Model, labels: Paths | Sequence[str], size: int | None, content: Checkpoint | None) -> Model:
+    """`source` with the class names and the input size that the caller wants; `content` of a checkpoint."""
     if isinstance(labels, Paths):
         names, said = load_labels(Path(labels)), str(labels)
     else:
         names, said = tuple(labels) or source.labels, "labels"
-    if classes is not None:
+    if content is not None:
+        classes = content.num_classes
         if not names and classes == len(imagenet_labels()):
             names = imagenet_labels()
         if names and len(names) != classes:
@@ -174,12 +166,6 @@ def _described(source: Model, labels: Paths | Sequence[str], size: int | None, c
         resize = round(size * spec.resize / spec.height)  # the same share is cropped away
         spec = dataclasses.replace(spec, height=size, width=size, resize=resize)
     return dataclasses.replace(source, input=spec, labels=names)
-
-
-def _photos(images: Paths | Sequence[Path]) -> tuple[Path, ...]:
-    if isinstance(images, Paths):
-        return list_images(Path(images))
-    return tuple(images) or sample_images()
 
 
 # -- the recipes ---------------------------------------------------------------------------------------------
@@ -233,55 +219,52 @@ def _with_input(recipe: Recipe, kind: str) -> Recipe:
 # -- the search ----------------------------------------------------------------------------------------------
 
 
-def _repair(
-    request: ExportRequest, max_drop: float, tuning: Dataset | None, limit: int | None, on_event: OnEvent
-) -> dict[str, Repair]:
-    """Search the settings of every int8 recipe."""
+def _repaired(
+    request: ExportRequest, max_drop: float, tuning: Paths | Dataset | None, limit: int | None, on_event: OnEvent
+) -> Exported:
+    """Search the settings of every int8 recipe, and export with the best."""
+    dataset = open_dataset(Path(tuning)) if isinstance(tuning, Paths) else tuning
     searched = [recipe for recipe in request.recipes if recipe.precision == "int8" and recipe.target in REMEDIES]
     if not searched:
         raise UsageError("--max-drop is for int8; there is none among the recipes asked for")
-    if tuning is None or request.calibration is None:
+    if dataset is None or request.calibration is None:
         raise UsageError("--max-drop needs --tuning DIR and --calibration DIR, with different images")
     # The float artifacts first: they are verified, and what every trial is measured against.
     sources = {r.name: f"{r.target}_{source_precision(r.target, r.precision)}" for r in searched}
     floats = tuple(find_recipe(name) for name in dict.fromkeys(sources.values()))
     manifest = build(dataclasses.replace(request, recipes=floats), on_event)
-    found = {}
+    found: dict[str, Repair] = {}
+    chosen = {recipe.name: recipe for recipe in request.recipes}
     for recipe in searched:
 
         def tell(trial: Trial, name: str = recipe.name) -> None:
             on_event(Event("trial", name, str(trial)))
 
+        # The options that no remedy sets stay.
+        untouched = {key: value for key, value in recipe.options.items() if key not in REMEDIES[recipe.target][0]}
         found[recipe.name] = repair = Search(
             source=open_model(request.output / manifest.artifacts[sources[recipe.name]].files[0].name),
             precision=recipe.precision,
             spec=recipe.input_spec(request.source.input),
             calibration=request.calibration,
-            tuning=tuning,
+            tuning=dataset,
             folder=request.output / "repair" / recipe.name,
             max_drop=max_drop,
             limit=limit,
-            base=_untouched(recipe),
+            base=untouched,
             on_trial=tell,
         ).run()
-        decision = repair.chosen.decision
-        if decision.verdict != "PASS":
-            message = (
-                f"{recipe.name} is not shown to lose at most {max_drop:g} points of top-1: the best of "
-                f"{len(repair.trials)} trials is {repair.chosen}"
-            )
-            if decision.images_to_decide:
-                message += f"; about {decision.images_to_decide} tuning images would decide"
-            on_event(Event("unmet", recipe.name, message))
-    return found
+        chosen[recipe.name] = dataclasses.replace(recipe, options={**untouched, **repair.chosen.options})
+        if repair.chosen.decision.verdict != "PASS":
+            on_event(Event("unmet", recipe.name, f"{recipe.name} {_unmet(repair)}"))
+    return Exported(
+        request.output, build(dataclasses.replace(request, recipes=tuple(chosen.values())), on_event), found
+    )
 
 
-def _untouched(recipe: Recipe) -> dict[str, Any]:
-    """The options that no remedy sets."""
-    return {key: value for key, value in recipe.options.items() if key not in REMEDIES[recipe.target][0]}
-
-
-def _with_options(recipe: Recipe, repair: Repair | None) -> Recipe:
-    if repair is None:
-        return recipe
-    return dataclasses.replace(recipe, options={**_untouched(recipe), **repair.chosen.options})
+def _unmet(repair: Repair) -> str:
+    needed = repair.chosen.decision.images_to_decide
+    return (
+        f"is not shown to lose at most {repair.max_drop_points:g} points of top-1: the best of {len(repair.trials)} "
+        f"trials is {repair.chosen}" + (f"; about {needed} tuning images would decide" if needed else "")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -18,8 +19,6 @@ from ghostedge.model import CalibrationSet, Model, Stage, StageOutput
 from ghostedge.pipeline.recipe import Recipe, recipes
 from ghostedge.pipeline.stages import STAGES, make_stage, source_precision
 from ghostedge.stored import plain
-
-__all__ = ["ExportRequest", "Step", "digest", "needs_calibration", "plan", "versions_of"]
 
 _SUFFIXES = {"mindir": ".mindir", "onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 
@@ -124,7 +123,7 @@ def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:
     # What others are made from comes first, so that none of it is added twice.
     for recipe in sorted(wanted, key=lambda recipe: not _is_source(recipe)):
         planned.add(recipe)
-    return planned.steps()
+    return tuple(step for _, step in sorted(planned.steps.values(), key=lambda entry: entry[0]))
 
 
 def needs_calibration(recipe: Recipe) -> bool:
@@ -139,17 +138,12 @@ def _is_source(recipe: Recipe) -> bool:
     return float32 and recipe.input.get("range", "normalised") == "normalised"
 
 
-#: Target of a step, format and precision of what it reads.
-_Key = tuple[str, str, str]
-
-
 class _Plan:
-    """Steps under construction."""
+    """Steps under construction: target, format and precision of what is read -> how many steps come before, and it."""
 
     def __init__(self, source_format: str) -> None:
         self.source_format = source_format
-        self.bundled = recipes()
-        self.planned: dict[_Key, tuple[Stage, dict[str, Recipe], int]] = {}  # stage, recipes, depth
+        self.steps: dict[tuple[str, str, str], tuple[int, Step]] = {}
 
     def add(self, recipe: Recipe) -> int:
         """Add a recipe, and what it is made from. Returns: how many steps come before its own."""
@@ -162,32 +156,23 @@ class _Plan:
                 f"available: {', '.join(stage.precisions)}"
             )
         key = (recipe.target, stage.source, source_precision(recipe.target, recipe.precision))
-        if key not in self.planned:
-            self.planned[key] = (stage, {}, self._depth(key))
-        self.planned[key][1][recipe.name] = recipe
-        return self.planned[key][2]
+        if key not in self.steps:
+            depth, source = self._source(*key)
+            self.steps[key] = depth, Step(stage, (), source)
+        depth, step = self.steps[key]
+        members = {member.name: member for member in step.recipes} | {recipe.name: recipe}
+        self.steps[key] = depth, dataclasses.replace(step, recipes=tuple(members.values()))
+        return depth
 
-    def steps(self) -> tuple[Step, ...]:
-        """What was added, in order."""
-        by_depth = sorted(self.planned.items(), key=lambda item: item[1][2])
-        found = [(stage, members, self._find(key)) for key, (stage, members, _) in by_depth]
-        return tuple(
-            Step(stage, tuple(members.values()), source[0].name if source else None) for stage, members, source in found
-        )
-
-    def _depth(self, key: _Key) -> int:
-        target, made_from, precision = key
+    def _source(self, target: str, made_from: str, precision: str) -> tuple[int, str | None]:
+        """How many steps come before one that reads `made_from` in `precision`, and the recipe of what it reads."""
         if (made_from, precision) == (self.source_format, "fp32"):
-            return 0
+            return 0, None
         if made_from not in STAGES:
             raise UsageError(f"{target} cannot be made from a {self.source_format}")
-        found = self._find(key)
-        return 1 + (found[1] if found else self.add(self.bundled[f"{made_from}_{precision}"]))
-
-    def _find(self, key: _Key) -> tuple[Recipe, int] | None:
-        """The recipe that makes what the step `key` reads, and its depth."""
-        for _, members, depth in self.planned.values():
-            for recipe in members.values():
-                if (recipe.target, recipe.precision) == key[1:] and _is_source(recipe):
-                    return recipe, depth
-        return None
+        for depth, step in self.steps.values():
+            for recipe in step.recipes:
+                if (recipe.target, recipe.precision) == (made_from, precision) and _is_source(recipe):
+                    return depth + 1, recipe.name
+        needed = recipes()[f"{made_from}_{precision}"]
+        return self.add(needed) + 1, needed.name

@@ -17,8 +17,6 @@ from ghostedge.model import InputSpec
 from ghostedge.pipeline.stages import STAGES
 from ghostedge.stored import as_type, parse_toml, plain
 
-__all__ = ["Bounds", "Recipe", "find_recipe", "load_recipe", "recipes"]
-
 
 @dataclass(frozen=True)
 class Bounds:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ghostedge.lazy import choose, resolve
 from ghostedge.model import Stage
 
-__all__ = ["QUANTISED", "STAGES", "make_stage", "source_precision"]
-
 #: Target -> the stage that makes its float artifacts from another format.
 STAGES: dict[str, str] = {
     "mindir": "ghostedge.mindir.from_checkpoint:MindIRStage",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ghostedge.accuracy.parity import paired_drop_of
 from ghostedge.accuracy.statistics import Decision, PairedDrop, decide
@@ -17,7 +19,7 @@ from ghostedge.compare import compare
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.datasets import Dataset
 from ghostedge.errors import ArtifactError, ConvertError, UsageError
-from ghostedge.evaluation.ledger import read_ledger
+from ghostedge.evaluation.ledger import Ledger, read_ledger
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
 from ghostedge.explain import explain
 from ghostedge.files import atomic_write
@@ -26,8 +28,6 @@ from ghostedge.model import CalibrationSet, InputSpec, Model, StageOutput
 from ghostedge.pipeline.stages import make_stage
 from ghostedge.runtimes import open_runtime
 from ghostedge.stored import plain
-
-__all__ = ["REMEDIES", "Group", "Repair", "Search", "Trial"]
 
 #: Target -> settings to try before any operator is kept in float: they cost neither size nor speed.
 REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
@@ -45,21 +45,11 @@ REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     ),
 }
 
-#: Images on which operators are ranked; the ranking needs no labels and few images.
+#: Images on which operators are ranked.
 _RANKING_IMAGES = 16
 
-
-@dataclass(frozen=True)
-class Group:
-    """Operators that are kept in float together.
-
-    Attributes:
-        operators: their names, as the recipe option ``keep_float`` takes them.
-        macs: their multiply-accumulates an image.
-    """
-
-    operators: tuple[str, ...]
-    macs: int
+#: Operators that are kept in float together, by the names that the recipe option ``keep_float`` takes.
+_Group = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,14 +83,8 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {
-            "options": dict(self.options),
-            "drop": plain(self.drop),
-            "decision": plain(self.decision),
-            "float_macs_percent": round(self.float_macs_percent, 3),
-            "size_bytes": self.size_bytes,
-            "artifact": self.artifact.name,
-        }
+        rounded = round(self.float_macs_percent, 3)
+        return {**plain(self), "float_macs_percent": rounded, "artifact": self.artifact.name}
 
 
 @dataclass(frozen=True)
@@ -126,6 +110,7 @@ class Repair:
         }
 
 
+@dataclass
 class Search:
     """A search for one target and precision.
 
@@ -136,7 +121,7 @@ class Search:
 
     Every trial leaves its artifact and its ledger in `folder`; a search that was killed takes up what is there.
 
-    Args:
+    Attributes:
         source: the float32 artifact of the target.
         precision: what to make of it, e.g. ``"int8"``.
         spec: the input of what is made.
@@ -148,35 +133,34 @@ class Search:
         base: options that every trial has.
         limit: measure on this many of the tuning images, spread evenly; None for all.
         on_trial: told of each trial.
+
+    Raises:
+        UsageError: another format than those of `REMEDIES`, or tuning images without labels.
     """
 
-    def __init__(
-        self,
-        source: Model,
-        precision: str,
-        spec: InputSpec,
-        calibration: CalibrationSet,
-        tuning: Dataset,
-        folder: Path,
-        *,
-        max_drop: float,
-        max_float_macs: float = 10.0,
-        base: Mapping[str, Any] | None = None,
-        limit: int | None = None,
-        on_trial: Callable[[Trial], None] = lambda trial: None,
-    ) -> None:
-        if source.format not in REMEDIES:
-            raise UsageError(f"--max-drop is for {', '.join(sorted(REMEDIES))}, not for {source.format}")
-        if int(tuning.labels.min()) < 0:
+    source: Model
+    precision: str
+    spec: InputSpec
+    calibration: CalibrationSet
+    tuning: Dataset
+    folder: Path
+    _: KW_ONLY
+    max_drop: float
+    max_float_macs: float = 10.0
+    base: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    on_trial: Callable[[Trial], None] = lambda trial: None
+
+    def __post_init__(self) -> None:
+        if self.source.format not in REMEDIES:
+            raise UsageError(f"--max-drop is for {', '.join(sorted(REMEDIES))}, not for {self.source.format}")
+        if int(self.tuning.labels.min()) < 0:
             raise UsageError("the tuning set has images without labels; accuracy cannot be measured on them")
-        self.source, self.precision, self.spec, self.calibration = source, precision, spec, calibration
-        self.tuning, self.folder, self.max_drop, self.max_float_macs = tuning, folder, max_drop, max_float_macs
-        self.base, self.on_trial = dict(base or {}), on_trial
-        self.evaluation = Options(limit=limit)
-        self.macs = operator_macs(source.path)
-        self.stage = make_stage(source.format, precision)
+        self.macs = operator_macs(self.source.path)
+        self.stage = make_stage(self.source.format, self.precision)
         self.trials: list[Trial] = []
-        self.key = source.sha256 + json.dumps(calibration.to_dict())
+        # A few images suffice to rank operators; the ranking needs no labels.
+        self.ranking = replace(self.calibration, images=self.calibration.images[:_RANKING_IMAGES])
 
     def run(self) -> Repair:
         """Search. Raises: GhostedgeError of a quantisation or an evaluation."""
@@ -185,9 +169,11 @@ class Search:
         for remedy in REMEDIES[self.source.format]:
             if self._try(remedy).decision.verdict == "PASS":
                 return self._finish()
-        best = min(self.trials, key=lambda trial: trial.drop.upper_points)
-        self._keep_float(best)
+        self._keep_float(self._least())
         return self._finish()
+
+    def _least(self) -> Trial:
+        return min(self.trials, key=lambda trial: trial.drop.upper_points)
 
     def _keep_float(self, best: Trial) -> None:
         groups = self._affordable(self._ranked(best))
@@ -205,18 +191,22 @@ class Search:
             else:
                 failed = middle
 
-    def _affordable(self, groups: Iterable[Group]) -> list[Group]:
+    def _cost(self, operators: Iterable[str]) -> int:
+        """Multiply-accumulates an image."""
+        return sum(self.macs.get(name, 0) for name in operators)
+
+    def _affordable(self, groups: Iterable[_Group]) -> list[_Group]:
         """The groups from the top that together stay within `max_float_macs`; one that does not fit is passed over."""
-        room, fitting = self.max_float_macs / 100 * sum(self.macs.values()), []
+        room, fitting = self.max_float_macs / 100 * self._cost(self.macs), []
         for group in groups:
-            if group.macs <= room:
+            if (cost := self._cost(group)) <= room:
                 fitting.append(group)
-                room -= group.macs
+                room -= cost
         return fitting
 
-    def _meets(self, best: Trial, groups: Sequence[Group]) -> bool:
+    def _meets(self, best: Trial, groups: Sequence[_Group]) -> bool:
         try:
-            options = self._with_floats(best, [name for group in groups for name in group.operators])
+            options = self._with_floats(best, list(itertools.chain(*groups)))
             return self._try(options).decision.verdict == "PASS"
         except ConvertError:  # e.g. a bias that the scale of an integer input leaves no room for
             return False
@@ -229,12 +219,11 @@ class Search:
     def _try(self, options: Mapping[str, Any]) -> Trial:
         artifact = self._build(options)
         drop = paired_drop_of(self.reference, self._ledger(artifact))
-        kept = sum(self.macs.get(name, 0) for name in options.get("keep_float", ()))
         trial = Trial(
             options=dict(options),
             drop=drop,
             decision=decide(drop, self.max_drop),
-            float_macs_percent=100 * kept / max(1, sum(self.macs.values())),
+            float_macs_percent=100 * self._cost(options.get("keep_float", ())) / max(1, self._cost(self.macs)),
             size_bytes=sum(path.stat().st_size for path in artifact.files),
             artifact=artifact.path,
         )
@@ -245,9 +234,9 @@ class Search:
     def _build(self, options: Mapping[str, Any]) -> Model:
         everything = {**self.base, **options}
         described = json.dumps([everything, self.spec.to_dict()], sort_keys=True)
-        digest = hashlib.sha256((self.key + described).encode()).hexdigest()[:12]
-        suffix = self.source.path.suffix
-        path = self.folder / f"{self.precision}-{digest}{suffix}"
+        decides = self.source.sha256 + json.dumps(self.calibration.to_dict()) + described
+        digest = hashlib.sha256(decides.encode()).hexdigest()[:12]
+        path = self.folder / f"{self.precision}-{digest}{self.source.path.suffix}"
         wanted = Model(path, self.source.format, self.spec, self.source.labels, self.precision)
         output = StageOutput(wanted, everything, self.calibration)
         if all(file.is_file() for file in wanted.files):  # whole: stages write beside, then rename
@@ -255,62 +244,49 @@ class Search:
         (built,) = self.stage.build(self.source, (output,))
         return built
 
-    def _ledger(self, artifact: Model) -> Any:
-        (done,) = evaluate(subjects_of([artifact], self.folder), self.tuning, self.evaluation)
+    def _ledger(self, artifact: Model) -> Ledger:
+        (done,) = evaluate(subjects_of([artifact], self.folder), self.tuning, Options(limit=self.limit))
         return read_ledger(done.ledger)
 
     # -- the order in which operators leave quantisation -----------------------------------------------------------
 
-    def _ranked(self, best: Trial) -> list[Group]:
+    def _ranked(self, best: Trial) -> list[_Group]:
         if self.source.format == "tflite":
-            images = _first(self.calibration)
             found = explain(
                 best.artifact,
                 self.source.path,
-                calibration_batch(images, self.source.input).astype(np.float32),
-                calibration_batch(images, self.spec) if self.spec.range == "raw" else None,
+                calibration_batch(self.ranking, self.source.input).astype(np.float32),
+                calibration_batch(self.ranking, self.spec) if self.spec.range == "raw" else None,
             )
-            return [Group((layer.name,), self.macs.get(layer.name, 0)) for layer in found.layers if layer.operator]
+            return [(layer.name,) for layer in found.layers if layer.operator]
         return self._ranked_blocks(best)
 
-    def _ranked_blocks(self, best: Trial) -> list[Group]:
+    def _ranked_blocks(self, best: Trial) -> list[_Group]:
         """Blocks by the SNR of the logits that keeping one in float brings, for its multiply-accumulates."""
-        images = _first(self.calibration)
-        exact = _logits(self.source, images)
+        exact = _logits(self.source, self.ranking)
 
         def noise(artifact: Model) -> float:
-            snr = compare(exact, _logits(artifact, images)).snr_db
-            return float(10 ** (-snr / 10))
+            return float(10 ** (-compare(exact, _logits(artifact, self.ranking)).snr_db / 10))
 
         blocks: dict[str, list[str]] = {}
         for name in self.macs:
             blocks.setdefault(_block(name), []).append(name)
         whole = noise(self._build(best.options))
-        gains = []
-        for names in blocks.values():
-            group = Group(tuple(names), sum(self.macs[name] for name in names))
-            left = noise(self._build(self._with_floats(best, names)))
-            gains.append(((whole - left) / max(1, group.macs), group))
-        return [group for _, group in sorted(gains, key=lambda gain: -gain[0])]
+
+        def gain(names: _Group) -> float:
+            return (whole - noise(self._build(self._with_floats(best, names)))) / max(1, self._cost(names))
+
+        return sorted(map(tuple, blocks.values()), key=gain, reverse=True)
 
     def _finish(self) -> Repair:
         met = [trial for trial in self.trials if trial.decision.verdict == "PASS"]
-        if met:
-            chosen = min(met, key=lambda trial: trial.float_macs_percent)
-        else:
-            chosen = min(self.trials, key=lambda trial: trial.drop.upper_points)
+        chosen = min(met, key=lambda trial: trial.float_macs_percent) if met else self._least()
         repair = Repair(chosen, tuple(self.trials), self.max_drop)
         atomic_write(self.folder / "repair.json", json.dumps(repair.to_dict(), indent=2) + "\n")
         return repair
 
 
-def _first(calibration: CalibrationSet) -> CalibrationSet:
-    return CalibrationSet(
-        calibration.source, calibration.images[:_RANKING_IMAGES], calibration.seed, calibration.available
-    )
-
-
-def _logits(artifact: Model, images: CalibrationSet) -> Any:
+def _logits(artifact: Model, images: CalibrationSet) -> NDArray[np.float32]:
     try:
         with open_runtime(artifact) as runtime:
             return np.concatenate([runtime.run(image[None]) for image in calibration_batch(images, runtime.input)])

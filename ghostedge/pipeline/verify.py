@@ -21,8 +21,6 @@ from ghostedge.runtimes import open_runtime
 from ghostedge.runtimes.openvino import NAMES, run_on_other_cpu
 from ghostedge.tflite.float16 import allows_float16
 
-__all__ = ["MIN_SENSITIVITY", "Logits", "Verified", "Verifier", "sensitivity"]
-
 Logits = NDArray[np.float32]
 
 #: Below this share of image-dependent power in the logits a verification sees almost nothing.
@@ -51,12 +49,7 @@ class Verified:
 
 
 class Verifier:
-    """Runs models on the verification images, each preprocessed once for all models that take the same input.
-
-    Args:
-        images: the photos.
-        threads: threads of the runtimes.
-    """
+    """Runs models on the verification images, each preprocessed once for all models that take the same input."""
 
     def __init__(self, images: tuple[Path, ...], threads: int) -> None:
         self.images, self.threads = images, threads

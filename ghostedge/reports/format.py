@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ghostedge.accuracy.parity import Flip, LogitDifference, ParityResult
+    from ghostedge.accuracy.logits import LogitDifference
+    from ghostedge.accuracy.parity import Flip, ParityResult
     from ghostedge.accuracy.statistics import PairedDrop, Proportion
     from ghostedge.evaluation.ledger import LedgerMetadata
     from ghostedge.model import InputSpec

@@ -10,8 +10,8 @@ from typing import Any
 
 import ghostedge
 from ghostedge.accuracy.attribution import STEPS, Attribution, attribute
-from ghostedge.accuracy.parity import ParityResult, compare_ledgers, worst_verdict
-from ghostedge.accuracy.statistics import Verdict
+from ghostedge.accuracy.parity import ParityResult, compare_ledgers
+from ghostedge.accuracy.statistics import Verdict, worst_verdict
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, read_ledger
@@ -28,6 +28,7 @@ from ghostedge.reports.format import (
     signed,
     snr_text,
 )
+from ghostedge.stored import plain
 
 SCHEMA_VERSION = 1
 
@@ -144,12 +145,15 @@ class ParityReport:
             "reference": self.reference.to_dict(),
             "published": None if self.published is None else asdict(self.published),
             "comparisons": [
-                {"ledger": comparison.source.to_dict(), "result": comparison.result.to_dict()}
+                {"ledger": comparison.source.to_dict(), "result": plain(comparison.result)}
                 for comparison in self.comparisons
             ],
             "attribution": None
             if self.attribution is None
-            else {**self.attribution.to_dict(), "ledgers": [source.to_dict() for source in self.attribution_sources]},
+            else {
+                **plain(self.attribution),
+                "ledgers": [source.to_dict() for source in self.attribution_sources],
+            },
         }
 
     def to_json(self) -> str:

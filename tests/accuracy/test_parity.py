@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from ghostedge.accuracy.fit import check_comparable
-from ghostedge.accuracy.parity import compare_ledgers, worst_verdict
+from ghostedge.accuracy.parity import compare_ledgers
+from ghostedge.accuracy.statistics import worst_verdict
 from ghostedge.compare import compare
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.ledger import Ledger
 from ghostedge.model import InputSpec
+from ghostedge.stored import plain
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,7 @@ def test_an_overflowing_model_is_named(make_ledger: Any, paired_logits: Any) -> 
         broken = make_ledger(candidate, labels, keep_logits=True)
     result = compare_ledgers(make_ledger(reference, labels, file="m.ckpt", keep_logits=True), broken)
     assert any("NaN or infinity for 7 images" in warning for warning in result.warnings)
-    json.dumps(result.to_dict(), allow_nan=False)
+    json.dumps(plain(result), allow_nan=False)
 
 
 def test_unlabelled_images_are_left_out_of_accuracy_and_said_so(make_ledger: Any, paired_logits: Any) -> None:
@@ -224,7 +226,7 @@ def test_a_reference_of_zeros_has_a_ratio_that_json_can_hold(make_ledger: Any, p
     labels, reference, candidate = paired_logits(images=50)
     result = compare_ledgers(make_ledger(0 * reference, labels, file="m.ckpt"), make_ledger(candidate, labels))
     assert [entry.snr_db for entry in result.logits] == [-999.0]
-    json.dumps(result.to_dict(), allow_nan=False)
+    json.dumps(plain(result), allow_nan=False)
 
 
 # -- Classes ------------------------------------------------------------------------------------------------

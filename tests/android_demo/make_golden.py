@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ghostedge.data.golden import SUFFIX, Golden, golden_beside, write_golden
 from ghostedge.data.preprocess import resize_and_crop, to_spec
-from ghostedge.evaluation.ledger import rows_of_logits
+from ghostedge.evaluation.columns import rows_of_logits
 from ghostedge.model import InputSpec, Model
 from tests.scripts import load_script
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import LedgerError
+from ghostedge.evaluation.columns import Rows
 from ghostedge.evaluation.jsonl import read_json_lines
-from ghostedge.evaluation.ledger import Ledger, Rows, ids_sha256
+from ghostedge.evaluation.ledger import Ledger, ids_sha256
 
 
 def lines_of(ledger: Ledger) -> list[dict[str, Any]]:
@@ -99,7 +100,7 @@ NAN5 = [None] * 5
         (change(1, label="1"), "line 2 .*label"),
         (change(2, top5_class=[1, 1, 2, 3, 4]), "line 3 .* top5_class"),
         (change(2, top5_class=[1, 2, 3, 4, 9]), "line 3 .* top5_class"),
-        (change(2, top5_class=[1, 2]), "line 3 .* 5 values"),
+        (change(2, top5_class=[1, 2]), "line 3 .* length 5, .*top5_class"),
         (change(2, top5_logit=[1.0, 2.0, 0.0, -1.0, -2.0]), "line 3 .* sorted"),
         (change(2, top5_logit=NAN5), "line 3 .* top5_logit holds None"),
         (change(2, log_sum_exp=None), "line 3 .* log_sum_exp"),

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import LedgerError
-from ghostedge.evaluation.columns import Columns
+from ghostedge.evaluation.columns import Columns, Rows, rows_of_logits
 from ghostedge.evaluation.ledger import (
     Ledger,
     LedgerMetadata,
-    Rows,
     ids_sha256,
     merge_ledgers,
     read_ledger,
-    rows_of_logits,
     write_ledger,
     write_pieces,
 )

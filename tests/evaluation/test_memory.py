@@ -20,7 +20,7 @@ import numpy as np
 
 from ghostedge.data.datasets import open_dataset
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
-from ghostedge.evaluation.ledger import rows_of_logits
+from ghostedge.evaluation.columns import rows_of_logits
 from ghostedge.evaluation.worker import About, Result
 from ghostedge.model import Model, InputSpec
 

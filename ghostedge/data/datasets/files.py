@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.datasets.dataset import CHUNK, EXPECTED, Source, base_names, image_ids, name_column
+from ghostedge.data.datasets import CHUNK, EXPECTED, Source, base_names, image_ids, name_column
 from ghostedge.data.datasets.labels import empty_folders, labels_of_file
 from ghostedge.errors import DatasetError, ImageError
-
-__all__ = ["Folder", "Tar"]
 
 #: Files that count as images, the unreadable kinds too: those are reported as errors, not passed over.
 _IMAGE_SUFFIXES = (".jpeg", ".jpg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
@@ -48,12 +46,10 @@ class Folder:
         self._folders, self._places, self._names = _images_below(root)
         self.class_names: tuple[str, ...] = ()
         if self._folders and label_file is None:
-            self.layout, self.labels, self.class_names = "class folders", self._places, self._folders
+            self.labels, self.class_names = self._places, self._folders
             self.notes = empty_folders(self.labels, self._folders)
         else:
-            self.layout = "class folders" if self._folders else "flat folder"
-            beside = (root, root.parent)
-            self.labels, self.notes = labels_of_file(root, self._paths(), label_file, beside)
+            self.labels, self.notes = labels_of_file(root, self._paths(), label_file, (root, root.parent))
         self.image_ids = image_ids(root, self._names, self._paths)
 
     def _path(self, index: int) -> str:
@@ -114,8 +110,6 @@ def _is_image(name: str) -> bool:
 
 class Tar:
     """An uncompressed tar, read in place; `Dataset`."""
-
-    layout = "tar"
 
     def __init__(self, path: Path, label_file: Path | None) -> None:
         self._path = path

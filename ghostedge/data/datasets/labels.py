@@ -16,68 +16,21 @@ import csv
 import io
 import tarfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.datasets.dataset import Dataset, base_names, name_column, repeated
-from ghostedge.data.imagenet import imagenet_synsets
+from ghostedge.data.datasets import NO_LABELS, base_names, name_column, repeated
 from ghostedge.errors import DatasetError
 from ghostedge.lazy import require
-
-__all__ = ["NO_LABELS", "empty_folders", "labels_for", "labels_of_file"]
-
-#: Given in place of a label file, this says that the images have no labels.
-NO_LABELS = Path("none")
 
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _DEVKIT = "ILSVRC2012_devkit_t12"
 _LABEL_FILES = ("val.txt", "labels.csv", _DEVKIT, f"{_DEVKIT}.tar.gz", _GROUND_TRUTH)
 _MOST_CLASSES = np.iinfo(np.int32).max
-
-
-def labels_for(dataset: Dataset, classes: int, names: Sequence[str] = ()) -> NDArray[np.int32]:
-    """The data set's labels as indices of a model's logits.
-
-    Class folders are matched by name where the model knows the names; otherwise the model must have as many classes as
-    there are folders, or be one of ImageNet's 1,000 classes with the folders some of their synsets.
-
-    Args:
-        classes: logits of the model.
-        names: the model's class names in the order of the logits, where they are known.
-
-    Returns:
-        int32 (n,), below `classes`.
-
-    Raises:
-        DatasetError: the labels cannot be those of this model.
-    """
-    folders = dataset.class_names
-    labels = dataset.labels
-    known = set(names)
-    order: Sequence[str] = folders
-    if folders and known.issuperset(folders):
-        order = names
-    elif folders and len(folders) != classes:
-        if classes != len(imagenet_synsets()) or not set(imagenet_synsets()).issuperset(folders):
-            raise DatasetError(
-                f"the data set has {len(folders)} class folders ({', '.join(folders[:3])}, ...) but the model gives "
-                f"{classes} classes; give --ground-truth with a file of 'name index' lines"
-            )
-        order = imagenet_synsets()
-    if order is not folders:
-        place = np.array([order.index(name) for name in folders], dtype=np.int32)
-        labels = place[labels]
-    if labels.max() >= classes:
-        worst = int(labels.argmax())
-        raise DatasetError(
-            f"image '{dataset.image_ids[worst].decode()}' has label {labels[worst]}, but the model gives {classes} "
-            f"classes (0..{classes - 1}): the data set and the model do not belong together"
-        )
-    return labels
 
 
 def empty_folders(labels: NDArray[np.int32], folders: tuple[str, ...]) -> tuple[str, ...]:

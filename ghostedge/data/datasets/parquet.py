@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.data.datasets.dataset import Source, base_names, image_ids, name_column
-from ghostedge.data.datasets.labels import NO_LABELS
+from ghostedge.data.datasets import NO_LABELS, Source, base_names, image_ids, name_column
 from ghostedge.errors import DatasetError, ImageError, first_line
 from ghostedge.lazy import require
-
-__all__ = ["ParquetShards", "find_shards"]
 
 _SHARD_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.parquet")
 
@@ -80,7 +77,6 @@ def _row_group(shard: Path, group: int) -> Any:
 class ParquetShards:
     """Parquet files with the columns image {bytes, path} and label; `Dataset`."""
 
-    layout = "Parquet shards"
     class_names: tuple[str, ...] = ()
 
     def __init__(self, shards: list[Path], notes: tuple[str, ...], label_file: Path | None) -> None:

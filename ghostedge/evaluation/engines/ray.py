@@ -16,11 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from ghostedge.errors import GhostedgeError, UsageError, first_line
-from ghostedge.evaluation.worker import About, Job, Result, Stopped, Task, Worker
+from ghostedge.evaluation.worker import About, Job, Result, Task, Worker
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
-
-__all__ = ["RayEngine"]
 
 #: Tasks in flight for each that can run at a time: one runs, one waits.
 _IN_HAND = 2
@@ -37,7 +35,7 @@ _ANSWER_S = 30.0
 _workers: dict[str, Worker] = {}
 
 
-def _work(key: str, job: list[Any], task: Task | None) -> Result | About | Stopped:
+def _work(key: str, job: list[Any], task: Task | None) -> Result | About | GhostedgeError:
     """Open the job's models once in a process of a node, then run tasks on them; None asks what they are."""
     try:
         if key not in _workers:
@@ -48,7 +46,7 @@ def _work(key: str, job: list[Any], task: Task | None) -> Result | About | Stopp
             _workers[key] = Worker(require("ray", "cluster").get(job[0]))
         return _workers[key].about if task is None else _workers[key].run(task)
     except GhostedgeError as exc:
-        return Stopped(str(exc))
+        return GhostedgeError(str(exc))  # the subclasses with fields do not pickle
 
 
 class RayEngine:
@@ -124,8 +122,8 @@ class RayEngine:
             message = self._ray.get(reference)
         except self._ray.exceptions.RayError as exc:
             raise GhostedgeError(f"Ray lost a task: {first_line(exc)}; run the same command again to continue") from exc
-        if isinstance(message, Stopped):
-            raise GhostedgeError(message.message)
+        if isinstance(message, GhostedgeError):
+            raise message
         return message
 
     def close(self) -> None:
