@@ -236,20 +236,20 @@ def test_predict_gives_the_same_top5_from_every_format(
 Fault = Callable[[Any], None]
 
 
-def nearest(graph: Any) -> None:
+def change_resizes(graph: Any, name: str, value: bytes) -> None:
     for node in graph.node:
         if node.op_type == "Resize":
             for attribute in node.attribute:
-                if attribute.name == "mode":
-                    attribute.s = b"nearest"
+                if attribute.name == name:
+                    attribute.s = value
+
+
+def nearest(graph: Any) -> None:
+    change_resizes(graph, "mode", b"nearest")
 
 
 def half_pixel(graph: Any) -> None:
-    for node in graph.node:
-        if node.op_type == "Resize":
-            for attribute in node.attribute:
-                if attribute.name == "coordinate_transformation_mode":
-                    attribute.s = b"half_pixel"
+    change_resizes(graph, "coordinate_transformation_mode", b"half_pixel")
 
 
 def mindspore_pads(graph: Any) -> None:

@@ -65,7 +65,7 @@ VENDORS = {
     "torch": {"ghostnet.import_weights"},
     "safetensors": {"ghostnet"},
     "asyncssh": {"latency.devices.ssh"},
-    "adbutils": {"latency.devices.adb"},
+    "adbutils": {"latency.devices.phone", "latency.devices.adb"},
     "pyarrow": {"evaluation", "accuracy", "data.datasets"},
     "ray": {"evaluation.engines.ray"},
     "msgspec": {"stored", "latency.records"},

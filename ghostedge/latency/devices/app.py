@@ -17,16 +17,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import sha256_file
 from ghostedge.latency.devices import BenchmarkRequest, Progress
+from ghostedge.latency.devices.phone import Phone
 from ghostedge.latency.devices.remote import fetch_record, send_missing
 from ghostedge.latency.records import read_record
-
-if TYPE_CHECKING:
-    from ghostedge.latency.devices.adb import Phone
 
 __all__ = ["PACKAGE", "AppRuns"]
 
