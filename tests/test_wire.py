@@ -11,7 +11,7 @@ def test_the_examples_of_the_documentation() -> None:
     # https://protobuf.dev/programming-guides/encoding/: field 1 = 150, field 2 = "testing".
     assert list(fields(memoryview(b"\x08\x96\x01"))) == [(1, 150)]
     ((number, value),) = fields(memoryview(b"\x12\x07testing"))
-    assert (number, bytes(value)) == (2, b"testing")  # type: ignore[arg-type]
+    assert (number, bytes(value)) == (2, b"testing")
     assert field(1, 150) == b"\x08\x96\x01"
     assert field(2, b"testing") == b"\x12\x07testing"
 

@@ -50,7 +50,8 @@ def test_the_verdict_is_about_the_margin_asked_for(pair: tuple[Ledger, Ledger]) 
 
 
 def test_exchanging_the_ledgers_exchanges_losses_and_gains(pair: tuple[Ledger, Ledger]) -> None:
-    there, back = compare_ledgers(*pair), compare_ledgers(*reversed(pair))
+    one, other = pair
+    there, back = compare_ledgers(one, other), compare_ledgers(other, one)
     assert back.drop.drop_points == -there.drop.drop_points
     assert back.drop.lower_points == pytest.approx(-there.drop.upper_points)
     assert (back.drop.losses, back.drop.gains) == (there.drop.gains, there.drop.losses)

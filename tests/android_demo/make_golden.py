@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -108,7 +108,8 @@ def encode() -> list[dict[str, Any]]:
             ("int8", "normalised", "float32", 0.0078125, 3),
             ("int8", "raw", "float32", 1.0, -128),
         ):
-            spec = replace(base, layout=layout, colour_order=order, range=value_range, dtype=dtype)
+            fields: dict[str, Any] = {"layout": layout, "colour_order": order, "range": value_range, "dtype": dtype}
+            spec = replace(base, **fields)
             tensor: NDArray[Any] = to_spec(crop, spec)
             if tensor.dtype != kind:
                 tensor = to_integers(tensor, {"dtype": np.dtype(kind), "quantization": (scale, zero)})
@@ -236,7 +237,7 @@ def bounds() -> list[dict[str, Any]]:
     return cases
 
 
-def bounds_of(said: dict[str, float], precision: str | None) -> Any:
+def bounds_of(said: Mapping[str, float], precision: str | None) -> Any:
     """The bounds of a model that says these of itself."""
     job = {"min_snr_db": None, "min_top1_agreement": None}
     runtime = SimpleNamespace(description={"bounds": said}, details={"inference_precision": precision})
@@ -351,7 +352,7 @@ def verification(
     seconds: float,
 ) -> dict[str, Any]:
     """One case, with the record that edge_benchmark.py makes of it."""
-    edge = edge_benchmark()
+    edge: Any = edge_benchmark()
     rows = [*found, *others.values()]
     place = {inference: len(found) + index for index, inference in enumerate(others)}
     count = edge.REPEATS

@@ -365,7 +365,7 @@ def test_a_raw_input_is_not_normalised(edge: ModuleType) -> None:
 
 def test_a_quantised_input_is_rounded_and_clipped(edge: ModuleType) -> None:
     runtime = SimpleNamespace(dtype="int8", quantization=(0.02, -10), shape=(1, 5))
-    values = np.float32([[0.0, 0.02, 0.031, 9.0, -9.0]])
+    values = np.array([[0.0, 0.02, 0.031, 9.0, -9.0]], np.float32)
     assert edge.quantised(values, runtime).tolist() == [[-10, -9, -8, 127, -128]]
 
 
@@ -636,7 +636,7 @@ def test_a_full_disk_leaves_the_old_record(edge: ModuleType, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_no_half_record_and_no_process(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, SCRIPT, tiny / "tiny_fp32.tflite", "--output", tmp_path / "records"]
+    command: list[str | Path] = [sys.executable, SCRIPT, tiny / "tiny_fp32.tflite", "--output", tmp_path / "records"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={"TMPDIR": str(tmp_path)}) as process:
         assert process.stderr
         for line in process.stderr:

@@ -45,8 +45,8 @@ def tiny_logits(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
 def vectors() -> Golden:
     """Eight pictures of 32 x 32 that differ a little in colour, so that the answers do."""
     random = np.random.default_rng(3)
-    crops = random.integers(20, 230, (8, 32, 32, 3))
-    crops = (crops + random.integers(-10, 11, (8, 1, 1, 3))).astype(np.uint8)
+    noise = random.integers(20, 230, (8, 32, 32, 3))
+    crops = (noise + random.integers(-10, 11, (8, 1, 1, 3))).astype(np.uint8)
     return Golden(crops, tiny_logits(crops), tuple(f"{n}.jpg" for n in range(8)), (), SOURCE)
 
 

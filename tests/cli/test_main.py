@@ -155,10 +155,10 @@ def test_what_installs_a_missing_package_depends_on_how_this_is_installed(monkey
 def test_mindspore_on_a_python_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import ghostedge.errors as errors
 
-    class Later(tuple):  # type: ignore[type-arg]
+    class Later(tuple):
         major, minor = 3, 13
 
-    monkeypatch.setattr(errors.sys, "version_info", Later((3, 13)))
+    monkeypatch.setattr(sys, "version_info", Later((3, 13)))
     message = str(errors.MissingExtraError("mindspore", "export"))
     assert message.endswith(
         "it does not exist for Python 3.13: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"

@@ -72,7 +72,9 @@ def test_batches_that_are_not_full_give_the_same_rows(tmp_path: Path) -> None:
         worker = Worker(Job((setup,), keep_logits=True))
         names = tuple(name.decode() for name in dataset.image_ids)
         task = Task(names, tuple(map(dataset.source, range(7))), dataset.labels, (0,))
-        answers.append(worker.run(task).rows[0].logits)
+        logits = worker.run(task).rows[0].logits
+        assert logits is not None
+        answers.append(logits)
         worker.close()
     np.testing.assert_array_equal(answers[0], answers[1])
     np.testing.assert_array_equal(answers[0], answers[2])

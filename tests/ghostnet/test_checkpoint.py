@@ -138,7 +138,8 @@ def test_truncated(save: Callable[..., Path]) -> None:
 
 
 def test_another_network_names_the_first_missing_and_unexpected(tmp_path: Path) -> None:
-    write_ckpt(tmp_path / "resnet.ckpt", {"conv1.weight": np.ones((64, 3, 7, 7)), "fc.bias": np.ones(10)}, {})
+    other: Weights = {"conv1.weight": np.ones((64, 3, 7, 7), np.float32), "fc.bias": np.ones(10, np.float32)}
+    write_ckpt(tmp_path / "resnet.ckpt", other, {})
     message = error_of(tmp_path / "resnet.ckpt")
     assert "642 of its 642 parameters are missing (first: 'conv_stem.weight')" in message
     assert "2 are unexpected (first: 'conv1.weight')" in message

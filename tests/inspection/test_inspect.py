@@ -49,8 +49,12 @@ def test_every_format_has_the_same_network(summaries: dict[str, ModelSummary]) -
 
 
 def test_inputs_and_outputs_are_as_the_file_has_them(summaries: dict[str, ModelSummary]) -> None:
-    logits = {"onnx": ("batch", 5), "openvino fp32": ("?", 5), "tflite fp32": (1, 5)}
-    images = {"onnx": ("batch", 3, 32, 32), "openvino fp32": ("?", 3, 32, 32), "tflite fp32": (1, 32, 32, 3)}
+    logits: dict[str, tuple[int | str, ...]] = {"onnx": ("batch", 5), "openvino fp32": ("?", 5), "tflite fp32": (1, 5)}
+    images: dict[str, tuple[int | str, ...]] = {
+        "onnx": ("batch", 3, 32, 32),
+        "openvino fp32": ("?", 3, 32, 32),
+        "tflite fp32": (1, 32, 32, 3),
+    }
     for name in logits:
         assert summaries[name].inputs == (Port("input", "float32", images[name]),)
         assert summaries[name].outputs == (Port("logits", "float32", logits[name]),)

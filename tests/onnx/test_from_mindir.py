@@ -21,8 +21,9 @@ LABELS = ("cat", "dog", "Frühstück", "owl", "yak")
 def cell(ms: Any, outputs: int = 1) -> Any:
     """Images of 3 x 16 x 16 to five logits (or, for two outputs, to them and the features)."""
     nn = ms.nn
+    base: Any = nn.Cell
 
-    class Classifier(nn.Cell):  # type: ignore[misc]
+    class Classifier(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 8, 3, stride=2)

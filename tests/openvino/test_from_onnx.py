@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -89,7 +89,7 @@ def test_raw_input_gives_the_logits_of_the_normalised_one(build: Build) -> None:
 
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
-def test_raw_input_keeps_the_colour_order(tiny_onnx: Path, tmp_path: Path, order: str) -> None:
+def test_raw_input_keeps_the_colour_order(tiny_onnx: Path, tmp_path: Path, order: Literal["RGB", "BGR"]) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     specs = [replace(spec, colour_order=order) for spec in (SPEC, RAW)]
     outputs = tuple(StageOutput(Model(tmp_path / f"{spec.range}.xml", "openvino", spec, LABELS)) for spec in specs)

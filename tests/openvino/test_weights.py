@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.model import InputSpec, Model
-from ghostedge.openvino.weights import from_rows, observe_inputs, pairs, round_ir, saturating, to_rows
+from ghostedge.openvino.weights import Limit, from_rows, observe_inputs, pairs, round_ir, saturating, to_rows
 from ghostedge.quantize.rounding import PAIR_LIMIT
 from ghostedge.runtimes.openvino import SATURATING, VNNI, OpenVinoRuntime, int8_arithmetic, run_on_other_cpu
 
@@ -225,11 +225,12 @@ def test_no_pair_is_left_that_saturates() -> None:
     plain.input(1).replace_source_output(ov.op.Constant(worst).output(0))
     moments, quantised = observe_inputs(model, batch), quantise_weights(model)
     assert saturating(quantised)["plain"] == 8 * 3 * 6  # outputs, pairs of channels, taps
-    for limits, left in (
+    cases: tuple[tuple[dict[str, Limit], set[str]], ...] = (
         ({}, set()),
         (dict.fromkeys(moments, "half"), set()),
         (dict.fromkeys(moments, "whole"), {"plain"}),
-    ):
+    )
+    for limits, left in cases:
         rounded = quantised.clone()
         round_ir(rounded, model, moments, limits)
         assert set(saturating(rounded)) & {"plain"} == left

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,7 +55,7 @@ class TinyRuntime:
         self.weights = np.load(artifact.path, allow_pickle=False)
         if float16:
             with np.errstate(over="ignore"):
-                self.weights = self.float16_fault(self.weights).astype(np.float16)
+                self.weights = type(self).float16_fault(self.weights).astype(np.float16)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         mean = batch.mean(axis=(2, 3) if self.input.layout == "NCHW" else (1, 2), dtype=np.float64)
@@ -108,7 +108,8 @@ class TinyStage:
         made = []
         for output in outputs:
             weights = np.load(source.path, allow_pickle=False)
-            weights = self.faults.get(f"{self.target}_{output.precision}", lambda w: w)(weights)
+            if fault := self.faults.get(f"{self.target}_{output.precision}"):
+                weights = fault(weights)
             artifact = output.model
             for path in artifact.files:
                 with open(path, "wb") as file:
@@ -120,7 +121,7 @@ class TinyStage:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TinyStage]]:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> type[TinyStage]:
     sources = {"mindir": "checkpoint", "onnx": "mindir", "openvino": "onnx", "tflite": "onnx"}
 
     def make_stage(target: str, precision: str) -> TinyStage:

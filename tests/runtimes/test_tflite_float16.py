@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.lazy import require
 from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes import open_runtime
 
@@ -106,7 +107,7 @@ def test_a_litert_without_either_interface_says_what_to_install(
     from ghostedge.runtimes import tflite_float16
 
     (tmp_path / "__init__.py").touch()
-    monkeypatch.setattr(tflite_float16.require("ai_edge_litert", "tflite"), "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(require("ai_edge_litert", "tflite"), "__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(UsageError, match=r"^ai-edge-litert \d.* has neither .*ai-edge-litert==2\.1\.2") as error:
         tflite_float16._open(float16_tflite, 1)
     assert "\n" not in str(error.value)

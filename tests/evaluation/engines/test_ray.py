@@ -31,7 +31,7 @@ def cluster() -> Iterator[Any]:
     """A head and two more nodes with one processor each, all on this machine."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     yield cluster
@@ -65,7 +65,7 @@ def test_a_lost_node_leaves_no_trace(tmp_path: Path, cluster: Any) -> None:
     data = images(tmp_path / "d", 1200)
     (tmp_path / "a.onnx").write_text("weights")
     artifact = Model(tmp_path / "a.onnx", "onnx", SPEC)
-    lost = []
+    lost: list[Any] = []
 
     def lose_a_node(progress: Progress) -> None:
         if progress.done >= 300 and not lost:

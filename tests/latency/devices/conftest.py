@@ -35,7 +35,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder, self.jobs = folder, folder / "jobs"
         for name in ("host", "other_host", "user", "other_user"):
-            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+            keygen: list[str | Path] = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
             subprocess.run(keygen, check=True, stdin=subprocess.DEVNULL)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

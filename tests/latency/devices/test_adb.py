@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -415,7 +415,7 @@ def test_an_error_of_the_script_is_handed_on(phone: FakePhone, tmp_path: Path) -
 def test_two_benchmarks_at_once(phone: FakePhone, tmp_path: Path) -> None:
     (phone.state / "seconds").write_text("1")
 
-    async def both() -> list[object]:
+    async def both() -> Sequence[object]:
         first, second = (AdbDevice(phone.serial).benchmark(QUICK, tmp_path / n, lambda line: None) for n in "ab")
         return await asyncio.gather(first, second, return_exceptions=True)
 

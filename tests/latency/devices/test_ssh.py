@@ -128,7 +128,12 @@ def test_ctrl_c_ends_the_script_on_the_device(server: Server, tmp_path: Path) ->
     async def interrupt() -> None:
         started = asyncio.Event()
         request = BenchmarkRequest((TINY / "tiny_fp32.tflite",), options=("--min-seconds", "60"))
-        asked = server.device().benchmark(request, tmp_path, lambda line: "warming" in line and started.set())
+
+        def progress(line: str) -> None:
+            if "warming" in line:
+                started.set()
+
+        asked = server.device().benchmark(request, tmp_path, progress)
         task = asyncio.create_task(asked)
         await started.wait()
         task.cancel()

@@ -29,7 +29,7 @@ from ghostedge.tflite.quantize.activations import inspecting_interpreter
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation
 from tests.tflite.graphs import kinds
 
-RAW = {"range": "raw", "dtype": "uint8"}
+RAW: dict[str, Any] = {"range": "raw", "dtype": "uint8"}
 
 
 @pytest.fixture(scope="module")

@@ -160,8 +160,8 @@ def test_rounding_leaves_the_mean_output_where_it_was(rounding: str, monkeypatch
 
 def test_compensated_weights_make_less_of_an_error_and_what_is_kept_none() -> None:
     data = network("VALID", 1, 1)
-    images = np.random.default_rng(2).gamma(2, 1, (40, 3, 4, 8)).repeat(3, axis=1).repeat(3, axis=2)[:, :, :11]
-    images = images.astype(np.float32)  # neighbours are alike, as in pictures
+    drawn = np.random.default_rng(2).gamma(2, 1, (40, 3, 4, 8)).repeat(3, axis=1).repeat(3, axis=2)[:, :, :11]
+    images = drawn.astype(np.float32)  # neighbours are alike, as in pictures
     (moments, outputs), errors = observed_on(data, images), {}
     for rounding in ("compensated", "nearest"):
         graph = unpack(data, "m")

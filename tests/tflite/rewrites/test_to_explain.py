@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ghostedge.tflite.flatbuffer import pack
 from ghostedge.tflite.graph import Graph, schema
@@ -62,19 +63,26 @@ def constant(kind: str, data: bytes, shape: tuple[int, ...], scale: list[float],
     return graph
 
 
+def real_numbers(graph: Graph) -> NDArray[np.float32]:
+    """What the constant of `constant` stands for."""
+    found = dequantised(graph, 1)
+    assert found is not None
+    return found
+
+
 def test_each_channel_has_its_scale() -> None:
     graph = constant("INT8", np.array([1, 2, -3, 127], np.int8).tobytes(), (2, 2), [0.5, 0.1], [0, 0], 1)
-    np.testing.assert_allclose(dequantised(graph, 1), [[0.5, 0.2], [-1.5, 12.7]], rtol=1e-6)
+    np.testing.assert_allclose(real_numbers(graph), [[0.5, 0.2], [-1.5, 12.7]], rtol=1e-6)
 
 
 def test_a_zero_point_is_taken_off() -> None:
     graph = constant("UINT8", bytes([0, 128, 255]), (3,), [0.5], [128], 0)
-    np.testing.assert_array_equal(dequantised(graph, 1), [-64, 0, 63.5])
+    np.testing.assert_array_equal(real_numbers(graph), [-64, 0, 63.5])
 
 
 def test_four_bits_are_two_in_a_byte_the_earlier_one_below() -> None:
     graph = constant("INT4", bytes([0x7F, 0x08]), (3,), [1.0], [0], 0)
-    np.testing.assert_array_equal(dequantised(graph, 1), [-1, 7, -8])
+    np.testing.assert_array_equal(real_numbers(graph), [-1, 7, -8])
 
 
 def test_what_is_no_quantised_constant_has_none() -> None:
