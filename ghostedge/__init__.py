@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ghostedge.prediction import Prediction, predict
     from ghostedge.reports.parity import ParityReport, parity
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "DeviceRecord",

@@ -87,6 +87,17 @@ def test_the_base_wheel_is_small_and_holds_what_the_package_reads(wheels: tuple[
     assert {line.partition("  ")[2] for line in sums} <= held
 
 
+def test_version_and_changelog_are_in_step(wheels: tuple[Path, Path]) -> None:
+    """The changelog's first version is the package's, with its date; or "Unreleased" stands above it."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    unreleased = changelog.partition("\n## ")[2].startswith("Unreleased")
+    released = re.search(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", changelog, flags=re.MULTILINE)
+    assert released
+    for wheel in wheels:
+        version = wheel.name.split("-")[1]
+        assert version == released[1] or (unreleased and ".dev" in version), wheel.name
+
+
 def test_an_index_would_take_them(wheels: tuple[Path, Path]) -> None:
     pytest.importorskip("twine", reason="twine is not installed")
     done = run(sys.executable, "-m", "twine", "check", "--strict", *wheels)
