@@ -14,6 +14,8 @@ import pytest
 
 from ghostedge.cli.main import main
 
+pytest.importorskip("httpx")
+
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:

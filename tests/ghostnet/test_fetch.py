@@ -22,6 +22,8 @@ from ghostedge.files import locked
 from ghostedge.ghostnet.ckpt_format import write_ckpt
 from ghostedge.ghostnet.fetch import PUBLISHED, Fetched, fetch
 
+pytest.importorskip("httpx")
+
 
 @dataclasses.dataclass
 class Site:
