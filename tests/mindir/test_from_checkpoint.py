@@ -45,7 +45,11 @@ def test_every_process_exports_the_recorded_bytes(
     subprocess.run([sys.executable, "-c", program, oracle_checkpoint, path], env=environment, check=True)
     if anew:
         oracle_recording.write(path.read_bytes(), oracle_weights, ms.__version__)
-    # They are of the MindSpore that the recording names; `make golden` records another one's.
+    with np.load(oracle_recording.path) as recorded:
+        if (of := str(recorded["mindspore"])) != ms.__version__:
+            pytest.skip(
+                f"left out: the recording is of MindSpore {of}, here is {ms.__version__}; `make golden` records it"
+            )
     assert oracle_recording.read(oracle_weights) == path.read_bytes()
 
 

@@ -16,6 +16,12 @@ def theirs(ms: Any) -> Any:
     return mind_ir_pb2
 
 
+def repeated(field: Any) -> bool:
+    """Protobuf 7 says it so, older ones by a label."""
+    found = getattr(field, "is_repeated", None)
+    return bool(field.label == field.LABEL_REPEATED if found is None else found)
+
+
 def test_every_field_has_mindspores_number_and_type(theirs: Any) -> None:
     ours = model_class().DESCRIPTOR.file.message_types_by_name
     for name, message in ours.items():
@@ -24,7 +30,7 @@ def test_every_field_has_mindspores_number_and_type(theirs: Any) -> None:
         for field in message.fields:
             other = original.DESCRIPTOR.fields_by_name[field.name]
             enum_as_number = field.TYPE_INT32 if other.type == field.TYPE_ENUM else other.type
-            assert (field.number, field.type, field.label) == (other.number, enum_as_number, other.label)
+            assert (field.number, field.type, repeated(field)) == (other.number, enum_as_number, repeated(other))
 
 
 def test_the_types_of_attributes_and_tensors_have_mindspores_numbers(theirs: Any) -> None:
