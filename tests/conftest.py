@@ -248,6 +248,12 @@ class OracleRecording:
         np.savez_compressed(cls.path, rest=kept, starts=starts, names=names, mindspore=mindspore)
 
     @classmethod
+    def mindspore(cls) -> str:
+        """The version that made it."""
+        with np.load(cls.path) as archive:
+            return str(archive["mindspore"])
+
+    @classmethod
     def read(cls, weights: dict[str, NDArray[np.float32]]) -> bytes:
         """The whole MindIR."""
         with np.load(cls.path) as archive:
