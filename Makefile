@@ -14,9 +14,9 @@ NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and Tensor
 help:
 	@echo "make install   everything into $(VENV)"
 	@echo "make demo      the whole way on a trained checkpoint and images that come with the project"
-	@echo "make check     the daily loop, two minutes: ruff, mypy and every test that needs neither MindSpore, TensorFlow nor a"
+	@echo "make check     the daily loop: ruff, mypy and every test that needs neither MindSpore, TensorFlow nor a"
 	@echo "               device; what MindSpore answers is recorded in tests/data"
-	@echo "make test      ruff, mypy and every test, MindSpore itself beside its recorded answers: twelve minutes on two cores"
+	@echo "make test      ruff, mypy and every test, MindSpore itself beside its recorded answers"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make golden    record anew what MindSpore and TensorFlow make for the tests, into tests/data"
 	@echo "make test-edge [EDGE_PYTHON=python3.12]"

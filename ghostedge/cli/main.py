@@ -34,7 +34,7 @@ _EXIT_CODES = textwrap.dedent("""\
       0    done
       1    the tool could not do what was asked (wrong arguments included)
       2    an artifact differs from its source by more than its bound, or gives wrong answers on a device
-      3    more images are needed to judge (parity)
+      3    more images are needed to judge (parity, export --max-drop)
       130  interrupted (Ctrl-C); whole files stay, the next run continues
 """)
 
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process where None.
 
     Returns:
-        The exit code: 0, 1 (tool error), 2 (parity failed) or 130 (interrupted).
+        The exit code: 0, 1 (tool error), 2 (parity failed), 3 (more images are needed) or 130 (interrupted).
     """
     if problem := _unsupported():
         print(f"ghostedge: error: {problem}", file=sys.stderr)

@@ -78,7 +78,7 @@ def _to_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def _table(prediction: Prediction) -> str:
-    """One image's lines, e.g. `` 47.9 %  tabby, tabby cat``."""
+    """One image's lines, e.g. `` 47.9%  tabby, tabby cat``."""
     names = prediction.names or [f"class {index}" for index in prediction.classes]
     rows = zip(prediction.probabilities, names, strict=True)
     return "\n".join([prediction.image, *(f"  {probability:6.1%}  {name}" for probability, name in rows)])

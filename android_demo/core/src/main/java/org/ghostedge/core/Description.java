@@ -8,7 +8,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** What a .tflite file says about itself: input, labels, precision; ghostedge.description.Description in Java. */
+/** What a .tflite file says about itself: input, labels, precision; ghostedge.model.Model in Java. */
 public final class Description {
     /** Larger files are refused: they would be mapped, but a phone's memory would not hold what they compute. */
     public static final long MAX_MODEL_BYTES = 512L << 20;
