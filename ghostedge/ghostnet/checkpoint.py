@@ -162,7 +162,7 @@ def _recorded_upsampling(texts: Mapping[str, str], path: Path) -> str | None:
         if version == _RECORD_VERSION and upsampling in get_args(GateUpsampling):
             return str(upsampling)
         what = f"has schema version {version} and gate upsampling {upsampling!r}"
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         what = f"is damaged ({exc!r})"
     raise CheckpointError(f"{path}: its entry '{RECORD_KEY}' {what}; update ghostedge or import the weights again")
 

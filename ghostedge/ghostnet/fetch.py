@@ -12,7 +12,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from ghostedge.errors import CheckpointError, FetchError, UsageError
 from ghostedge.files import atomic_write, locked, output_error, sha256_file
 from ghostedge.ghostnet.ckpt_format import parse_ckpt
 from ghostedge.lazy import choose, require
+from ghostedge.stored import as_type, parse_json
 
 if TYPE_CHECKING:
     import httpx
@@ -351,6 +352,9 @@ def _write_record(path: Path, record: Record) -> None:
 def _read_record(path: Path) -> Record | None:
     """What `_write_record` wrote; None where it is not there, damaged, or of another version of ghostedge."""
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        data = parse_json(path.read_bytes(), str(path), FetchError)
+        if not isinstance(data, dict) or set(data) - {entry.name for entry in fields(Record)}:
+            return None
+        return as_type(data, Record, str(path), FetchError)
+    except (OSError, FetchError):
         return None

@@ -12,7 +12,7 @@ from typing import Literal
 from ghostedge.accuracy.statistics import Verdict, worst_verdict
 from ghostedge.data.calibration import choose_calibration
 from ghostedge.data.datasets import Dataset, open_dataset
-from ghostedge.data.imagenet import imagenet_labels, load_labels
+from ghostedge.data.imagenet import load_labels
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.errors import UsageError
 from ghostedge.formats import open_model
@@ -117,7 +117,7 @@ def export(
     """
     if (checkpoint is None) == (mindir is None):
         raise UsageError("give either a checkpoint or a MindIR to export")
-    named, precisions = tuple(recipes), _several(precision)
+    named, precisions = _several(recipes), _several(precision)
     wanted = _choose_recipes(named, _several(target), precisions, "mindir" if checkpoint is None else "checkpoint")
     if not named and not precisions and calibration is None:
         wanted = _without_calibrated(wanted, on_event)
@@ -130,7 +130,7 @@ def export(
         source=source,
         recipes=tuple(_with_input(recipe, input) for recipe in wanted),
         output=Path(output),
-        images=list_images(Path(images)) if isinstance(images, Paths) else tuple(images) or sample_images(),
+        images=list_images(Path(images)) if isinstance(images, Paths) else tuple(map(Path, images)) or sample_images(),
         name=name or source.path.stem,
         source_info={} if content is None else content.describe(),
         force=force,
@@ -157,8 +157,6 @@ def _described(source: Model, labels: Paths | Sequence[str], size: int | None, c
         names, said = tuple(labels) or source.labels, "labels"
     if content is not None:
         classes = content.num_classes
-        if not names and classes == len(imagenet_labels()):
-            names = imagenet_labels()
         if names and len(names) != classes:
             raise UsageError(f"{said} names {len(names)} classes, but {source.path} has {classes}")
     spec = source.input

@@ -194,6 +194,7 @@ def test_pytorch_weights_are_sent_to_the_import(
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
+        ("[" * 100_000, "is damaged"),
         ('{"schema_version": 2, "gate_upsampling": "nearest"}', "has schema version 2"),
         ('{"schema_version": 1, "gate_upsampling": "bicubic"}', "gate upsampling 'bicubic'"),
     ],

@@ -174,6 +174,15 @@ def test_the_next_call_goes_on_too(site: Site, tmp_path: Path) -> None:
     assert names(tmp_path) == ["model.ckpt", "model.ckpt.json"]
 
 
+@pytest.mark.parametrize("record", ["", "[" * 100_000, '{"url": "x", "etag": null}', '{"url": "x", "more": 1}'])
+def test_a_part_whose_record_is_damaged_begins_anew(site: Site, tmp_path: Path, record: str) -> None:
+    site.cuts = (100_000, 0, 0)
+    failure(site, tmp_path, attempts=3)
+    (tmp_path / "model.ckpt.part.json").write_text(record)
+    assert get(site, tmp_path).received_bytes == len(site.data)
+    assert (tmp_path / "model.ckpt").read_bytes() == site.data
+
+
 def test_a_stop_between_the_last_byte_and_the_name_needs_no_network(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
