@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import MissingExtraError
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec, Model, StageOutput
+from tests.scripts import load_script
 
 # As `ghostedge.lazy.require` does, and for its reason: some tests import onnx or TensorFlow before MindSpore.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
@@ -173,26 +173,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"left out without the extra 'export' ({', '.join(MISSING)} missing): {', '.join(EXPORT_ALONE)}"]
 
 
-def _load_rule() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("oracle_rule", DATA / "oracle" / "rule.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def oracle_value() -> Callable[[str, tuple[int, ...]], NDArray[np.float32]]:
     """`value(name, shape)`: the oracle's weight of a parameter, float32."""
-    value: Callable[[str, tuple[int, ...]], NDArray[np.float32]] = _load_rule().value
+    value: Callable[[str, tuple[int, ...]], NDArray[np.float32]] = load_script(DATA / "oracle" / "rule.py").value
     return value
 
 
 @pytest.fixture(scope="session")
 def oracle_inputs() -> NDArray[np.float32]:
     """The oracle's four inputs: float32 (4, 3, 224, 224)."""
-    inputs: NDArray[np.float32] = _load_rule().inputs()
+    inputs: NDArray[np.float32] = load_script(DATA / "oracle" / "rule.py").inputs()
     return inputs
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -15,7 +14,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,23 +39,13 @@ PROMISED = {
 SPEC = InputSpec(layout="NHWC", height=32, width=32, resize=36)
 ANIMALS = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibex", "jay")
 
-#: Until it is there.
-HAS_EXPORT = importlib.util.find_spec("ghostedge.pipeline.export") is not None
-
-
-def public(name: str) -> Any:
-    if name in ("Exported", "export") and not HAS_EXPORT:
-        pytest.skip("ghostedge.pipeline.export is not there yet")
-    return getattr(ghostedge, name)
-
-
 # -- The names ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ghostedge.__all__)
 def test_every_name_is_there_with_a_docstring(name: str) -> None:
     assert name in dir(ghostedge)
-    assert inspect.getdoc(public(name))
+    assert inspect.getdoc(getattr(ghostedge, name))
 
 
 def test_there_is_one_list_of_names() -> None:
@@ -159,7 +147,7 @@ def run_examples(text: str, name: str) -> int:
 def test_the_example_in_its_docstring(name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # a benchmark lock of its own
-    text = inspect.getdoc(public(name)) or ""
+    text = inspect.getdoc(getattr(ghostedge, name)) or ""
     if name not in ("open_model", "export"):  # they have theirs on the page
         assert run_examples(text, name) > 0
 
@@ -176,7 +164,7 @@ def test_the_examples_on_the_page(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 def signature(name: str) -> str:
     """How a function is called, or a dataclass made, as the page shows it."""
-    what = public(name)
+    what = getattr(ghostedge, name)
     parameters, mark = [], False
     for parameter in inspect.signature(what).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and not mark:
@@ -207,7 +195,7 @@ def test_the_page_has_an_example_of_every_name_and_what_it_says_is_there(name: s
         assert f"```\n{signature(name)}\n```" in section, signature(name)
     else:
         fields = re.findall(r"`(\w+)`", " ".join(re.findall(r"^- ([^:]*):", section, re.MULTILINE)))
-        known = {*dir(public(name)), *getattr(public(name), "__dataclass_fields__", ())}
+        known = {*dir(getattr(ghostedge, name)), *getattr(getattr(ghostedge, name), "__dataclass_fields__", ())}
         assert set(fields) <= known
         assert fields or name == "GhostedgeError"
 

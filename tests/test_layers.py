@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,8 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
             assert isinstance(node.args[0], ast.Constant), "require() takes a literal module name"
             yield str(node.args[0].value)
+        elif isinstance(node, ast.Constant) and (named := re.fullmatch(r"(ghostedge[.\w]+):\w+", str(node.value))):
+            yield named[1]
 
 
 def room(name: str) -> str:
@@ -135,6 +138,11 @@ def test_imports_point_down_and_vendors_stay_home(name: str, tree: ast.Module) -
 
 def test_the_check_sees_an_upward_import() -> None:
     planted = ast.parse("from ghostedge.pipeline.build import export")
+    assert upward_imports("onnx.from_mindir", planted) != []
+
+
+def test_the_check_sees_an_upward_table_entry() -> None:
+    planted = ast.parse('STAGES = {"x": "ghostedge.pipeline.build:build"}')
     assert upward_imports("onnx.from_mindir", planted) != []
 
 

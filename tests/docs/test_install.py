@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from ghostedge.cli import main as cli
 from ghostedge.errors import UsageError
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
-DOCS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / name / "README.md" for name in (
+DOCS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *(ROOT / name / "README.md" for name in (
     "android_demo", "benchmarks", "benchmarks/peers", "export", "training"
 ))]  # fmt: skip
 
 
-def _install_path() -> ModuleType:
-    """The program that runs the commands of the docs; benchmarks/ is no package."""
-    spec = importlib.util.spec_from_file_location("install_path", ROOT / "benchmarks" / "arm64" / "install_path.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up there
-    sys.path.insert(0, str(ROOT / "benchmarks" / "arm64"))  # as Python does for a program; it imports one beside it
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-install_path = _install_path()
+install_path = load_script(ROOT / "benchmarks" / "arm64" / "install_path.py")
 
 
 def commands(text: str) -> Iterator[tuple[list[str], bool]]:
