@@ -87,6 +87,11 @@ class ArtifactRecord:
     files: tuple[FileRecord, ...]
     input: InputSpec
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of all its files."""
+        return sum(file.size_bytes for file in self.files)
+
     def intact(self, folder: Path) -> bool:
         """Whether every file is in `folder` with the recorded bytes."""
         return all(file.matches(folder) for file in self.files)

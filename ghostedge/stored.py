@@ -7,6 +7,7 @@ path (``$.artifacts[0].size_bytes``), before any of it is used.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -80,6 +81,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(entry) for entry in value]
     return value
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of a value of plain JSON types, whatever the order of its keys; 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def json_schema(kind: type[Any], **header: Any) -> Mapping[str, Any]:

@@ -7,10 +7,16 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import TypeAlias  # Python 3.9 has none, and is told that it is too old in one line
+
+    from ghostedge.accuracy.statistics import Verdict
     from ghostedge.latency.api import Measured, RunSettings
+
+#: What a command exits with for a verdict.
+EXIT_CODES: dict[Verdict, int] = {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}
 
 #: What `argparse.ArgumentParser.add_argument` takes: a name, and its settings.
 Argument: TypeAlias = tuple[str, dict[str, Any]]

@@ -7,8 +7,12 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ghostedge.cli import Arguments, argument
+from ghostedge.cli import EXIT_CODES, Arguments, argument
+
+if TYPE_CHECKING:
+    from ghostedge.manifest import ArtifactRecord
 
 HELP = "run the whole way on a trained checkpoint and labelled images that come with ghostedge"
 
@@ -23,7 +27,7 @@ command continues. The demo ends with 0 when every part was done, whatever verdi
 """
 
 #: Exit codes of `parity` that are its answer and no failure: PASS, FAIL, INCONCLUSIVE.
-_VERDICTS = {0: "PASS", 2: "FAIL", 3: "INCONCLUSIVE"}
+_VERDICTS = {code: verdict for verdict, code in EXIT_CODES.items()}
 
 #: Points of top-1 that an artifact may lose: what 2,000 images can decide of an int8 artifact.
 _MAX_DROP = "1"
@@ -108,10 +112,11 @@ def steps(output: Path) -> Iterator[Step]:
         *("--calibration", calibration, "--images", sample, "--output", output),
     )
     artifacts = artifacts_of(output)
-    evaluated = [path for path, precision in artifacts.items() if precision not in _SLOW]
+    evaluated = [path for path, record in artifacts.items() if record.precision not in _SLOW]
+    smallest = min(evaluated, key=lambda path: artifacts[path].size_bytes)
     yield Step(
         "See what the smallest of them sees:",
-        *("predict", min(sample.iterdir()), "--top", "3", "--artifact", min(evaluated, key=_bytes)),
+        *("predict", min(sample.iterdir()), "--top", "3", "--artifact", smallest),
     )
     yield Step(
         f"Run them over all validation images, each decoded once for all. MindIR{_and_slow(artifacts)} is left out: it "
@@ -140,8 +145,8 @@ def steps(output: Path) -> Iterator[Step]:
     )
 
 
-def artifacts_of(output: Path) -> dict[Path, str]:
-    """What an export left in `output` for devices: path -> precision. Raises: ManifestError."""
+def artifacts_of(output: Path) -> dict[Path, ArtifactRecord]:
+    """What an export left in `output` for devices, by its path. Raises: ManifestError."""
     from ghostedge.errors import ManifestError
     from ghostedge.manifest import Manifest
 
@@ -149,20 +154,16 @@ def artifacts_of(output: Path) -> dict[Path, str]:
     if manifest is None:
         raise ManifestError(f"{output} holds no manifest.json; run the demo again")
     return {
-        output / record.files[0].name: record.precision
+        output / record.files[0].name: record
         for record in manifest.artifacts.values()
         if record.target != "mindir" and record.precision != "equalised"
     }
 
 
-def _and_slow(artifacts: Mapping[Path, str]) -> str:
+def _and_slow(artifacts: Mapping[Path, ArtifactRecord]) -> str:
     """``" (and int16x8)"`` where there are such artifacts."""
-    slow = sorted(_SLOW & set(artifacts.values()))
+    slow = sorted(_SLOW & {record.precision for record in artifacts.values()})
     return f" (and {', '.join(slow)})" if slow else ""
-
-
-def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in (path, path.with_suffix(".bin")) if file.exists())
 
 
 def shown_path(path: Path) -> str:

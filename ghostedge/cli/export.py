@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import LABELS, Arguments, argument
+from ghostedge.cli import EXIT_CODES, LABELS, Arguments, argument
 from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(summary(exported.manifest))
         print(f"{args.output / 'manifest.json'} written in {time.monotonic() - started:.0f} s")
-    return {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}[exported.verdict]
+    return EXIT_CODES[exported.verdict]
 
 
 def summary(manifest: Manifest) -> str:
@@ -140,7 +140,7 @@ def summary(manifest: Manifest) -> str:
 def _rows(record: ArtifactRecord) -> Iterator[tuple[str, ...]]:
     from ghostedge.reports.format import named
 
-    name, size = record.files[0].name, f"{sum(file.size_bytes for file in record.files) / 1e6:.1f}"
+    name, size = record.files[0].name, f"{record.size_bytes / 1e6:.1f}"
     of_cpus = {f"{name} {kind}": found for kind, found in record.cpu_differences.items()}
     ways = {name: record.reference_difference, named(name, "float16"): record.float16_difference, **of_cpus}
     for way, found in ways.items():

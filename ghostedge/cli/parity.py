@@ -8,11 +8,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import LABELS, Arguments, argument
+from ghostedge.cli import EXIT_CODES, LABELS, Arguments, argument
 from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
-    from ghostedge.accuracy.statistics import Verdict
     from ghostedge.reports.parity import ParityReport
 
 HELP = "judge ledgers against the reference's, image by image: PASS, FAIL or INCONCLUSIVE"
@@ -32,8 +31,6 @@ beyond it, and is inconclusive otherwise. --plan says, before any image is run, 
 
 exit codes: 0 pass, 2 parity failed, 3 inconclusive; of several ledgers the worst (2 before 3 before 0)
 """
-
-_EXIT_CODES: dict[Verdict, int] = {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}
 
 #: Share of images that exactly one of the two models gets right, percent: what to expect before it is known.
 _TYPICAL_DISCORDANCE = (0.05, 0.2, 1.0, 2.0, 5.0)
@@ -113,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         print(report.to_json(), end="")
     else:
         print(summary(report))
-    return _EXIT_CODES[report.verdict]
+    return EXIT_CODES[report.verdict]
 
 
 def _step(text: str) -> tuple[str, Path]:

@@ -23,11 +23,11 @@ from ghostedge.formats import open_model
 from ghostedge.lazy import require
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
 from ghostedge.model import Model
-from ghostedge.pipeline.plan import ExportRequest, Step, digest, plan, versions_of
+from ghostedge.pipeline.plan import ExportRequest, Step, plan, versions_of
 from ghostedge.pipeline.recipe import Recipe
 from ghostedge.pipeline.verify import MIN_SENSITIVITY, Logits, Verified, Verifier, sensitivity
 from ghostedge.quantize.sanity import check_batch
-from ghostedge.stored import plain
+from ghostedge.stored import digest, plain
 
 _LOCK = ".lock"
 _STAGING = ".staging"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.metadata
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from ghostedge.errors import UsageError
 from ghostedge.model import CalibrationSet, Model, Stage, StageOutput
 from ghostedge.pipeline.recipe import Recipe, recipes
 from ghostedge.pipeline.stages import STAGES, make_stage, source_precision
-from ghostedge.stored import plain
+from ghostedge.stored import digest, plain
 
 _SUFFIXES = {"mindir": ".mindir", "onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 
@@ -101,11 +99,6 @@ def versions_of(stage: Stage) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
-
-
-def digest(value: Any) -> str:
-    """The hash of a value of plain JSON types."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def plan(wanted: tuple[Recipe, ...], source_format: str) -> tuple[Step, ...]:

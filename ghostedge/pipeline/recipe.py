@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from ghostedge.errors import ArtifactError, RecipeError
 from ghostedge.lazy import choose
 from ghostedge.model import InputSpec
 from ghostedge.pipeline.stages import STAGES
-from ghostedge.stored import as_type, parse_toml, plain
+from ghostedge.stored import as_type, digest, parse_toml, plain
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ class Recipe:
     @property
     def sha256(self) -> str:
         """The hash of what the recipe says, comments and the order of its lines left out."""
-        said = {key: value for key, value in plain(self).items() if key != "file"}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        return digest({key: value for key, value in plain(self).items() if key != "file"})
 
     @property
     def origin(self) -> str:
@@ -80,8 +78,9 @@ def _folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "export"
 
 
-def recipes() -> dict[str, Recipe]:
-    """The recipes that come with ghostedge, by name. Raises: RecipeError."""
+@functools.cache
+def recipes() -> Mapping[str, Recipe]:
+    """The recipes that come with ghostedge, by name; read once a process. Raises: RecipeError."""
     return {path.stem: load_recipe(path) for path in sorted(_folder().glob("*.toml"))}
 
 

@@ -146,13 +146,12 @@ def _export_cells(row: _Row) -> tuple[str, str, str]:
     if record is None:
         return "–", "–", "–"
     difference = {"": record.reference_difference, "float16": record.float16_difference}.get(row.key[1])
-    size = sum(file.size_bytes for file in record.files) / 1e6
     parts = str(record.runtime.get("delegate_partitions", "–"))
     if outside := sum(record.runtime.get("operators_outside_delegate", {}).values()):
         parts += f", {outside} outside"
     snr = "–" if difference is None else snr_text(difference.to_dict()["snr_db"])
     of_cpus = [f"{snr_text(found.to_dict()['snr_db'])} {kind}" for kind, found in record.cpu_differences.items()]
-    return f"{size:.1f}", Stacked(snr, *of_cpus), parts
+    return f"{record.size_bytes / 1e6:.1f}", Stacked(snr, *of_cpus), parts
 
 
 def _plot(rows: Sequence[_Row], place: tuple[str, int]) -> Markup | None:
