@@ -148,7 +148,7 @@ def collect(
 
 
 def warm_up(run: Run, window_s: float, limit_s: float) -> Record:
-    """Time `run` until it is steady (see the top of this file) or `limit_s` seconds have passed."""
+    """Time `run` until it is steady (see the script's docstring) or `limit_s` seconds have passed."""
     medians, count, spread, elapsed = [], 0, None, 0.0
     started = time.perf_counter()
     while elapsed < limit_s and (spread is None or spread > STEADY_SPREAD):
@@ -196,10 +196,7 @@ class NullRuntime:
     name, version, delegate = "null", VERSION, None
     details: ClassVar[Record] = {}
     description: ClassVar[Record] = {}
-    shape, dtype, quantization = (1, 224, 224, 3), "float32", None
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor: not needed."""
+    shape, dtype = (1, 224, 224, 3), "float32"
 
     def run(self) -> Any:
         """Nothing."""
@@ -528,9 +525,10 @@ def device_lock(path: Path | None = None) -> Iterator[None]:
     busy = BenchmarkError(f"another benchmark is running on this device (it holds {path}); wait for it")
     # Opened for reading where it exists: a file of another user in /tmp may be locked, but not opened for writing.
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        handle = os.open(path, os.O_RDONLY)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            handle = os.open(path, os.O_RDONLY)
     except OSError as exc:
         raise BenchmarkError(f"cannot make the lock {path}: {exc.strerror}") from exc
     try:
@@ -554,10 +552,14 @@ def device_lock(path: Path | None = None) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Tell the operators of a .tflite model that a delegate runs from the others, by LiteRT's list of nodes.
+# What XNNPACK takes of a .tflite model, by LiteRT's list of nodes, and whether it finds float16 arithmetic here.
 # ---------------------------------------------------------------------------------------------------------------------
 
 Node = Mapping[str, Any]
+
+# Of <sys/auxv.h> and Linux's <asm/hwcap.h> for arm64: scalar and vector float16 arithmetic.
+_AT_HWCAP = 16
+_HWCAP_FPHP, _HWCAP_ASIMDHP = 1 << 9, 1 << 10
 
 
 def delegated(nodes: Iterable[Node]) -> tuple[list[Node], set[int], int]:
@@ -588,6 +590,21 @@ def delegated(nodes: Iterable[Node]) -> tuple[list[Node], set[int], int]:
             inside.add(index)
             pending += [int(each) for each in operators[index]["inputs"]]
     return operators, inside, len(delegates)
+
+
+def cpu_has_float16() -> bool:
+    """Whether XNNPACK finds float16 arithmetic in this computer's CPU."""
+    if platform.machine().lower() not in ("aarch64", "arm64"):
+        return False
+    if sys.platform == "darwin":  # all of Apple's own processors for computers
+        return True
+    try:
+        getauxval = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError, TypeError):  # neither glibc nor Android's C library
+        return False
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    wanted = _HWCAP_FPHP | _HWCAP_ASIMDHP
+    return bool(getauxval(_AT_HWCAP) & wanted == wanted)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -661,8 +678,6 @@ class OpenVino(Loaded):
     name = "openvino"
 
     def __init__(self, module: str, path: str, threads: int, precision_hint: str | None, **_: object) -> None:
-        # Importing OpenVINO reports home through this package unless it is absent.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         ov = importlib.import_module("openvino")
         self.version = version_of("openvino")
         core = ov.Core()
@@ -830,7 +845,7 @@ def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, fl
     module, kind, _ = RUNTIMES[name]
     started = time.perf_counter()
     try:
-        if module == "openvino":
+        if module == "openvino":  # importing it reports home through this package unless it is absent
             sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         importlib.import_module(module)
     except ImportError as exc:
@@ -924,20 +939,6 @@ def allows_float16(path: str) -> bool:
     """Whether a .tflite model lets XNNPACK compute it in float16: TensorFlow's reduced_precision_metadata.h."""
     data = Path(path).read_bytes()
     return b"reduced_precision_support" in data and b"fp16accfp16" in data
-
-
-def cpu_has_float16() -> bool:
-    """Whether this is an ARM64 CPU with float16 arithmetic, scalar and vector: bits 9 and 10 of Linux's AT_HWCAP."""
-    if platform.machine().lower() not in ("aarch64", "arm64"):
-        return False
-    if sys.platform == "darwin":
-        return True
-    try:
-        getauxval = ctypes.CDLL(None).getauxval
-    except (AttributeError, OSError, TypeError):
-        return False
-    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    return int(getauxval(16)) >> 9 & 3 == 3
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1543,12 +1544,13 @@ Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did
 def describe_artifact(path: str, form: str) -> Record:
     """The model file: OpenVINO's weights in the .bin beside the .xml are part of it."""
     files = [Path(path), Path(path).with_suffix(".bin")] if form == "openvino" else [Path(path)]
+    hashed = [{"file": file.name, "sha256": sha256_of(file)} for file in files]
     return {
         "file": files[0].name,
         "format": form,
         "size_bytes": sum(file.stat().st_size for file in files),
-        "sha256": sha256_of(files[0]),
-        "files": [{"file": file.name, "sha256": sha256_of(file)} for file in files],
+        "sha256": hashed[0]["sha256"],
+        "files": hashed,
     }
 
 

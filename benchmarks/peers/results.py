@@ -15,12 +15,10 @@ from artifacts import Contestant
 from measure import ratios
 
 from ghostedge.files import atomic_write
+from ghostedge.latency.edge.timing import MAX_OTHER_CORES
 from ghostedge.reports.svg import Markup, Rows, Scale, element, join, svg_line
 
 Json = dict[str, Any]
-
-#: More of other programs' work than this, in cores, and wall-clock ratios are not ones to quote (as edge_benchmark.py).
-MAX_OTHER_CORES = 0.2
 
 _BEGIN, _END = "<!-- results: written by compare.py -->", "<!-- end of results -->"
 

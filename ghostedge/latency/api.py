@@ -67,7 +67,8 @@ class DeviceRecord:
     Attributes:
         device: the device's name.
         path: the record's file; gone after a `verify` that keeps none.
-        content: the record, as ``latency_record.schema.json`` describes it; ``latency_ms`` and ``verification`` first.
+        content: the record, as ``latency_record.schema.json`` or, of `verify`, ``verification_record.schema.json``
+            describes it.
     """
 
     device: str
@@ -104,8 +105,8 @@ def benchmark(
     output: Path | str,
     settings: RunSettings = LOCAL,
     *,
-    golden: Path | Literal["beside"] | None = "beside",
-    image: Path | None = None,
+    golden: Path | str | None = "beside",
+    image: Path | str | None = None,
     cpus: str | None = None,
     quick: bool = False,
     sustained: float | None = None,
@@ -139,17 +140,19 @@ def benchmark(
     paths = _paths(models)
     goldens = _goldens(paths, golden)
     options = settings.options(cpus=cpus, sustained=sustained, quick=quick, resume=resume)
-    return _measure(paths, goldens, Path(output), settings, options, image, on_progress)
+    return _measure(
+        paths, goldens, Path(output), settings, options, None if image is None else Path(image), on_progress
+    )
 
 
 def verify(
     models: Models,
     settings: RunSettings = LOCAL,
     *,
-    golden: Path | None = None,
+    golden: Path | str | None = None,
     min_snr_db: float | None = None,
     min_top1_agreement: float | None = None,
-    output: Path | None = None,
+    output: Path | str | None = None,
     on_progress: Callable[[str, str], None] = lambda device, text: None,
 ) -> Measured:
     """Check that models give MindSpore's answers to golden vectors, on this machine or on devices.
@@ -182,7 +185,7 @@ def verify(
             )
     options = settings.options(verify_only=True, min_snr_db=min_snr_db, min_top1_agreement=min_top1_agreement)
     with tempfile.TemporaryDirectory(prefix="ghostedge-verify-") as scratch:
-        return _measure(paths, goldens, output or Path(scratch), settings, options, None, on_progress)
+        return _measure(paths, goldens, Path(output or scratch), settings, options, None, on_progress)
 
 
 def _paths(models: Models) -> list[Path]:
@@ -190,12 +193,13 @@ def _paths(models: Models) -> list[Path]:
     return [model.path if isinstance(model, Model) else Path(model) for model in several]
 
 
-def _goldens(paths: Sequence[Path], golden: Path | Literal["beside"] | None) -> list[Path | None]:
+def _goldens(paths: Sequence[Path], golden: Path | str | None) -> list[Path | None]:
     """The golden file for each model. Raises: ArtifactError for a damaged one."""
-    found = [golden_beside(path) if golden == "beside" else golden for path in paths]
-    for own in dict.fromkeys(found):
-        if own is not None:
-            read_golden(own)  # here, and not on each device
+    own = None if golden is None else Path(golden)
+    found = [golden_beside(path) if golden == "beside" else own for path in paths]
+    for file in dict.fromkeys(found):
+        if file is not None:
+            read_golden(file)  # here, and not on each device
     return found
 
 

@@ -18,8 +18,9 @@ from ghostedge.lazy import require
 from ghostedge.model import Model
 from ghostedge.runtimes import Shape, SingleImageRuntime
 from ghostedge.tflite.coverage import partition
+from ghostedge.tflite.delegation import cpu_has_float16
 from ghostedge.tflite.flatbuffer import check_tflite
-from ghostedge.tflite.float16 import allows_float16, cpu_has_float16
+from ghostedge.tflite.float16 import allows_float16
 
 __all__ = ["ERRORS", "TFLiteRuntime", "quiet_stderr", "to_integers", "to_reals"]
 

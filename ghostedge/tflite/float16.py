@@ -12,23 +12,16 @@ Cortex-A72 of a Raspberry Pi 4 does not. On x86 LiteRT 2.1 ignores the entry, AV
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-import platform
-import sys
 from pathlib import Path
 
 from ghostedge.errors import ArtifactError
 from ghostedge.tflite.graph import Graph
 
-__all__ = ["allow_float16", "allows_float16", "cpu_has_float16"]
+__all__ = ["allow_float16", "allows_float16"]
 
 _ENTRY = "reduced_precision_support"
 _VALUE = b"fp16accfp16"
-
-# Of <sys/auxv.h> and Linux's <asm/hwcap.h> for arm64: scalar and vector float16 arithmetic.
-_AT_HWCAP = 16
-_HWCAP_FPHP, _HWCAP_ASIMDHP = 1 << 9, 1 << 10
 
 
 def allow_float16(graph: Graph) -> None:
@@ -44,18 +37,3 @@ def allows_float16(path: Path) -> bool:
             return data.find(_ENTRY.encode()) >= 0 and data.find(_VALUE) >= 0
     except (OSError, ValueError) as exc:  # ValueError: an empty file
         raise ArtifactError(f"cannot read {path}: {exc}") from exc
-
-
-def cpu_has_float16() -> bool:
-    """Whether XNNPACK finds float16 arithmetic in this computer's CPU."""
-    if platform.machine().lower() not in ("aarch64", "arm64"):
-        return False
-    if sys.platform == "darwin":  # all of Apple's own processors for computers
-        return True
-    try:
-        getauxval = ctypes.CDLL(None).getauxval
-    except (AttributeError, OSError, TypeError):  # neither glibc nor Android's C library
-        return False
-    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    wanted = _HWCAP_FPHP | _HWCAP_ASIMDHP
-    return bool(getauxval(_AT_HWCAP) & wanted == wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -386,7 +387,7 @@ def test_models_allow_float16_by_the_rule_of_the_package(
 def test_cpus_have_float16_by_the_rule_of_the_package(
     edge: ModuleType, monkeypatch: pytest.MonkeyPatch, machine: str, hwcap: int
 ) -> None:
-    from ghostedge.tflite.float16 import cpu_has_float16
+    from ghostedge.tflite.delegation import cpu_has_float16
 
     def getauxval(kind: int) -> int:
         return hwcap if kind == 16 else 0
@@ -611,6 +612,22 @@ def test_two_benchmarks_at_once(edge: ModuleType, bench: Bench, tiny: Path, tmp_
         (error,) = errors(bench(tiny / "tiny_fp32.tflite"))
     assert "another benchmark is running on this device" in error
     assert bench(tiny / "tiny_fp32.tflite").returncode == 0
+
+
+def test_a_lock_of_another_user_that_cannot_be_read(
+    edge: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "lock").touch()
+    opened = os.open
+
+    def refuse(file: Path, flags: int, mode: int = 0o777) -> int:  # root, as tests may be, may read everything
+        if flags & os.O_CREAT:
+            return opened(file, flags, mode)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(edge.BenchmarkError, match="Permission denied"), edge.device_lock(path):
+        pass
 
 
 def test_a_crash_is_named_by_its_signal(edge: ModuleType) -> None:

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from ghostedge.errors import ArtifactError
+from ghostedge.tflite.delegation import cpu_has_float16
 from ghostedge.tflite.flatbuffer import pack, unpack
-from ghostedge.tflite.float16 import allow_float16, allows_float16, cpu_has_float16
+from ghostedge.tflite.float16 import allow_float16, allows_float16
 from ghostedge.tflite.graph import text
 
 LINEAR = Path(__file__).parents[1] / "data" / "linear"

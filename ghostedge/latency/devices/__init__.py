@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -147,6 +148,18 @@ def device_folder(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.@_-]+", "-", name.removeprefix("ssh:")).strip("-.") or "device"
 
 
+def records_in(folder: Path) -> dict[Path, int]:
+    """The records that lie in a folder, and when each was written, nanoseconds."""
+    files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def new_records(request: BenchmarkRequest, folder: Path, before: Mapping[Path, int]) -> tuple[Path, ...]:
+    """The records that came since `records_in` gave `before`; of a resumed request those from before too."""
+    resumed = "--resume" in request.options
+    return tuple(path for path, written in records_in(folder).items() if resumed or before.get(path) != written)
+
+
 def run(
     devices: Sequence[Device], request: BenchmarkRequest, output: Path, progress: Callable[[str, str], None]
 ) -> tuple[DeviceResult, ...]:
@@ -164,11 +177,11 @@ def run(
 
     async def ask(device: Device) -> DeviceResult:
         folder = output / device_folder(device.name)
+        before = records_in(folder)
         try:
             files = await device.benchmark(request, folder, lambda text: progress(device.name, text))
         except GhostedgeError as exc:
-            kept = tuple(sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")))
-            return DeviceResult(device.name, kept, str(exc))
+            return DeviceResult(device.name, new_records(request, folder, before), str(exc))
         return DeviceResult(device.name, files)
 
     async def ask_all() -> list[DeviceResult]:
@@ -179,4 +192,9 @@ def run(
                 results[device] = await ask(device)
         return [results[device] for device in devices]
 
-    return tuple(asyncio.run(ask_all()))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return tuple(asyncio.run(ask_all()))
+    with ThreadPoolExecutor(1) as thread:  # in a notebook a loop runs here already, and a thread has one
+        return tuple(thread.submit(lambda: asyncio.run(ask_all())).result())

@@ -152,9 +152,10 @@ class AppRuns:
                 if not await self._is_under_way(phone, run):
                     await self._start(phone, run, label)
                 content = await self._wait(phone, run, label)
-            files.append(fetch_record(content, path, {run.sha256}, self._notes))
+            record = fetch_record(content, path, {run.sha256}, self._notes)
+            files.append(path)
             await phone.shell(f"touch {self._mark(run, 'fetched')}; rm -f {_RECORDS}/{run.remote_name}")
-            self._progress(f"{label}: {_result(read_record(path))}")
+            self._progress(f"{label}: {_result(record)}")
         sent = shlex.join(sorted({place for run in self._runs for place in run.sent}))
         await phone.shell(f"rm -f {sent}; rm -rf {self._folder}; am force-stop {PACKAGE}")
         return tuple(files)
@@ -270,8 +271,9 @@ def _runs(request: BenchmarkRequest) -> tuple[tuple[_Run, ...], bool]:
     minutes = int(known.sustained) if mode == "sustained" else 0
     golden_sha256 = sha256_file(request.golden) if request.golden else None
     fast = {"on": (True,), "off": (False,), "both": (True, False)}[known.xnnpack]
+    sha256s = {model: sha256_file(model) for model in request.artifacts}
     runs = [
-        _Run(model, sha256_file(model), threads, xnnpack, mode, minutes, request.golden, golden_sha256)
+        _Run(model, sha256s[model], threads, xnnpack, mode, minutes, request.golden, golden_sha256)
         for model in request.artifacts
         for threads in request.threads
         for xnnpack in fast

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.files import output_error
-from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, Progress
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, Progress, new_records, records_in
 
 __all__ = ["LocalDevice", "check_code"]
 
@@ -32,7 +32,7 @@ class LocalDevice:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise output_error(output, exc) from exc
-        before = {path: path.stat().st_mtime_ns for path in output.glob("*.json")}
+        before = records_in(output)
         arguments = request.arguments({path: str(path) for path in request.files()}, str(output))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -57,9 +57,7 @@ class LocalDevice:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(process.wait(), _STOP_S)
         check_code(code, lines)
-        resumed = "--resume" in request.options
-        files = sorted(path for path in output.glob("*.json") if not path.name.startswith("."))
-        return tuple(path for path in files if resumed or before.get(path) != path.stat().st_mtime_ns)
+        return new_records(request, output, before)
 
 
 def check_code(code: int, lines: Sequence[str], where: str = "") -> None:

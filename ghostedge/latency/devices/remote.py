@@ -277,7 +277,8 @@ class Job:
                 continue
             content = await machine.read(f"{self._folder}/records/{name}")
             if name.endswith(".json"):
-                files.append(fetch_record(content, output / name, self._sha256s, self._notes))
+                fetch_record(content, output / name, self._sha256s, self._notes)
+                files.append(output / name)
             else:
                 atomic_write(output / name, content)
         return tuple(files)
@@ -308,8 +309,10 @@ async def send_missing(machine: Machine, files: Mapping[Path, str], folder: str,
         await machine.send(file, remote)
 
 
-def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Sequence[Mapping[str, str]] = ()) -> Path:
-    """Write a record that came from a device, whole, if it is of a model that was sent.
+def fetch_record(
+    content: bytes, path: Path, sha256s: Collection[str], notes: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """Write a record that came from a device, whole, if it is of a model that was sent. Returns: the record.
 
     Args:
         content: the file's bytes as they came.
@@ -328,4 +331,4 @@ def fetch_record(content: bytes, path: Path, sha256s: Collection[str], notes: Se
         record["warnings"] = [*record["warnings"], *map(dict, notes)]
         content = json.dumps(record, separators=(",", ":")).encode()
     atomic_write(path, content)
-    return path
+    return record

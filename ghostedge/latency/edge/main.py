@@ -32,12 +32,13 @@ Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did
 def describe_artifact(path: str, form: str) -> Record:
     """The model file: OpenVINO's weights in the .bin beside the .xml are part of it."""
     files = [Path(path), Path(path).with_suffix(".bin")] if form == "openvino" else [Path(path)]
+    hashed = [{"file": file.name, "sha256": sha256_of(file)} for file in files]
     return {
         "file": files[0].name,
         "format": form,
         "size_bytes": sum(file.stat().st_size for file in files),
-        "sha256": sha256_of(files[0]),
-        "files": [{"file": file.name, "sha256": sha256_of(file)} for file in files],
+        "sha256": hashed[0]["sha256"],
+        "files": hashed,
     }
 
 

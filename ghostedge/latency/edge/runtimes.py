@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
 import json
@@ -15,7 +14,7 @@ from typing import Any
 
 from ghostedge.latency.edge import BenchmarkError, Record, one_line, sha256_of
 from ghostedge.latency.edge.system import is_android
-from ghostedge.tflite.delegation import delegated
+from ghostedge.tflite.delegation import cpu_has_float16, delegated
 
 #: Under this key, or as this file, an artifact of ghostedge carries its description.
 DESCRIPTION_KEY = "ghostedge"
@@ -84,8 +83,6 @@ class OpenVino(Loaded):
     name = "openvino"
 
     def __init__(self, module: str, path: str, threads: int, precision_hint: str | None, **_: object) -> None:
-        # Importing OpenVINO reports home through this package unless it is absent.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         ov = importlib.import_module("openvino")
         self.version = version_of("openvino")
         core = ov.Core()
@@ -253,7 +250,7 @@ def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, fl
     module, kind, _ = RUNTIMES[name]
     started = time.perf_counter()
     try:
-        if module == "openvino":
+        if module == "openvino":  # importing it reports home through this package unless it is absent
             sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         importlib.import_module(module)
     except ImportError as exc:
@@ -347,17 +344,3 @@ def allows_float16(path: str) -> bool:
     """Whether a .tflite model lets XNNPACK compute it in float16: TensorFlow's reduced_precision_metadata.h."""
     data = Path(path).read_bytes()
     return b"reduced_precision_support" in data and b"fp16accfp16" in data
-
-
-def cpu_has_float16() -> bool:
-    """Whether this is an ARM64 CPU with float16 arithmetic, scalar and vector: bits 9 and 10 of Linux's AT_HWCAP."""
-    if platform.machine().lower() not in ("aarch64", "arm64"):
-        return False
-    if sys.platform == "darwin":
-        return True
-    try:
-        getauxval = ctypes.CDLL(None).getauxval
-    except (AttributeError, OSError, TypeError):
-        return False
-    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    return int(getauxval(16)) >> 9 & 3 == 3

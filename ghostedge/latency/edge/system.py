@@ -239,9 +239,10 @@ def device_lock(path: Path | None = None) -> Iterator[None]:
     busy = BenchmarkError(f"another benchmark is running on this device (it holds {path}); wait for it")
     # Opened for reading where it exists: a file of another user in /tmp may be locked, but not opened for writing.
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        handle = os.open(path, os.O_RDONLY)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            handle = os.open(path, os.O_RDONLY)
     except OSError as exc:
         raise BenchmarkError(f"cannot make the lock {path}: {exc.strerror}") from exc
     try:

@@ -51,7 +51,7 @@ def collect(
 
 
 def warm_up(run: Run, window_s: float, limit_s: float) -> Record:
-    """Time `run` until it is steady (see the top of this file) or `limit_s` seconds have passed."""
+    """Time `run` until it is steady (see the script's docstring) or `limit_s` seconds have passed."""
     medians, count, spread, elapsed = [], 0, None, 0.0
     started = time.perf_counter()
     while elapsed < limit_s and (spread is None or spread > STEADY_SPREAD):
@@ -99,10 +99,7 @@ class NullRuntime:
     name, version, delegate = "null", VERSION, None
     details: ClassVar[Record] = {}
     description: ClassVar[Record] = {}
-    shape, dtype, quantization = (1, 224, 224, 3), "float32", None
-
-    def set_input(self, tensor: Any) -> None:
-        """Take the input tensor: not needed."""
+    shape, dtype = (1, 224, 224, 3), "float32"
 
     def run(self) -> Any:
         """Nothing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ghostedge.errors import ArtifactError, DeviceError, UsageError
-from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, device_folder, open_device
+from ghostedge.latency.devices import SCRIPT, BenchmarkRequest, Progress, device_folder, open_device, run
 from ghostedge.latency.devices.local import LocalDevice, check_code
 from ghostedge.latency.records import read_record
 from tests.latency.devices.conftest import TINY, make_request
@@ -34,6 +34,36 @@ def test_records_of_earlier_runs_are_not_taken_for_new_ones(tmp_path: Path) -> N
     asyncio.run(device.benchmark(make_request("tiny_fp32.tflite"), output, lambda line: None))
     files = asyncio.run(device.benchmark(make_request("tiny_int8.tflite"), output, lambda line: None))
     assert [path.name for path in files] == ["tiny_int8-litert-1t.json"]
+
+
+class _Broken:
+    """A device that gives one record and then fails."""
+
+    name = "ssh:broken"
+
+    async def benchmark(self, request: BenchmarkRequest, output: Path, progress: Progress) -> tuple[Path, ...]:
+        (output / "new.json").write_text("{}")
+        raise DeviceError("ssh:broken: went away")
+
+
+def test_a_failed_device_keeps_the_records_of_this_run_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "old.json").write_text("{}")
+    (result,) = run([_Broken()], make_request(), tmp_path, lambda device, line: None)
+    assert result.files == (folder / "new.json",)
+    (result,) = run([_Broken()], make_request("tiny_fp32.tflite", "--resume"), tmp_path, lambda device, line: None)
+    assert result.files == (folder / "new.json", folder / "old.json")
+
+
+def test_devices_are_asked_where_an_event_loop_runs_already(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+
+    async def notebook() -> str | None:
+        (result,) = run([_Broken()], make_request(), tmp_path, lambda device, line: None)
+        return result.error
+
+    assert asyncio.run(notebook()) == "ssh:broken: went away"
 
 
 def test_an_error_of_the_script_is_one_line(tmp_path: Path) -> None:
