@@ -47,6 +47,7 @@ __all__ = [
     "UnsupportedPrimitiveError",
     "UsageError",
     "first_line",
+    "last_line",
 ]
 
 
@@ -164,3 +165,9 @@ class ParityError(GhostedgeError):
 def first_line(exc: BaseException) -> str:
     """The first line of another library's message, to end one of ours with; its type where it says nothing."""
     return next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__)
+
+
+def last_line(exc: BaseException) -> str:
+    """The last line instead, for libraries that name their own source files in those before it (OpenVINO)."""
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return lines[-1] if lines else type(exc).__name__

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ghostedge import mindir
 from ghostedge.errors import ConvertError, RecipeError
 from ghostedge.files import atomic_write
 from ghostedge.lazy import choose
+from ghostedge.mindir.conversion import convert
 from ghostedge.model import KEY, Format, Model, Stage, StageOutput
 
 __all__ = ["OnnxStage"]
@@ -38,7 +38,7 @@ class OnnxStage(Stage):
         """Convert `source` once an output.
 
         Raises:
-            ConvertError: the MindIR cannot be converted (`ghostedge.mindir.convert` says why), or takes other input
+            ConvertError: the MindIR cannot be converted (`ghostedge.mindir.conversion` says why), or takes other input
                 or has another number of classes than the output asks for.
             RecipeError: an option that this stage does not know.
             UsageError: a precision that it does not know.
@@ -50,7 +50,7 @@ class OnnxStage(Stage):
     def _convert(self, source: Model, output: StageOutput) -> Model:
         self.check(output)
         dynamic_batch = _dynamic_batch(output)
-        model = mindir.convert(source.path, dynamic_batch=dynamic_batch, metadata={KEY: output.model.to_json()})
+        model = convert(source.path, dynamic_batch=dynamic_batch, metadata={KEY: output.model.to_json()})
         _check(model, source, output)
         atomic_write(output.path, model.SerializeToString(deterministic=True))
         return output.model
@@ -71,7 +71,7 @@ def _check(model: Any, source: Model, output: StageOutput) -> None:
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise ConvertError(
             f"{source.path} has {len(model.graph.input)} inputs and {len(model.graph.output)} outputs; a classifier "
-            "has one of each (ghostedge.mindir.convert takes any)"
+            "has one of each (ghostedge.mindir.conversion.convert takes any)"
         )
     takes, gives = (
         [dim.dim_value for dim in info.type.tensor_type.shape.dim]

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ghostedge.errors import ConvertError
+from ghostedge.errors import ConvertError, last_line
 from ghostedge.files import atomic_path
 from ghostedge.lazy import choose, require
 from ghostedge.model import KEY, Format, InputSpec, Model, Stage, StageOutput
 
-__all__ = ["OpenVinoStage", "check_input", "finish", "last_line"]
+__all__ = ["OpenVinoStage", "check_input", "finish"]
 
 _MADE_UP = re.compile(r"(?P<kind>[A-Z][A-Za-z]+)_\d+")
 
@@ -137,9 +137,3 @@ def _read_back(ov: Any, model: Any, path: Path, embedded: str) -> None:
     ]
     if found != embedded or ports[0] != ports[1]:
         raise ConvertError(f"what OpenVINO wrote to {path} reads back differently: {ports[1]}")
-
-
-def last_line(exc: Exception) -> str:
-    """The last line of an OpenVINO message; the lines before it name OpenVINO's own source files."""
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return lines[-1] if lines else type(exc).__name__

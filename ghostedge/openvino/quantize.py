@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.data.calibration import calibration_batch
-from ghostedge.errors import ConvertError, UsageError
+from ghostedge.errors import ConvertError, UsageError, last_line
 from ghostedge.lazy import choose, require
 from ghostedge.model import CalibrationSet, Format, InputSpec, Model, Stage, StageOutput
 from ghostedge.openvino.fake_quantize import choose_ranges, drop_needless, set_range
-from ghostedge.openvino.from_onnx import check_input, finish, last_line
+from ghostedge.openvino.from_onnx import check_input, finish
 from ghostedge.openvino.weights import Limit, exact_network, observe_inputs, round_ir, saturating, weighted
 from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.quantize.rounding import ROUNDINGS

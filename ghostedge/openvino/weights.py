@@ -88,14 +88,14 @@ def _add(sums: MomentSums, operator: Any, value: NDArray[np.float32]) -> None:
         return
     attributes = operator.get_attributes()
     (top, left), (bottom, right) = attributes["pads_begin"], attributes["pads_end"]
-    padded = np.pad(value[0].transpose(1, 2, 0), ((top, bottom), (left, right), (0, 0)))
     shape = tuple(operator.get_input_shape(1))
     sums.add_convolution(
         name,
-        padded,
+        value[0].transpose(1, 2, 0),
         (shape[-2], shape[-1]),
         tuple(attributes["strides"]),
         tuple(attributes["dilations"]),
+        ((top, bottom), (left, right)),
         shape[0] if kind == "GroupConvolution" else 1,
     )
 

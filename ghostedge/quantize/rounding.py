@@ -81,18 +81,22 @@ class MomentSums:
         taps: tuple[int, int],
         strides: tuple[int, int],
         dilations: tuple[int, int],
+        pads: tuple[tuple[int, int], tuple[int, int]],
         groups: int,
     ) -> None:
         """Add what a convolution reads of one image at some of its positions.
 
         Args:
             name: of the operator.
-            value: (rows, columns, channels), with its padding.
+            value: (rows, columns, channels), without its padding.
             taps: rows and columns of the kernel.
             strides: between positions, rows and columns.
             dilations: between taps.
+            pads: zeros before and after, of rows and of columns.
             groups: of channels.
         """
+        if pads != ((0, 0), (0, 0)):
+            value = _pad(value, *pads)
         counts = [
             (size - (tap - 1) * dilation - 1) // stride + 1
             for size, tap, stride, dilation in zip(value.shape[:2], taps, strides, dilations, strict=True)
@@ -126,6 +130,14 @@ class MomentSums:
         self._count[name] = self._count.get(name, 0) + rows.shape[1]
         self._sum[name] = self._sum.get(name, 0.0) + rows.sum(axis=1)
         self._products[name] = self._products.get(name, 0.0) + rows.transpose(0, 2, 1) @ rows
+
+
+def _pad(value: NDArray[np.float32], rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[np.float32]:
+    """`numpy.pad` with zeros, which takes several times as long for the small images here."""
+    height, width, channels = value.shape
+    padded = np.zeros((sum(rows) + height, sum(columns) + width, channels), value.dtype)
+    padded[rows[0] : rows[0] + height, columns[0] : columns[0] + width] = value
+    return padded
 
 
 def _needed_steps(exact: NDArray[np.float64], limit: int = LEVELS) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError, GhostedgeError
+from ghostedge.errors import ArtifactError, GhostedgeError, last_line
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec, Model
@@ -102,8 +102,7 @@ class OpenVinoRuntime(SingleImageRuntime):
         """Change the model before it is compiled; a subclass may."""
 
     def _reason(self, exc: Exception) -> str:
-        """The last line: those before it name OpenVINO's own source files."""
-        return (str(exc).strip().splitlines() or [type(exc).__name__])[-1].strip()
+        return last_line(exc)
 
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
         with self._refusing("failed to run", Exception):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
-from ghostedge.mindir import convert
+from ghostedge.mindir.conversion import convert
 from ghostedge.mindir.read import read_mindir
 
 Array = NDArray[Any]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError, UnsupportedPrimitiveError
 from ghostedge.lazy import require
-from ghostedge.mindir import convert, supported_primitives
+from ghostedge.mindir.conversion import convert, supported_primitives
 from ghostedge.mindir.emitter import LOWERINGS, Emitter
 from ghostedge.mindir.graph import Value
 from ghostedge.mindir.lowerings import linear, resize
@@ -259,7 +259,7 @@ def test_versions_names_and_metadata(small: Path) -> None:
 
 def test_the_same_file_gives_the_same_bytes_in_every_process(small: Path) -> None:
     program = (
-        "import sys; from ghostedge.mindir import convert; "
+        "import sys; from ghostedge.mindir.conversion import convert; "
         "sys.stdout.buffer.write(convert(sys.argv[1]).SerializeToString())"
     )
     digests = set()
@@ -275,7 +275,7 @@ def test_the_same_file_gives_the_same_bytes_in_every_process(small: Path) -> Non
 
 def test_mindspore_is_not_needed(small: Path) -> None:
     program = (
-        "import sys; from ghostedge.mindir import convert; convert(sys.argv[1]); "
+        "import sys; from ghostedge.mindir.conversion import convert; convert(sys.argv[1]); "
         "print([name for name in ('mindspore', 'tensorflow', 'torch') if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", program, small], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import ArtifactError, ConvertError, GhostedgeError
-from ghostedge.mindir import convert
+from ghostedge.mindir.conversion import convert
 from ghostedge.mindir.passes.references import resolve_references
 from ghostedge.mindir.read import model_class, read_mindir
 

@@ -117,12 +117,12 @@ def add_inputs(sums: MomentSums, weighted: Iterable[tuple[Operator, tuple[int, .
             continue
         windows, taps = operator.options, (shape[1], shape[2])
         strides, dilations = (windows.strideH, windows.strideW), (windows.dilationHFactor, windows.dilationWFactor)
+        rows = columns = (0, 0)
         if windows.padding == SAME:
             rows, columns = map(_same, value.shape[1:3], taps, strides, dilations)
-            value = np.pad(value, ((0, 0), rows, columns, (0, 0)))
         channels = value.shape[-1]
         groups = channels if operator.kind == "DEPTHWISE_CONV_2D" else channels // shape[3]
-        sums.add_convolution(operator.name, value[0], taps, strides, dilations, groups)
+        sums.add_convolution(operator.name, value[0], taps, strides, dilations, (rows, columns), groups)
 
 
 def _same(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:

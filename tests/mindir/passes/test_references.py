@@ -9,7 +9,7 @@ import pytest
 
 from ghostedge.errors import ConvertError
 from ghostedge.lazy import require
-from ghostedge.mindir import convert
+from ghostedge.mindir.conversion import convert
 
 BODIES = {
     "chain": "y = ops.relu(x)\ny -= 1.0\ny *= x\ny /= 3.0\ny += x\ny *= 2.0\ny -= x\nreturn y",
