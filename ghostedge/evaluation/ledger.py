@@ -4,6 +4,9 @@ Rows are sorted by `image_id`, which does not depend on how the data set is stor
 made on two machines from two layouts, pair image by image. Nothing in the file depends on when or in how many sittings
 it was written: equal contents are equal bytes. `ghostedge.evaluation.columns` lists the columns; the file's key-value
 metadata holds the JSON of `LedgerMetadata` under ``ghostedge``.
+
+Damage is told by two checksums: Parquet's own of each page, and under ``ghostedge.sha256`` one over that JSON and every
+value (`Digest`), which is compared whenever all rows are read. Older ledgers have neither; `Ledger.checksum` says so.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +35,15 @@ from ghostedge.stored import as_type, parse_json, plain
 SCHEMA_VERSION = 1
 
 _KEY = b"ghostedge"
+_DIGEST = b"ghostedge.sha256"
 
 #: How Parquet files are written. Columns whose values repeat get a dictionary. Logits do not repeat: a dictionary would
 #: make the file larger, and reading it five times as slow.
-_ENCODING: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["label", "top5_class.list.element", "error"]}
+_ENCODING: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["label", "top5_class.list.element", "error"],
+    "write_page_checksum": True,
+}
 
 #: Rows of one Parquet row group. Fixed, because it is part of the file's bytes.
 _ROW_GROUP = 4096
@@ -96,9 +104,11 @@ class Ledger(Columns):
 
     Attributes:
         metadata: see `LedgerMetadata`.
+        checksum: whether the rows were compared with a checksum of their file; older files have none.
     """
 
     metadata: LedgerMetadata
+    checksum: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,6 +125,38 @@ class Ledger(Columns):
         return cls(columns.table.take(np.argsort(columns.image_ids, kind="stable")), metadata)
 
 
+class Digest:
+    """SHA-256 of what a ledger says, however its rows are cut into pieces and encoded.
+
+    Of `text` and of every column one hash each, over the values of all rows; the whole is the hash of those.
+
+    Args:
+        text: what else the file says: the JSON of the metadata, or a part's key.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self._hashes = {"": hashlib.sha256(text)}
+
+    def add(self, rows: Columns) -> Self:
+        """Take these rows too."""
+        if not len(rows):
+            return self
+        texts = {
+            "image_id": "".join(f"{name}\0" for name in rows.image_ids.tolist()),
+            "error": "".join("\0" if error is None else f"{error}\1" for error in rows.errors),
+        }
+        for name in schema(rows.logits is not None).names:
+            numbers = None if name in texts else getattr(rows, {"label": "labels"}.get(name, name))
+            content = texts[name].encode() if numbers is None else np.ascontiguousarray(numbers).data
+            self._hashes.setdefault(name, hashlib.sha256()).update(content)
+        return self
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        lines = (f"{name} {found.hexdigest()}\n" for name, found in self._hashes.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
     """The identity of a set of images: SHA-256 of the sorted ids (text or a `name_column`) joined by newlines."""
     is_column = isinstance(image_ids, np.ndarray) and image_ids.dtype.kind == "S"
@@ -128,17 +170,19 @@ def ids_sha256(image_ids: NDArray[np.bytes_] | Iterable[str]) -> str:
 
 def write_part(path: Path, rows: Columns, key: str) -> None:
     """Write a part of a ledger, whole or not at all: rows in any order, the key of their run. Raises: OutputError."""
-    table = rows.table.replace_schema_metadata({_KEY: key})
+    digest = Digest(key.encode()).add(rows).hexdigest()
+    table = rows.table.replace_schema_metadata({_KEY: key, _DIGEST: digest})
     buffer = io.BytesIO()  # so that a full disk is an OSError of our own write, with its errno
     require("pyarrow.parquet", "evaluate").write_table(table, buffer, **_ENCODING)
     atomic_write(path, buffer.getvalue())
 
 
 def read_part(path: Path) -> tuple[Columns, str]:
-    """Read a part: its rows and its key. Raises: LedgerError for a file that is not one."""
+    """Read a part: its rows and its key. Raises: LedgerError for a file that is not one, or damaged."""
     with _opened(path) as file:
-        table = file.read(use_threads=False)
-    return Columns(table), (table.schema.metadata or {}).get(_KEY, b"").decode()
+        columns, key = Columns(file.read(use_threads=False)), _kept(file, _KEY) or b""
+        _compare(file, Digest(key).add(columns))
+        return columns, key.decode()
 
 
 def write_ledger(path: Path, ledger: Ledger) -> None:
@@ -160,6 +204,7 @@ def write_pieces(path: Path, metadata: LedgerMetadata, pieces: Iterable[Columns]
     """
     pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
     described = schema(has_logits).with_metadata({_KEY: metadata.to_json().encode()})
+    digest = Digest(described.metadata[_KEY])
     with (
         atomic_path(path) as partial,
         open(partial, "wb") as file,
@@ -168,6 +213,7 @@ def write_pieces(path: Path, metadata: LedgerMetadata, pieces: Iterable[Columns]
         waiting: list[Any] = []
         count = 0
         for piece in pieces:
+            digest.add(piece)
             waiting.append(piece.table.replace_schema_metadata(described.metadata))
             count += len(piece)
             while count >= _ROW_GROUP:
@@ -176,6 +222,7 @@ def write_pieces(path: Path, metadata: LedgerMetadata, pieces: Iterable[Columns]
                 waiting, count = [whole.slice(_ROW_GROUP)], count - _ROW_GROUP
         if count:
             writer.write_table(pa.concat_tables(waiting), row_group_size=_ROW_GROUP)
+        writer.add_key_value_metadata({_DIGEST: digest.hexdigest()})
 
 
 def read_ledger(path: Path) -> Ledger:
@@ -185,39 +232,57 @@ def read_ledger(path: Path) -> Ledger:
         LedgerError: missing, not a ledger, damaged, of another schema version, an image twice or out of order.
     """
     with _opened(path) as file:
-        table = file.read()
-    try:
-        metadata = _metadata_of(table.schema)
-        ledger = Ledger(table, metadata)
-        if ledger.logits is not None and ledger.logits.shape[1] != metadata.classes:
-            raise LedgerError(f"{ledger.logits.shape[1]} logits a row, {metadata.classes} in the metadata")
-        dataset = metadata.dataset
+        columns = Columns(file.read())
+        has_checksum = _compare(file, Digest(_kept(file, _KEY) or b"").add(columns))
+        ledger = Ledger(columns.table, _metadata_of(file), has_checksum)
+        if ledger.logits is not None and ledger.logits.shape[1] != ledger.metadata.classes:
+            raise LedgerError(f"{ledger.logits.shape[1]} logits a row, {ledger.metadata.classes} in the metadata")
+        dataset = ledger.metadata.dataset
         if dataset.get("images") != len(ledger) or dataset.get("ids_sha256") != ids_sha256(ledger.image_ids):
             raise LedgerError("its images are not those of its metadata; it was changed after it was made")
-    except GhostedgeError as exc:
-        raise LedgerError(f"{path}: {exc}") from exc
-    return ledger
+        return ledger
 
 
 def read_metadata(path: Path) -> tuple[LedgerMetadata, bool]:
     """A ledger's metadata and whether it holds whole logits. Raises: LedgerError."""
     with _opened(path) as file:
-        try:
-            return _metadata_of(file.schema_arrow), "logits" in file.schema_arrow.names
-        except GhostedgeError as exc:
-            raise LedgerError(f"{path}: {exc}") from exc
+        return _metadata_of(file), "logits" in file.schema_arrow.names
 
 
 def read_pieces(path: Path) -> Iterator[Columns]:
-    """The rows of a ledger in their order, a few thousand at a time; they are not checked. Raises: LedgerError."""
+    """The rows of a ledger in their order, a few thousand at a time.
+
+    They are compared with the file's checksum once the last one is taken; nothing else is checked.
+
+    Raises:
+        LedgerError: it cannot be read, or is damaged.
+    """
     pa = require("pyarrow", "evaluate")
     with _opened(path) as file:
+        digest = Digest(_kept(file, _KEY) or b"")
         for batch in file.iter_batches(_ROW_GROUP, use_threads=False):
-            yield Columns(pa.Table.from_batches([batch]))
+            columns = Columns(pa.Table.from_batches([batch]))
+            digest.add(columns)
+            yield columns
+        _compare(file, digest)
 
 
-def _metadata_of(schema: Any) -> LedgerMetadata:
-    text = (schema.metadata or {}).get(_KEY)
+def _kept(file: Any, key: bytes) -> bytes | None:
+    """What the key-value metadata of a ``ParquetFile`` hold."""
+    found: bytes | None = (file.metadata.metadata or {}).get(key)
+    return found
+
+
+def _compare(file: Any, digest: Digest) -> bool:
+    """Compare what was read with the file's checksum: whether it has one. Raises: LedgerError where it differs."""
+    stored = _kept(file, _DIGEST)
+    if stored is not None and stored != digest.hexdigest().encode():
+        raise LedgerError("its rows are not those of its checksum, it is damaged; copy it again or make it again")
+    return stored is not None
+
+
+def _metadata_of(file: Any) -> LedgerMetadata:
+    text = _kept(file, _KEY)
     if text is None:
         raise LedgerError("a Parquet file but not a ledger; make one with 'ghostedge evaluate'")
     return LedgerMetadata.from_json(text)
@@ -225,17 +290,20 @@ def _metadata_of(schema: Any) -> LedgerMetadata:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A ``pyarrow.parquet.ParquetFile`` with a ledger's columns; what goes wrong while it is read is a LedgerError."""
+    """A ``pyarrow.parquet.ParquetFile`` with a ledger's columns; what goes wrong in the block is a LedgerError."""
     pa, parquet = require("pyarrow", "evaluate"), require("pyarrow.parquet", "evaluate")
     try:
-        with open(path, "rb") as stream, parquet.ParquetFile(stream) as file:
+        with open(path, "rb") as stream, parquet.ParquetFile(stream, page_checksum_verification=True) as file:
             found = file.schema_arrow
             expected = schema("logits" in found.names, has_content=CONTENT in found.names)
             if not found.equals(expected, check_metadata=False):
                 have = ", ".join(f"{field.name} {field.type}" for field in found)
-                raise LedgerError(f"{path} does not have a ledger's columns: it has {have}")
+                raise LedgerError(f"it does not have a ledger's columns: it has {have}")
             yield file
-    except (OSError, pa.ArrowException) as exc:
+    except GhostedgeError as exc:
+        raise LedgerError(f"{path}: {exc}") from exc
+    except (OSError, pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as exc:
+        # pyarrow finds some damage itself; some makes columns that NumPy cannot have.
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else first_line(exc)
         raise LedgerError(f"{path} cannot be read as a ledger: {reason}") from exc
 
