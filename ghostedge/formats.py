@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 
 from ghostedge.data.imagenet import imagenet_labels
 from ghostedge.errors import ArtifactError
+from ghostedge.files import NOT_REGULAR
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import KEY, Format, InputSpec, Model
@@ -30,6 +32,10 @@ _EXAMPLE = json.dumps({"layout": "NHWC", "range": "normalised", "mean": [0.5, 0.
 
 #: onnx.proto: ModelProto.metadata_props, whose entries are 1 key, 2 value.
 _METADATA_PROPS = 14
+
+#: The head of our description in the zip archive at the end of a TFLite file, and the bytes that the archive may take.
+_DESCRIBED = re.compile(rb"PK\x03\x04.{26}" + KEY.encode() + rb"\.json", re.DOTALL)
+_TAIL_BYTES = 2**24
 
 
 def open_model(
@@ -103,7 +109,7 @@ def _format(path: Path) -> Format:
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder; name the model file in it ({', '.join(FORMATS)})")
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist")
+        raise ArtifactError(f"{path}: {NOT_REGULAR}" if path.exists() else f"{path} does not exist")
     suffix = path.suffix.lower()
     if suffix == ".bin" and path.with_suffix(".xml").is_file():
         raise ArtifactError(f"{path} holds an OpenVINO model's weights; name {path.with_suffix('.xml')} instead")
@@ -151,6 +157,11 @@ def _tflite_description(path: Path) -> Model | None:
             if file.read(8)[4:] != b"TFL3":
                 raise ArtifactError(f"{path} is not a TFLite model (no 'TFL3' in its first bytes)")
             if not zipfile.is_zipfile(file):
+                file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+                if _DESCRIBED.search(file.read()):
+                    raise ArtifactError(
+                        f"{path} is cut short: the files at its end are not whole; copy or export it again"
+                    )
                 return None
             with zipfile.ZipFile(file) as archive:
                 if f"{KEY}.json" not in archive.namelist():
