@@ -13,7 +13,6 @@ from typing import Any
 
 from ghostedge.accuracy.statistics import Proportion
 from ghostedge.errors import UsageError
-from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.reports import render
 from ghostedge.reports.format import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named, plural
 from ghostedge.reports.plots import TradeOff, curve_plot, front, latency_plot, tradeoff_plot
@@ -175,8 +174,14 @@ class _Result:
 
 
 @dataclass(frozen=True)
+class _Metadata:
+    model: Mapping[str, Any]
+    runtime: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class _Source:
-    metadata: LedgerMetadata
+    metadata: _Metadata
 
 
 @dataclass(frozen=True)
