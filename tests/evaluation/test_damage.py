@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from ghostedge.errors import LedgerError
-from ghostedge.evaluation import ledger as module
 from ghostedge.evaluation.columns import Columns, Rows
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import (
-    Digest,
+    Checksums,
     Ledger,
     read_ledger,
     read_part,
@@ -93,7 +92,6 @@ def test_the_check_bites(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.Mon
 def older(path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write it without checksums."""
     with monkeypatch.context() as patch:
-        patch.setitem(module._ENCODING, "write_page_checksum", False)
         patch.setattr(parquet.ParquetWriter, "add_key_value_metadata", lambda self, added: None)
         write_ledger(path, ledger)
 
@@ -142,13 +140,13 @@ def test_pieces_do_not_change_the_checksum(ledger: Ledger, tmp_path: Path) -> No
     def pieces(size: int) -> list[Columns]:
         return [Columns(ledger.table.slice(start, size)) for start in range(0, len(ledger), size)]
 
-    digests = set()
+    found = set()
     for size in (1, 7, 150):
-        digest = Digest(b"x")
+        checksums = Checksums(b"x")
         for piece in pieces(size):
-            digest.add(piece)
-        digests.add(digest.hexdigest())
-    assert len(digests) == 1
+            checksums.add(piece)
+        found.add(checksums.to_json())
+    assert len(found) == 1
     path = tmp_path / "a.parquet"
     write_pieces(path, ledger.metadata, pieces(11), has_logits=ledger.logits is not None)
     assert read_ledger(path).checksum
@@ -157,7 +155,7 @@ def test_pieces_do_not_change_the_checksum(ledger: Ledger, tmp_path: Path) -> No
 
 def test_damage_is_found_where_rows_come_in_pieces_and_in_parts(ledger: Ledger, tmp_path: Path) -> None:
     def planted(path: Path) -> None:
-        """A whole Parquet file whose first label is another one, checksums of pages and all, but for ours."""
+        """A whole Parquet file whose first label is another one."""
         table = parquet.read_table(path)
         labels = table.column("label").to_pylist()
         changed = pa.array([labels[0] + 1, *labels[1:]], pa.int32())
@@ -170,7 +168,7 @@ def test_damage_is_found_where_rows_come_in_pieces_and_in_parts(ledger: Ledger, 
     path = tmp_path / "a.parquet"
     write_ledger(path, ledger)
     planted(path)
-    with pytest.raises(LedgerError, match=r"a\.parquet: its rows are not those of its checksum"):
+    with pytest.raises(LedgerError, match=r"a\.parquet: its values are not those of its checksums"):
         list(read_pieces(path))
     part = tmp_path / "part-000000.parquet"
     write_part(part, ledger, "key")
