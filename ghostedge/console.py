@@ -100,6 +100,9 @@ class _Stream:
 def terminal() -> Iterator[None]:
     """Within the block `print` writes through `_Stream`."""
     kept = sys.stdout, sys.stderr
+    if isinstance(sys.stdout, _Stream):  # a command that runs others
+        yield
+        return
     sys.stdout, sys.stderr = _Stream(sys.stdout, "stdout"), _Stream(sys.stderr, "stderr")
     try:
         yield

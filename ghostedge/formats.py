@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
+import mmap
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,10 +33,6 @@ _EXAMPLE = json.dumps({"layout": "NHWC", "range": "normalised", "mean": [0.5, 0.
 
 #: onnx.proto: ModelProto.metadata_props, whose entries are 1 key, 2 value.
 _METADATA_PROPS = 14
-
-#: The head of our description in the zip archive at the end of a TFLite file, and the bytes that the archive may take.
-_DESCRIBED = re.compile(rb"PK\x03\x04.{26}" + KEY.encode() + rb"\.json", re.DOTALL)
-_TAIL_BYTES = 2**24
 
 
 def open_model(
@@ -157,17 +154,16 @@ def _tflite_description(path: Path) -> Model | None:
             if file.read(8)[4:] != b"TFL3":
                 raise ArtifactError(f"{path} is not a TFLite model (no 'TFL3' in its first bytes)")
             if not zipfile.is_zipfile(file):
-                file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
-                if _DESCRIBED.search(file.read()):
-                    raise ArtifactError(
-                        f"{path} is cut short: the files at its end are not whole; copy or export it again"
-                    )
+                # The model itself lists its files, so that it tells where they are missing.
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    if data.find(f"{KEY}.json".encode()) >= 0:
+                        raise ArtifactError(f"{path} is cut short: the files at its end are not whole; copy it again")
                 return None
             with zipfile.ZipFile(file) as archive:
                 if f"{KEY}.json" not in archive.namelist():
                     return None
                 return Model.from_json(archive.read(f"{KEY}.json").decode(), path, "tflite")
-    except (zipfile.BadZipFile, UnicodeDecodeError) as exc:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as exc:
         raise ArtifactError(f"{path}: the files at its end are damaged ({exc}); copy or export it again") from exc
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc

@@ -155,3 +155,14 @@ def test_a_changed_file_is_named_before_it_is_used(tmp_path: Path, capsys: pytes
     ):
         main([*command, str(model)])
         assert "m.tflite was changed after its export" in capsys.readouterr().err
+
+
+def test_a_command_that_runs_others_rewrites_its_status_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    with console.terminal(), console.terminal(), console.ProgressWriter() as progress:
+        progress.status("half\x1b[2J", last=True)
+    assert shown.getvalue() == "\r\x1b[Khalf\\u001b[2J\n"
