@@ -9,7 +9,7 @@ EDGE   ?= build/edge-venv
 NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and TensorFlow have packages; install one, or with uv \
     (pip install uv): uv python install 3.12, then: make PYTHON="$$(uv python find 3.12)"
 
-.PHONY: help install install-demo lint check test golden test-edge test-oldest test-arm64 compat compat-newest demo lock clean
+.PHONY: help install install-demo lint check test golden fuzz test-edge test-oldest test-arm64 compat compat-newest demo lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
@@ -19,6 +19,8 @@ help:
 	@echo "make test      ruff, mypy and every test, MindSpore itself beside its recorded answers"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make golden    record anew what MindSpore and TensorFlow make for the tests, into tests/data"
+	@echo "make fuzz [FUZZ=ledger] [FUZZ_SECONDS=600]"
+	@echo "               damaged and hostile files of every kind, or of one, to every reader (tests/fuzz)"
 	@echo "make test-edge [EDGE_PYTHON=python3.12]"
 	@echo "               every test that needs no more than a device has, with the newest packages, in $(EDGE)"
 	@echo "make test-oldest"
@@ -68,6 +70,16 @@ test: lint
 
 golden: install
 	$(BIN)/pytest --record tests/mindir tests/tflite/test_recorded.py -k 'live or recorded_bytes or the_recording'
+
+# Atheris is none of the project's packages: it has wheels for few Pythons.
+FUZZ         ?= $(shell $(BIN)/python -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)')
+FUZZ_SECONDS ?= 600
+fuzz: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target build/fuzz-packages atheris==3.0.0
+	$(BIN)/python -m tests.fuzz.damage --each 200 --only $(FUZZ)
+	for name in $(FUZZ); do \
+	  PYTHONPATH=build/fuzz-packages $(BIN)/python -m tests.fuzz.fuzz $$name -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 # As on a Raspberry Pi or a laptop of today: another Python, NumPy 2, the newest runtimes, no MindSpore, no TensorFlow.
 EDGE_PYTHON ?= $(shell for version in 3.14 3.13; do python$$version -c 'import venv' 2>/dev/null && echo python$$version && exit; done; \

@@ -1461,8 +1461,8 @@ def describe_output(runtime: Any, npy: Path | None) -> Record | None:
 
 def child(job: Record, pipe: Any) -> None:
     """The process of one run: sends ("progress", text), then ("record", dict) or ("error", text)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in interruptions():  # Ctrl-C reaches the whole group; the parent ends this process
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     try:
         record = measure(job, lambda text: pipe.send(("progress", text)))
         pipe.send(("record", record))
@@ -1497,21 +1497,38 @@ def run_job(job: Record, progress: Progress) -> Record:
     except EOFError:
         process.join()
         raise BenchmarkError(crash_message(job, process.exitcode)) from None
+    except KeyboardInterrupt:
+        process.kill()
+        raise
     finally:
         receiver.close()
+        process.join(0.5)
         if process.is_alive():
-            process.join(0.5)
-        if process.is_alive():
-            process.terminate()
+            process.kill()
         process.join()
 
 
+def interruptions() -> list[int]:
+    """The signals that end a run; nohup has SIGHUP ignored, and Windows has none."""
+    hangup = getattr(signal, "SIGHUP", None)
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
+    return numbers
+
+
+def take_signals() -> None:
+    """From now on the first signal is a KeyboardInterrupt with its number, and later ones are nothing."""
+    for number in interruptions():
+        signal.signal(number, interrupt)
+
+
 def interrupt(number: int, frame: object) -> None:
-    """The first Ctrl-C or SIGTERM ends what is running. A second one must not skip that end: the process of a run would
-    live on and hold the device."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    """The first signal ends what is running. A second one must not skip that end: the process of a run would live on
+    and hold the device."""
+    for each in interruptions():
         signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(number)
 
 
 def crash_message(job: Record, exitcode: int | None) -> str:
@@ -1537,7 +1554,7 @@ Fixing the frequency (what a comparison needs; what applications meet is the def
   Android:          adb shell cmd power set-fixed-performance-mode-enabled true
 
 Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 2 one gave wrong answers
-(--golden), 130 interrupted.
+(--golden), 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
 
@@ -1818,16 +1835,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("name at least one MODEL (or --runtime null)")
     if args.verify_only and (not args.golden or args.runtime == "null"):
         parser.error("--verify-only needs --golden F and a runtime")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    take_signals()
     try:
         records, errors = benchmark(args)
     except BenchmarkError as exc:
         say(f"edge_benchmark: error: {exc}")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
         say("edge_benchmark: interrupted; finished records are kept, --resume leaves them out")
-        return 130
+        return 128 + int(exc.args[0])
     if records:
         print(verification_table(records) if args.verify_only else latency_table(records))
     for record in records:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "ArtifactError",
@@ -55,6 +55,16 @@ class GhostedgeError(Exception):
     """Base of all errors here; ``exit_code`` is what the command line exits with."""
 
     exit_code: ClassVar[int] = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, whatever its constructor takes: a worker's error is raised again by its parent."""
+        return _restored, (type(self), str(self), dict(vars(self)))
+
+
+def _restored(kind: type[GhostedgeError], message: str, fields: dict[str, Any]) -> GhostedgeError:
+    error = kind.__new__(kind, message)
+    vars(error).update(fields)
+    return error
 
 
 class UsageError(GhostedgeError):

@@ -5,16 +5,27 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import secrets
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ghostedge.errors import GhostedgeError, OutputError
+from ghostedge.signals import forget, note
 
 #: The prefix of every file that is still being written; a leftover after ``kill -9`` may be deleted.
 PARTIAL_PREFIX = ".partial-"
+
+#: What `open_regular` says of a pipe.
+NOT_REGULAR = "it is a pipe or a device, not a file"
+
+#: A process that was just killed lets go of its locks within this time.
+_LOCK_S = 1.0
 
 
 def output_error(path: Path, exc: OSError) -> OutputError:
@@ -59,9 +70,52 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+@contextmanager
+def scratch_folder(place: Path | None = None, prefix: str = "ghostedge-") -> Iterator[Path]:
+    """An empty folder for the block, gone after it, and after a kill too.
+
+    Args:
+        place: its path; None for a new one among the system's temporary files.
+        prefix: what the name of a new one begins with.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        if place is None:
+            place = Path(tempfile.mkdtemp(prefix=prefix))
+        else:
+            shutil.rmtree(place, ignore_errors=True)  # what a kill left
+            place.mkdir(parents=True)
+    except OSError as exc:
+        raise output_error(place or Path(tempfile.gettempdir()), exc) from exc
+    note(place)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        forget(place)
+
+
+def open_regular(path: Path | str) -> io.FileIO:
+    """Open a file for reading, unbuffered; a pipe, which might never end, or a device is refused.
+
+    Raises:
+        OSError: as of `open`; ``EINVAL`` for what is not a regular file.
+    """
+    # Without O_NONBLOCK the opening itself waits for a pipe's writer. Regular files do not know the flag.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISREG(kind):
+        return open(handle, "rb", buffering=0)
+    os.close(handle)
+    number, reason = (errno.EISDIR, os.strerror(errno.EISDIR)) if stat.S_ISDIR(kind) else (errno.EINVAL, NOT_REGULAR)
+    raise OSError(number, reason, str(path))
+
+
 def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits. Raises: OSError, also for a pipe."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -75,7 +129,7 @@ def locked(path: Path, busy: GhostedgeError) -> Iterator[None]:
     """
     import filelock
 
-    lock = filelock.FileLock(path, blocking=False)
+    lock = filelock.FileLock(path, timeout=_LOCK_S)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import mmap
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 from ghostedge.data.imagenet import imagenet_labels
 from ghostedge.errors import ArtifactError
+from ghostedge.files import NOT_REGULAR
 from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import KEY, Format, InputSpec, Model
@@ -103,7 +106,7 @@ def _format(path: Path) -> Format:
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder; name the model file in it ({', '.join(FORMATS)})")
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist")
+        raise ArtifactError(f"{path}: {NOT_REGULAR}" if path.exists() else f"{path} does not exist")
     suffix = path.suffix.lower()
     if suffix == ".bin" and path.with_suffix(".xml").is_file():
         raise ArtifactError(f"{path} holds an OpenVINO model's weights; name {path.with_suffix('.xml')} instead")
@@ -151,12 +154,16 @@ def _tflite_description(path: Path) -> Model | None:
             if file.read(8)[4:] != b"TFL3":
                 raise ArtifactError(f"{path} is not a TFLite model (no 'TFL3' in its first bytes)")
             if not zipfile.is_zipfile(file):
+                # The model itself lists its files, so that it tells where they are missing.
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    if data.find(f"{KEY}.json".encode()) >= 0:
+                        raise ArtifactError(f"{path} is cut short: the files at its end are not whole; copy it again")
                 return None
             with zipfile.ZipFile(file) as archive:
                 if f"{KEY}.json" not in archive.namelist():
                     return None
                 return Model.from_json(archive.read(f"{KEY}.json").decode(), path, "tflite")
-    except (zipfile.BadZipFile, UnicodeDecodeError) as exc:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as exc:
         raise ArtifactError(f"{path}: the files at its end are damaged ({exc}); copy or export it again") from exc
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
 from ghostedge.errors import GhostedgeError
+from ghostedge.signals import shielded, signal_name
 
 
 class ChildError(GhostedgeError):
@@ -45,25 +45,32 @@ def run_module(
     """
     command = [sys.executable, "-P", "-m", module, *arguments]
     try:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False
-        )
+        with shielded():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment,
+            )
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+        finally:  # also where Ctrl-C ends the wait
+            process.kill()
+            process.wait()
     except subprocess.TimeoutExpired as exc:
         raise ChildError(f"not done in {timeout_s:.0f} s", None) from exc
-    if done.returncode < 0:
-        raise ChildError(f"it crashed ({how_it_ended(done.returncode)})", done.returncode)
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+    if process.returncode < 0:
+        raise ChildError(f"it crashed ({how_it_ended(process.returncode)})", process.returncode)
+    if process.returncode:
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["no message"]
         traceback = any(line.startswith("Traceback") for line in lines)
-        raise ChildError(lines[-1], done.returncode, deliberate=not traceback)
-    return (done.stdout.splitlines() or [""])[-1]
+        raise ChildError(lines[-1], process.returncode, deliberate=not traceback)
+    return (stdout.splitlines() or [""])[-1]
 
 
 def how_it_ended(returncode: int) -> str:
     """``"signal SIGSEGV"`` or ``"exit code 3"``."""
-    if returncode >= 0:
-        return f"exit code {returncode}"
-    try:
-        return f"signal {signal.Signals(-returncode).name}"
-    except ValueError:  # one without a name
-        return f"signal {-returncode}"
+    return f"exit code {returncode}" if returncode >= 0 else signal_name(-returncode)

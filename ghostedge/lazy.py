@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ghostedge.errors import MissingExtraError, UsageError
+from ghostedge.signals import take_back
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -32,7 +33,10 @@ def require(module: str, extra: str) -> ModuleType:
         # Importing these reports home through this package unless it is absent; nothing here may need the network.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        if package in ("mindspore", "tensorflow"):
+            take_back()
+        return found
     except ModuleNotFoundError as exc:
         if exc.name and exc.name.partition(".")[0] == package:
             raise MissingExtraError(package, extra) from exc

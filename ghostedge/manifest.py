@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ghostedge.compare import Difference
-from ghostedge.errors import ArtifactError, ManifestError
+from ghostedge.errors import ManifestError
 from ghostedge.files import atomic_write, sha256_file
 from ghostedge.model import InputSpec
 from ghostedge.stored import as_type, parse_json, plain
@@ -165,9 +165,26 @@ class Manifest:
             return as_type(whole, cls, f"{path} is damaged", ManifestError)
         except FileNotFoundError:
             return None
-        except (ArtifactError, ManifestError, OSError) as exc:
+        except (ManifestError, OSError) as exc:
             said = f"{path} cannot be read ({exc})" if isinstance(exc, OSError) else str(exc)
             raise ManifestError(f"{said}; move it away, or choose another --output") from exc
+
+
+def check_files(folder: Path) -> dict[FileRecord, Literal["whole", "changed", "missing"]]:
+    """Compare every file of an export, the golden vectors too, with what its manifest records.
+
+    Raises:
+        ManifestError: there is no manifest in `folder`, or a damaged one.
+    """
+    manifest = Manifest.read(folder)
+    if manifest is None:
+        raise ManifestError(f"{folder / FILE_NAME} does not exist; give the --output of ghostedge export")
+    records = [file for artifact in manifest.artifacts.values() for file in artifact.files]
+    records += [manifest.golden] if manifest.golden else []
+    return {
+        record: "whole" if record.matches(folder) else "changed" if (folder / record.name).exists() else "missing"
+        for record in records
+    }
 
 
 def _each_snr(value: Any, convert: Callable[[Any], Any]) -> Any:

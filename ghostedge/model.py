@@ -35,6 +35,10 @@ _FIELD_CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+class _SpecError(ArtifactError, ValueError):
+    """A ValueError too, so that msgspec says which field of what is read it is."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """What a model's input tensor holds and how an image becomes it.
@@ -71,20 +75,16 @@ class InputSpec:
     def __post_init__(self) -> None:
         for name in ("height", "width", "resize"):
             if type(getattr(self, name)) is not int:
-                raise ArtifactError(f"InputSpec.{name} is {getattr(self, name)!r}; it must be a whole number of pixels")
+                raise _SpecError(f"InputSpec.{name} is {getattr(self, name)!r}; it must be a whole number of pixels")
         for name, choices in _FIELD_CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ArtifactError(
-                    f"InputSpec.{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
-                )
+                raise _SpecError(f"InputSpec.{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         if self.dtype == "uint8" and self.range != "raw":
-            raise ArtifactError("InputSpec: dtype uint8 needs range raw (0..255)")
+            raise _SpecError("InputSpec: dtype uint8 needs range raw (0..255)")
         if min(self.height, self.width) < 1 or self.resize < max(self.height, self.width):
-            raise ArtifactError(
-                f"InputSpec: cannot cut {self.height}x{self.width} out of a shorter side of {self.resize}"
-            )
+            raise _SpecError(f"InputSpec: cannot cut {self.height}x{self.width} out of a shorter side of {self.resize}")
         if not (_three_numbers(self.mean) and _three_numbers(self.std) and min(self.std) > 0):
-            raise ArtifactError("InputSpec: mean and std must hold three finite numbers each, std above zero")
+            raise _SpecError("InputSpec: mean and std must hold three finite numbers each, std above zero")
 
     def shape(self, batch: int = 1) -> tuple[int, int, int, int]:
         """The shape of a batch of `batch` images in this layout."""
@@ -214,7 +214,7 @@ class Model:
             if missing := sorted({"labels", "precision"} - data.keys()):
                 raise ArtifactError(f"it lacks {' and '.join(missing)}")
             return model
-        except ArtifactError as exc:  # also of InputSpec
+        except ArtifactError as exc:
             raise ArtifactError(
                 f"{path}: the embedded description is damaged or of another version ({exc}); update ghostedge or "
                 "export it again"

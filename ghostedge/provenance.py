@@ -1,8 +1,8 @@
-"""Tell from the manifest.json beside a model whether its bytes are as exported, for runtimes that refuse the file."""
+"""Tell from the manifest.json beside a model whether its bytes are as exported."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,13 @@ def as_exported(path: Path) -> Literal["same", "other", "unknown"]:
         return "same" if sha256_file(path) in recorded else "other"
     except (OSError, ManifestError):
         return "unknown"
+
+
+def changed(files: Iterable[Path]) -> Iterator[str]:
+    """A line about each file whose SHA-256 is not the one that the manifest.json beside it records under its name."""
+    for path in files:
+        if as_exported(path) == "other":
+            yield f"{path} was changed after its export: its sha256 is not the one that {_MANIFEST} beside it records"
 
 
 def _files(part: Any) -> Iterator[dict[str, Any]]:

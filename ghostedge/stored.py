@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -20,6 +21,12 @@ T = TypeVar("T")
 #: What is stored is far smaller; more than this is another file by mistake, or one made to exhaust memory.
 MAX_BYTES = 64 * 2**20
 
+#: Likewise of nesting: our own documents go down to 8. What walks one may so be recursive.
+MAX_DEPTH = 64
+
+#: Likewise of whole numbers.
+MAX_INTEGER = 2**64
+
 
 def parse_json(data: bytes | str, what: str, error: type[GhostedgeError]) -> Any:
     """Parse one JSON document of plain, finite values.
@@ -30,10 +37,10 @@ def parse_json(data: bytes | str, what: str, error: type[GhostedgeError]) -> Any
         error: the class to raise.
 
     Raises:
-        GhostedgeError: as `error`: too large, not UTF-8, not JSON, nested too deeply, or holding NaN, an infinity or a
-            number of more digits than Python parses.
+        GhostedgeError: as `error`: too large, not UTF-8, not JSON, nested too deeply, or holding NaN, an infinity, a
+            whole number of more than 64 bits or half a surrogate pair; the message names the place of these.
     """
-    return _parse(lambda text: json.loads(text, parse_constant=_not_finite), data, "JSON", what, error)
+    return _parse(json.loads, data, "JSON", what, error)
 
 
 def parse_toml(data: bytes | str, what: str, error: type[GhostedgeError]) -> dict[str, Any]:
@@ -46,15 +53,36 @@ def _parse(parse: Any, data: bytes | str, form: str, what: str, error: type[Ghos
     if len(data) > MAX_BYTES:
         raise error(f"{what} is larger than {MAX_BYTES >> 20} MiB; this is another file")
     try:
-        return parse(data.decode() if isinstance(data, bytes) else data)
+        document = parse(data.decode() if isinstance(data, bytes) else data)
     except RecursionError:
         raise error(f"{what} is not {form} of ours: it is nested too deeply") from None
     except ValueError as exc:  # also of UTF-8, and of numbers with thousands of digits
         raise error(f"{what} is not {form} ({exc})") from exc
+    if fault := _fault(document):
+        raise error(f"{what} is not {form} of ours: {fault}")
+    return document
 
 
-def _not_finite(text: str) -> Any:
-    raise ValueError(f"{text} is not a finite number")
+def _fault(document: Any) -> str | None:
+    """The first value that nothing of ours holds; level by level, because a recursive walk would have to trust it."""
+    level: list[tuple[str, Any]] = [("$", document)]
+    for _ in range(MAX_DEPTH):
+        inner: list[tuple[str, Any]] = []
+        for place, value in level:
+            if isinstance(value, dict):
+                inner += [(f"{place}.{key}", entry) for key, entry in value.items()]
+                inner += [(place, key) for key in value if not key.isascii()]
+            elif isinstance(value, list):
+                inner += [(f"{place}[{index}]", entry) for index, entry in enumerate(value)]
+            elif isinstance(value, float) and not math.isfinite(value):
+                return f"{place} is {value}; every number must be finite"
+            elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+                return f"{place} is a number of {len(str(abs(value)))} digits"
+            elif isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+                return f"{place} holds half a surrogate pair, which is not text"
+        if not (level := inner):
+            return None
+    return "it is nested too deeply"
 
 
 def as_type(data: Any, kind: type[T], what: str, error: type[GhostedgeError]) -> T:

@@ -261,7 +261,7 @@ def test_names_that_are_not_enough(tmp_path: Path) -> None:
         ('{"height": 300}', "cannot cut"),
         ('{"height": 224.5}', "InputSpec.height is 224.5; it must be a whole number"),
         ('{"mean": ["a", 0, 0]}', "three finite numbers"),
-        ('{"std": [NaN, 1, 1]}', "NaN is not a finite number"),
+        ('{"std": [NaN, 1, 1]}', r"\$\.std\[0\] is nan"),
     ],
 )
 def test_bad_input_specs(text: str, reason: str, tmp_path: Path) -> None:
@@ -279,3 +279,15 @@ def test_an_input_spec_keeps_the_defaults_of_what_it_leaves_out(tmp_path: Path) 
     assert load_input_spec(path) == InputSpec(layout="NHWC", std=(1, 1, 1))
     with pytest.raises(ArtifactError, match="No such file"):
         load_input_spec(tmp_path / "gone.json")
+
+
+def test_a_tflite_file_that_is_cut_in_its_last_kilobyte_says_so(tmp_path: Path) -> None:
+    """Its flatbuffer is whole then, and without the files at its end it would be one of another origin."""
+    whole = (Path(__file__).parent / "data" / "tiny_tflite" / "tiny_fp32.tflite").read_bytes()
+    path = tmp_path / "a.tflite"
+    path.write_bytes(whole)
+    assert read_description(path) is not None
+    for cut in range(1, 1025):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(ArtifactError, match=r"a\.tflite.* (is cut short|are damaged)"):
+            read_description(path)

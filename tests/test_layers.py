@@ -18,6 +18,7 @@ PACKAGE = Path(ghostedge.__file__).parent
 #: Room -> its layer; a module imports only from lower layers or from its own room.
 LAYERS = {
     "errors": 0,
+    "signals": 0,
     "lazy": 1,
     "files": 1,
     "stored": 1,

@@ -35,12 +35,26 @@ def test_what_plain_gives_is_read_back() -> None:
         ({"input": {"layout": "NWHC"}}, "$.input.layout"),
         ({"input": {"std": ["a", "b", "c"]}}, "$.input.std[0]"),
         ({"note": 3}, "$.note"),
+        ({"input": {"height": 300}}, "$.input"),  # what `__post_init__` refuses
     ],
 )
 def test_a_field_of_another_type_is_named(change: dict[str, Any], place: str) -> None:
     with pytest.raises(ManifestError, match=r"the file: .*") as caught:
         as_type({**plain(Sample(InputSpec())), **change}, Sample, "the file", ManifestError)
     assert f"`{place}`" in str(caught.value)
+
+
+@pytest.mark.parametrize("document", ['{"a": [1, 1e999]}', '{"a": [1, NaN]}', '{"a": [1, ' + "9" * 401 + "]}"])
+def test_a_number_that_nothing_holds_is_named_with_its_place(document: str) -> None:
+    with pytest.raises(ManifestError, match=r"^the file is not JSON of ours: \$\.a\[1\] is "):
+        parse_json(document, "the file", ManifestError)
+
+
+def test_depth_is_bounded_before_anything_recursive_sees_it() -> None:
+    parse_json("[" * 60 + "]" * 60, "the file", ManifestError)
+    for depth in (70, 900):
+        with pytest.raises(ManifestError, match="nested too deeply"):
+            parse_json("[" * depth + "]" * depth, "the file", ManifestError)
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, '{"a": NaN}', b"\xff", "1" * 6000, "", '{"a": 1'])

@@ -108,6 +108,8 @@ def warnings_of(reference: Ledger, candidate: Ledger) -> Iterable[str]:
                 f"the {name} does not record the content of {unknown:,} images (no checksum): they are paired by name, "
                 "and that both models saw the same files was not compared"
             )
+        if not ledger.checksum:
+            yield f"the ledger of the {name} has no checksum (an older version made it): damage would not be noticed"
     top1 = proportion(int(reference.correct().sum()), int((reference.labels >= 0).sum()))
     if top1.low_percent <= 100 / ours.classes:
         yield (

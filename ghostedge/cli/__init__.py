@@ -118,6 +118,15 @@ SETTINGS = [
 ]
 
 
+def warn_of_changed(artifacts: Sequence[Path]) -> None:
+    """Say on stderr which files are not those that the manifest beside them records; they are used all the same."""
+    from ghostedge.provenance import changed
+
+    weights = [path.with_suffix(".bin") for path in artifacts if path.suffix == ".xml"]
+    for line in changed([*artifacts, *weights]):
+        print(f"ghostedge: warning: {line}", file=sys.stderr)
+
+
 def settings_of(args: argparse.Namespace) -> RunSettings:
     """What the arguments in `DEVICES` and `SETTINGS` say."""
     from ghostedge.latency.api import RunSettings

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli import DEVICES, GOLDEN, SETTINGS, Arguments, argument, device_progress, settings_of, tell
+from ghostedge.cli import (
+    DEVICES,
+    GOLDEN,
+    SETTINGS,
+    Arguments,
+    argument,
+    device_progress,
+    settings_of,
+    tell,
+    warn_of_changed,
+)
 from ghostedge.console import aligned
 
 if TYPE_CHECKING:
@@ -94,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     if args.artifact:
+        warn_of_changed(args.artifact)
         new = benchmark(
             args.artifact,
             args.output,

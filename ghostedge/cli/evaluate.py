@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli import ENGINE, IMAGES, INPUT_SPEC, Arguments, argument
+from ghostedge.cli import ENGINE, IMAGES, INPUT_SPEC, Arguments, argument, warn_of_changed
 from ghostedge.console import ProgressWriter, aligned, time_left
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: at least 1 is needed")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
+    warn_of_changed(args.artifact)
     models = [open_model(path, input_spec=spec) for path in args.artifact]
     options = Options(
         limit=args.limit,

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import INPUT_SPEC, Arguments, argument
+from ghostedge.cli import INPUT_SPEC, Arguments, argument, warn_of_changed
 from ghostedge.console import aligned
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.errors import UsageError
     from ghostedge.inspection import inspect
 
+    warn_of_changed([*args.artifacts, *([args.against] if args.against else [])])
     if args.against is not None:
         return _explain(args)
     if given := [f"--{name}" for name in ("images", "report", "input_spec") if getattr(args, name) is not None]:

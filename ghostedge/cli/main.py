@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "ghostedge.cli.evaluate",
     "parity": "ghostedge.cli.parity",
     "verify": "ghostedge.cli.verify",
+    "verify-files": "ghostedge.cli.verify_files",
     "benchmark": "ghostedge.cli.benchmark",
     "demo": "ghostedge.cli.demo",
 }
@@ -35,7 +37,7 @@ _EXIT_CODES = textwrap.dedent("""\
       1    the tool could not do what was asked (wrong arguments included)
       2    an artifact differs from its source by more than its bound, or gives wrong answers on a device
       3    more images are needed to judge (parity, export --max-drop)
-      130  interrupted (Ctrl-C); whole files stay, the next run continues
+      130  interrupted (Ctrl-C; 143: by SIGTERM, 129: by SIGHUP); whole files stay, the next run continues
 """)
 
 
@@ -109,22 +111,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem := _unsupported():
         print(f"ghostedge: error: {problem}", file=sys.stderr)
         return 1
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    debug = "--debug" in arguments
+    from ghostedge.console import terminal
+
+    with terminal():
+        return _run(sys.argv[1:] if argv is None else list(argv))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command and say in one line what went wrong. Returns: the exit code."""
+    from ghostedge.console import one_line
+
     try:
-        args = _parser().parse_args(arguments)
-        code: int = args.run(args)
-        sys.stdout.flush()  # a closed pipe shows here, not at interpreter exit
+        try:
+            args = _parser().parse_args(arguments)
+            code: int = args.run(args)
+        finally:
+            sys.stdout.flush()  # a closed pipe shows here, not at interpreter exit
         return code
+    except BrokenPipeError:
+        return 0  # the reader of our output (head, less) has gone: not an error of ours
     except GhostedgeError as exc:
-        if debug:
+        if "--debug" in arguments:
             raise
-        print(f"ghostedge: error: {exc}", file=sys.stderr)
+        print(f"ghostedge: error: {one_line(exc)}", file=sys.stderr)
         return exc.exit_code
+    except OSError as exc:
+        if "--debug" in arguments or not exc.filename:
+            raise
+        print(f"ghostedge: error: {one_line(_of_the_system(exc))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("ghostedge: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone: not an error of ours.
-        sys.stdout = None
-        return 0
+
+
+def _of_the_system(exc: OSError) -> str:
+    """What the system says of a file, where no reader or writer of ours said more."""
+    name = os.fsdecode(exc.filename) if isinstance(exc.filename, (bytes, str)) else str(exc.filename)
+    return f"{name if len(name) < 256 else name[:60] + '...' + name[-60:]}: {exc.strerror or exc}"

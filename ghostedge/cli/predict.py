@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli import Arguments, argument
+from ghostedge.cli import Arguments, argument, warn_of_changed
 
 if TYPE_CHECKING:
     from ghostedge.prediction import Prediction
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.runtimes import open_runtime
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF, which is not read here
+    warn_of_changed([args.artifact])
     model = open_model(
         args.artifact,
         input_spec=load_input_spec(args.input_spec) if args.input_spec else None,

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import DEVICES, GOLDEN, SETTINGS, Arguments, argument, device_progress, settings_of, tell
+from ghostedge.cli import (
+    DEVICES,
+    GOLDEN,
+    SETTINGS,
+    Arguments,
+    argument,
+    device_progress,
+    settings_of,
+    tell,
+    warn_of_changed,
+)
 from ghostedge.console import aligned
 
 if TYPE_CHECKING:
@@ -50,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from ghostedge.latency.api import verify
 
+    warn_of_changed(args.artifact)
     measured = verify(
         args.artifact,
         settings_of(args),

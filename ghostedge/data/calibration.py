@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ghostedge.data.datasets import NO_LABELS, Dataset, open_dataset
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import DatasetError, ImageError, first_line
+from ghostedge.files import open_regular
 from ghostedge.model import CalibrationImage, CalibrationSet, InputSpec
 
 #: Beyond some hundred images activation ranges hardly move (Nagel et al., A White Paper on Neural Network
@@ -47,7 +48,7 @@ def choose_calibration(source: Path, count: int = DEFAULT_COUNT, seed: int = 0) 
     for index in chosen:
         try:
             encoded = read(index)
-        except OSError as exc:
+        except (OSError, ImageError) as exc:
             raise DatasetError(
                 f"the calibration image {ids[index]} of {source} cannot be read: {first_line(exc)}"
             ) from exc
@@ -116,7 +117,8 @@ def _open_list(source: Path) -> _Source:
     names = [line for line in lines if line and not line.startswith("#")]
 
     def read(index: int) -> bytes:
-        return (source.parent / names[index]).read_bytes()
+        with open_regular(source.parent / names[index]) as file:
+            return file.read()
 
     return names, np.full(len(names), -1, np.int32), read
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ImageError
+from ghostedge.files import open_regular
 from ghostedge.model import InputSpec
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def decode(source: Path | str | bytes) -> NDArray[np.uint8]:
 def _read(path: Path) -> bytes:
     """Read the file; only its first few bytes if they cannot begin a JPEG or PNG."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(16)
             return head + file.read() if head.startswith((_JPEG, _PNG)) else head
     except FileNotFoundError as exc:

@@ -160,6 +160,22 @@ class Columns:
         right: NDArray[np.bool_] = among & (self.labels >= 0) & np.isfinite(self.log_sum_exp)
         return right
 
+    def buffers(self) -> dict[str, Any]:
+        """All values as contiguous memory: that of numbers by column; of texts lengths, UTF-8 and which are null."""
+        found: dict[str, Any] = {}
+        for name in schema(self.logits is not None).names:
+            if name in ("image_id", "error"):
+                texts = self._array(name)
+                _, offsets, data = texts.buffers()
+                ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+                found[f"{name} lengths"] = np.diff(ends)
+                found[name] = b"" if data is None else memoryview(data)[ends[0] : ends[-1]]
+                found[f"{name} nulls"] = texts.is_null().to_numpy(zero_copy_only=False)
+            else:
+                numbers = getattr(self, {"label": "labels"}.get(name, name))
+                found[name] = np.ascontiguousarray(numbers).data
+        return found
+
     @classmethod
     def joined(cls, columns: Sequence[Columns]) -> Columns:
         """All of `columns` (at least one), one after the other."""

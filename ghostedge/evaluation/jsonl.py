@@ -5,6 +5,7 @@ The first line says where the numbers come from, every further line is one image
     {"kind": "ledger", "has_logits": false, "metadata": {...}}          the metadata is that of `LedgerMetadata`
     {"image_id": "a.JPEG", "label": 65, "top5_class": [65, ...], "top5_logit": [9.1, ...],
      "label_logit": 9.1, "log_sum_exp": 9.2, "error": null}             with "logits": [...] where they were kept
+    {"kind": "end", "sha256": "..."}                                    of all bytes before it; older files lack it
 
 Numbers that are not known are null: padding, and everything of an image that has an error. There is no `content_crc32`,
 so that such a ledger pairs with another one by name. It becomes the same `Ledger` as a Parquet file, and is checked as
@@ -13,6 +14,7 @@ strictly.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -29,6 +31,8 @@ from ghostedge.stored import as_type
 
 _HEADER = {"kind", "has_logits", "metadata"}
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def read_json_lines(path: Path) -> Ledger:
     """Read a ledger.
@@ -38,27 +42,32 @@ def read_json_lines(path: Path) -> Ledger:
             that are not those of the metadata.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise LedgerError(f"{path} cannot be read as a ledger: {reason}") from exc
     try:
-        return _ledger(text)
+        return _ledger(data, text)
     except GhostedgeError as exc:
         raise LedgerError(f"{path}: {exc}") from exc
 
 
-def _ledger(text: str) -> Ledger:
+def _ledger(data: bytes, text: str) -> Ledger:
     lines = text.split("\n")
     if lines.pop():  # what follows the last end of line
         raise LedgerError(f"line {len(lines) + 1} is cut short; copy the file from the phone again")
     if not lines:
         raise LedgerError("it is empty; copy the file from the phone again")
+    if has_checksum := len(lines) > 1 and lines[-1].startswith('{"kind"'):  # no row has that column
+        end = _object(len(lines), last := lines.pop())
+        if end != {"kind": "end", "sha256": hashlib.sha256(data[: -len(last.encode()) - 1]).hexdigest()}:
+            raise LedgerError("its bytes are not those of its checksum, it is damaged; copy it from the phone again")
     metadata, has_logits = _header(lines[0])
     images = metadata.dataset.get("images")
     if images != len(lines) - 1:
         raise LedgerError(f"it has {len(lines) - 1} images, its first line says {images}; copy it from the phone again")
-    ledger = Ledger(_columns(lines[1:], metadata.classes, has_logits).table, metadata)
+    ledger = Ledger(_columns(lines[1:], metadata.classes, has_logits).table, metadata, has_checksum)
     if metadata.dataset.get("ids_sha256") != ids_sha256(ledger.image_ids):
         raise LedgerError("its images are not those of its first line; it was changed after it was made")
     return ledger
@@ -77,6 +86,8 @@ def _header(line: str) -> tuple[LedgerMetadata, bool]:
 def _object(number: int, line: str) -> dict[str, Any]:
     try:
         data = json.loads(line, parse_constant=_refuse, object_pairs_hook=_unique)
+    except RecursionError:
+        raise LedgerError(f"line {number} is damaged (it is nested too deeply)") from None
     except ValueError as exc:
         raise LedgerError(f"line {number} is damaged ({exc})") from exc
     if not isinstance(data, dict):
@@ -119,6 +130,9 @@ class _Row:
         best, padding = self.top5_class[:top], self.top5_class[top:]
         if not self.image_id:
             yield "image_id is empty"
+        for name, text in (("image_id", self.image_id), ("error", self.error or "")):
+            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                yield f"{name} holds half a surrogate pair"
         if not -1 <= self.label < classes:
             yield f"label {self.label} of {classes} classes"
         if set(padding) - {-1} or len(set(best)) < top or not all(0 <= c < classes for c in best):
@@ -136,7 +150,7 @@ class _Row:
             ("logits", logits, len(logits)),
         ):
             for place, value in enumerate(values):
-                if (value is None) is (place < numbers) or abs(value or 0) > np.finfo(np.float32).max:
+                if (value is None) is (place < numbers) or abs(value or 0) > _LARGEST:
                     yield f"{name} holds {value!r}"
         if any(a < b for a, b in itertools.pairwise(cast(list[float], self.top5_logit[:top]))):
             yield "top5_logit is not sorted, best first"
@@ -144,10 +158,13 @@ class _Row:
             yield "label_logit is not that of top5_logit"
 
 
+_COLUMNS = frozenset(field.name for field in fields(_Row))
+
+
 def _row(number: int, line: str, classes: int, has_logits: bool) -> _Row:
     what = f"line {number} is not a row of this ledger"
     data = _object(number, line)
-    if wrong := set(data) ^ {field.name for field in fields(_Row) if has_logits or field.name != "logits"}:
+    if wrong := data.keys() ^ (_COLUMNS if has_logits else _COLUMNS - {"logits"}):
         raise LedgerError(f"{what}: columns missing or unknown: {', '.join(sorted(wrong))}")
     row = as_type(data, _Row, what, LedgerError)
     if fault := next(row.faults(classes, has_logits), None):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import signal
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -242,7 +241,6 @@ def serve(connection: Connection) -> None:
     Takes a `Job` and answers `About`, then takes `Task`s and answers a `Result` each; after an error there is nothing.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF, which is not read here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             worker = Worker(connection.recv())
@@ -250,5 +248,5 @@ def serve(connection: Connection) -> None:
             while True:
                 connection.send(worker.run(connection.recv()))
         except GhostedgeError as exc:
-            connection.send(GhostedgeError(str(exc)))  # the subclasses with fields do not pickle
+            connection.send(exc)
     os._exit(0)  # vendor libraries have threads that a normal exit would wait for

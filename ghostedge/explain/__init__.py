@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from ghostedge.compare import Difference
 from ghostedge.data.images import sample_images
 from ghostedge.data.preprocess import preprocess_batch
 from ghostedge.errors import ArtifactError, ManifestError, UsageError
+from ghostedge.files import scratch_folder
 from ghostedge.formats import FORMATS, read_description
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.manifest import Manifest
@@ -173,8 +173,8 @@ def explain(
     check_packages()
     for path in (quantised, against):
         check_tflite(path)
-    with tempfile.TemporaryDirectory(prefix="ghostedge-") as folder:
-        images = Path(folder) / "images.npz"
+    with scratch_folder() as folder:
+        images = folder / "images.npz"
         np.savez(images, batch=batch, **({} if quantised_batch is None else {"quantised": quantised_batch}))
         files = [str(path.absolute()) for path in (quantised, against, images)]
         try:

@@ -24,7 +24,7 @@ def inspect_onnx(path: Path) -> ModelSummary:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-    except decode_error as exc:
+    except (decode_error, ValueError, TypeError, IndexError, RecursionError) as exc:  # also of names that are not UTF-8
         raise ArtifactError(f"{path} is not an ONNX model, or not a whole one; export it again") from exc
     if not model.graph.node or not model.ir_version:
         raise ArtifactError(f"{path} is not an ONNX model: it holds no graph")

@@ -53,8 +53,12 @@ def _summary(path: Path, root: ET.Element, weights: Path) -> ModelSummary:
     layers = root.findall("./layers/layer")
     size = weights.stat().st_size
     for layer in layers:
-        if layer.get("type") == "Const" and (end := _int(layer, "offset") + _int(layer, "size")) > size:
-            raise ArtifactError(f"{weights} is cut short: it has {size} bytes, '{layer.get('name')}' ends at {end}")
+        if layer.get("type") == "Const":
+            start, end = _int(layer, "offset"), _int(layer, "offset") + _int(layer, "size")
+            if not 0 <= start <= end:
+                raise ArtifactError(f"{path} is damaged: '{layer.get('name')}' lies before its weights begin")
+            if end > size:
+                raise ArtifactError(f"{weights} is cut short: it has {size} bytes, '{layer.get('name')}' ends at {end}")
     kinds = (layer.attrib["type"] for layer in layers)
     operators = Counter(kind for kind in kinds if kind not in ("Const", "Parameter", "Result"))
     fake = [layer for layer in layers if layer.get("type") == "FakeQuantize"]

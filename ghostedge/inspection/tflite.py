@@ -49,7 +49,7 @@ def _port(graph: Graph, tensor: int) -> Port:
     shape = ints(graph.tensors[tensor].shapeSignature) or graph.shape(tensor)
     port = Port(graph.name(tensor), graph.dtype(tensor).lower(), tuple("?" if size < 0 else size for size in shape))
     if len(scales := graph.scales(tensor)) == 1:
-        return replace(port, scale=scales[0], zero_point=graph.zero_points(tensor)[0])
+        return replace(port, scale=scales[0], zero_point=next(iter(graph.zero_points(tensor)), 0))
     return port
 
 

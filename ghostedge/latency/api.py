@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from ghostedge.data.golden import SUFFIX, golden_beside, read_golden
 from ghostedge.errors import UsageError
+from ghostedge.files import scratch_folder
 from ghostedge.latency.devices import BenchmarkRequest, Device, open_device, run
 from ghostedge.latency.records import read_record
 from ghostedge.model import Model
@@ -184,7 +184,7 @@ def verify(
                 "with --golden"
             )
     options = settings.options(verify_only=True, min_snr_db=min_snr_db, min_top1_agreement=min_top1_agreement)
-    with tempfile.TemporaryDirectory(prefix="ghostedge-verify-") as scratch:
+    with scratch_folder(prefix="ghostedge-verify-") as scratch:
         return _measure(paths, goldens, Path(output or scratch), settings, options, None, on_progress)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ghostedge.errors import ConvertError, RecipeError, first_line
-from ghostedge.files import atomic_path
+from ghostedge.files import atomic_path, scratch_folder
 from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
 from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
 from ghostedge.ghostnet.variants import check_input_size
@@ -85,8 +83,8 @@ def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> 
 
     with atomic_path(output.path) as partial:
         # MindSpore makes its file read-only, and refuses paths with spaces or letters beyond ASCII: not ours, then.
-        with tempfile.TemporaryDirectory(prefix="ghostedge-") as scratch:
-            exported = Path(scratch) / "model.mindir"
+        with scratch_folder() as scratch:
+            exported = scratch / "model.mindir"
             try:
                 ms.export(cell, image, file_name=str(exported), file_format="MINDIR", custom_func=finish)
             except OSError:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import platform
 import resource
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -18,7 +17,7 @@ import ghostedge
 from ghostedge.data.calibration import calibration_batch
 from ghostedge.data.golden import SUFFIX, make_golden, spread, write_golden
 from ghostedge.errors import ConvertError, GhostedgeError, OutputError, ParityError, RecipeError, UsageError
-from ghostedge.files import locked, output_error, sha256_file
+from ghostedge.files import locked, output_error, scratch_folder, sha256_file
 from ghostedge.formats import open_model
 from ghostedge.lazy import require
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
@@ -345,15 +344,10 @@ def _staging_folder(output: Path) -> Iterator[Path]:
     staging, lock = output / _STAGING, output / _LOCK
     busy = OutputError(f"another export is writing to {output}; wait for it or choose another --output")
     with locked(lock, busy):
-        shutil.rmtree(staging, ignore_errors=True)  # what a killed export left
         try:
-            staging.mkdir()
-        except OSError as exc:
-            raise output_error(output, exc) from exc
-        try:
-            yield staging
+            with scratch_folder(staging):
+                yield staging
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
             lock.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that and makes another
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from ghostedge.reports import render
 from ghostedge.reports.format import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named, plural
 from ghostedge.reports.plots import TradeOff, curve_plot, front, latency_plot, tradeoff_plot
 from ghostedge.reports.svg import Markup, responsive
+from ghostedge.stored import as_type, parse_json
 
 Record = Mapping[str, Any]
 
@@ -159,6 +160,41 @@ def _curve(record: Record) -> Markup:
 # -- Accuracies to stand beside latencies -------------------------------------------------------------------
 
 
+# Of a parity report what is read here.
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    top1: Proportion
+
+
+@dataclass(frozen=True)
+class _Result:
+    candidate: _Candidate
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    model: Mapping[str, Any]
+    runtime: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Source:
+    metadata: _Metadata
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    ledger: _Source
+    result: _Result
+
+
+@dataclass(frozen=True)
+class _Report:
+    comparisons: tuple[_Comparison, ...]
+
+
 def read_accuracies(files: Sequence[Path]) -> dict[ModelKey, Proportion]:
     """Read top-1 accuracies by the model file's sha256, and the arithmetic it was computed in.
 
@@ -190,17 +226,17 @@ def _of_ledger(file: Path) -> dict[ModelKey, Proportion]:
 
 
 def _of_parity_report(file: Path) -> dict[ModelKey, Proportion]:
+    what = f"--accuracy {file}"
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-        return {
-            model_key(metadata["model"], metadata["runtime"]): Proportion(**comparison["result"]["candidate"]["top1"])
-            for comparison in report["comparisons"]
-            for metadata in [comparison["ledger"]["metadata"]]
-        }
+        report = as_type(parse_json(file.read_bytes(), what, UsageError), _Report, what, UsageError)
     except OSError as exc:
-        raise UsageError(f"--accuracy {file} cannot be read: {exc.strerror}") from exc
-    except (ValueError, KeyError, TypeError) as exc:
+        raise UsageError(f"{what} cannot be read: {exc.strerror}") from exc
+    except UsageError as exc:
         raise UsageError(
-            f"--accuracy {file} is neither a parity report (.json) nor a ledger (.parquet); "
+            f"{exc}: it is neither a parity report (.json) nor a ledger (.parquet); "
             "ghostedge parity --report writes the one, ghostedge evaluate the other"
         ) from exc
+    return {
+        model_key(one.ledger.metadata.model, one.ledger.metadata.runtime): one.result.candidate.top1
+        for one in report.comparisons
+    }

@@ -192,14 +192,17 @@ def parity(
 
     Raises:
         LedgerError: a ledger is missing or damaged, or does not fit the reference.
-        UsageError: an impossible margin or step, or an unknown published accuracy.
+        UsageError: no ledger to judge, an impossible margin or step, or an unknown published accuracy.
         MissingExtraError: pyarrow is not installed.
     """
     reference = Path(reference)
+    candidates = [Path(path) for path in ([ledgers] if isinstance(ledgers, Path | str) else ledgers)]
+    if not candidates:
+        raise UsageError("there is no ledger to judge, so nothing would be compared; name at least one")
     base, source = _read(reference)
     quoted = None if quote is None else published(quote, base.metadata)
     comparisons = []
-    for path in map(Path, [ledgers] if isinstance(ledgers, Path | str) else ledgers):
+    for path in candidates:
         on_progress(f"comparing {path}")
         ledger, candidate = _read(path)  # one at a time: with whole logits a ledger of ImageNet is 100 MB
         try:

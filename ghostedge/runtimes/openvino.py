@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, GhostedgeError, last_line
+from ghostedge.files import scratch_folder
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec, Model
@@ -191,8 +191,8 @@ def run_on_other_cpu(artifact: Model, batch: NDArray[Any], threads: int = 1) -> 
     environment = {key: value for key, value in os.environ.items() if key != _LIMIT}
     if own == VNNI:
         environment[_LIMIT] = "AVX2"
-    with tempfile.TemporaryDirectory(prefix="ghostedge-") as folder:
-        given, made = Path(folder, "batch.npy"), Path(folder, "logits.npy")
+    with scratch_folder() as folder:
+        given, made = folder / "batch.npy", folder / "logits.npy"
         np.save(given, batch)
         job = {
             "artifact": str(artifact.path.absolute()),

@@ -20,7 +20,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from ghostedge.files import output_error
 from ghostedge.isolate import how_it_ended
 from ghostedge.lazy import require
 from ghostedge.onnx.rewrites import apply_rewrites, order_dependent, prepare
+from ghostedge.signals import forget, note, shielded
 
 __all__ = ["Reply", "Worker"]
 
@@ -75,7 +75,9 @@ class Worker:
         try:
             self.directory = Path(tempfile.mkdtemp(prefix="ghostedge-onnx2tf-"))
             self.log = self.directory.with_suffix(".log")
-            with self.log.open("wb") as log:
+            note(self.directory)
+            note(self.log)
+            with self.log.open("wb") as log, shielded():
                 # -P: this process's working directory is not a place to import from.
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "ghostedge.tflite.onnx2tf", str(self.directory)],
@@ -111,6 +113,7 @@ class Worker:
             reply = Reply(**json.loads(self._process.stdout.readline()))
         reply = reply or Reply(error=self._died())
         if reply.error:
+            forget(self.log)
             raise ConvertError(f"cannot convert {onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}")
         self.log.unlink(missing_ok=True)
         return reply
@@ -129,6 +132,7 @@ class Worker:
                 with contextlib.suppress(OSError, ValueError):
                     pipe.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+        forget(self.directory)
 
 
 # -- the process itself --------------------------------------------------------------------------------------------
@@ -215,7 +219,6 @@ def main(directory: str) -> Literal[0, 1]:
     """Convert what one request on stdin asks for. Returns: the exit code."""
     stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)  # for the protocol
     os.dup2(2, 1)  # what anyone else prints there goes to stderr
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process at once, without a traceback
     os.chdir(directory)
     sys.addaudithook(_refuse_network)
     os.environ |= {

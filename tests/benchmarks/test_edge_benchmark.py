@@ -651,7 +651,7 @@ def test_a_full_disk_leaves_the_old_record(edge: ModuleType, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_leaves_no_half_record_and_no_process(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
     command: list[str | Path] = [sys.executable, SCRIPT, tiny / "tiny_fp32.tflite", "--output", tmp_path / "records"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={"TMPDIR": str(tmp_path)}) as process:
@@ -662,7 +662,7 @@ def test_ctrl_c_leaves_no_half_record_and_no_process(tiny: Path, tmp_path: Path,
         children = (Path("/proc") / str(process.pid) / "task" / str(process.pid) / "children").read_text().split()
         assert len(children) == 1
         process.send_signal(number)
-        assert process.wait(20) == 130
+        assert process.wait(20) == 128 + number
         assert "interrupted" in process.stderr.read()
         assert not (Path("/proc") / children[0]).exists()
     assert list((tmp_path / "records").iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,3 +129,12 @@ def test_a_renamed_image_is_refused_when_it_is_read() -> None:
     refuse_same("y.jpg", b"other bytes", calibration)
     with pytest.raises(DatasetError, match=r"image 'y.jpg' is 'x.jpg', on which m.tflite was calibrated"):
         refuse_same("y.jpg", b"bytes", calibration)
+
+
+def test_an_image_that_cannot_be_read_is_named(classes: Path) -> None:
+    """Of what a folder's image raises itself."""
+    victim = classes / "class0" / "0_0.png"
+    victim.unlink()
+    os.mkfifo(victim)
+    with pytest.raises(DatasetError, match=r"the calibration image 0_0\.png of .* cannot be read: .* it is a pipe"):
+        choose_calibration(classes, 60)

@@ -23,7 +23,7 @@ from PIL import Image
 from ghostedge.accuracy.parity import compare_ledgers
 from ghostedge.data.datasets import NO_LABELS, Dataset, open_dataset
 from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
-from ghostedge.errors import DatasetError, GhostedgeError, LedgerError, OutputError, UsageError
+from ghostedge.errors import ArtifactError, DatasetError, GhostedgeError, LedgerError, OutputError, UsageError
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.parts import PART_ROWS
 from ghostedge.evaluation.run import Evaluation, Options, Progress, evaluate, subjects_of
@@ -540,7 +540,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line_from_the_workers(tmp_path: Pa
     (model,) = artifacts(tmp_path, "a.onnx")
     dataset = open_dataset(flat(tmp_path / "d", 5))
     model.path.unlink()
-    with pytest.raises(GhostedgeError, match=r"a\.onnx does not exist"):
+    with pytest.raises(ArtifactError, match=r"a\.onnx does not exist"):
         run([model], dataset, tmp_path / "out", Options(workers=1))
 
 

@@ -197,3 +197,15 @@ def test_pairs_that_saturate_without_vnni_are_counted(int8_irs: dict[str, Path],
     assert inspect(int8_irs["saturates"]).overflowing_pairs == 7
     assert inspect(int8_irs["fits"]).overflowing_pairs == 0
     assert inspect(tiny_ir["fp32"]).overflowing_pairs is None
+
+
+def test_a_scale_without_a_zero_point_means_zero(tiny_tflite: dict[str, Model]) -> None:
+    from types import SimpleNamespace
+
+    from ghostedge.inspection.tflite import _port
+
+    graph = unpack(tiny_tflite["fp32"].path.read_bytes(), "tiny")
+    quantised = SimpleNamespace(scale=np.array([0.5], np.float32), zeroPoint=None, quantizedDimension=0)
+    graph.tensors[graph.inputs[0]].quantization = quantised
+    port = _port(graph, graph.inputs[0])
+    assert (port.scale, port.zero_point) == (0.5, 0)

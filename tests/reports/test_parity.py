@@ -213,3 +213,11 @@ def test_the_three_files_lie_side_by_side(report: ParityReport, tmp_path: Path) 
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
     with pytest.raises(UsageError, match=r"does not end in .html"):
         write_parity(report, tmp_path / "parity.json")
+
+
+def test_nothing_to_judge_is_no_pass() -> None:
+    import ghostedge
+    from ghostedge.errors import UsageError
+
+    with pytest.raises(UsageError, match="no ledger to judge"):
+        ghostedge.parity("absent.parquet", [])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ghostedge.data.datasets import CHUNK, EXPECTED, Source, base_names, image_ids, name_column
 from ghostedge.data.datasets.labels import empty_folders, labels_of_file
 from ghostedge.errors import DatasetError, ImageError
+from ghostedge.files import open_regular
 
 #: Files that count as images, the unreadable kinds too: those are reported as errors, not passed over.
 _IMAGE_SUFFIXES = (".jpeg", ".jpg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
@@ -31,7 +32,7 @@ class _File:
     def read(self) -> bytes:
         """See `Source.read`."""
         try:
-            with open(self.path, "rb", buffering=0) as file:
+            with open_regular(self.path) as file:
                 file.seek(self.offset)
                 return file.read(self.size)
         except OSError as exc:

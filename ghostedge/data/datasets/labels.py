@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.data.datasets import NO_LABELS, base_names, name_column, repeated
-from ghostedge.errors import DatasetError
+from ghostedge.errors import DatasetError, first_line
 from ghostedge.lazy import require
 
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -110,10 +111,10 @@ def _read_labels(path: Path) -> _LabelTable:
 
     def names(file: io.TextIOBase) -> Iterator[str]:
         for number, name, value in _csv_rows(file, path) if path.suffix == ".csv" else _text_rows(file):
-            if not name or not value.isdecimal() or int(value) > _MOST_CLASSES:
+            if not name or not value.isdecimal() or len(value) > 10 or int(value) > _MOST_CLASSES:
                 raise DatasetError(
-                    f"line {number} of {path} is not an image name and a label from 0 up ('{name}', '{value}'); "
-                    "a line reads: ILSVRC2012_val_00000001.JPEG 65"
+                    f"line {number} of {path} is not an image name and a label from 0 up "
+                    f"({name[:99]!r}, {value[:30]!r}); a line reads: ILSVRC2012_val_00000001.JPEG 65"
                 )
             numbers.append(number)
             values.append(int(value))
@@ -126,6 +127,8 @@ def _read_labels(path: Path) -> _LabelTable:
             column = name_column(names(file))
     except UnicodeDecodeError as exc:
         raise DatasetError(f"the label file {path} is not UTF-8 text") from exc
+    except csv.Error as exc:
+        raise DatasetError(f"the label file {path} is not CSV ({exc})") from exc
     order = np.argsort(column, kind="stable")
     column, labels = column[order], np.frombuffer(values, np.int32)[order]
     first = np.append(True, column[1:] != column[:-1]) if len(column) else np.empty(0, bool)
@@ -171,9 +174,11 @@ def _read_devkit(path: Path) -> _LabelTable:
         with tarfile.open(path) as tar:
             members = {name: tar.extractfile(f"{_DEVKIT}/data/{name}") for name in (_GROUND_TRUTH, "meta.mat")}
             text, meta = (file.read() for file in members.values() if file is not None)
-    except (tarfile.TarError, OSError, EOFError, KeyError, ValueError) as exc:
-        raise DatasetError(f"{path} is not the ILSVRC 2012 development kit, or not a whole one ({exc})") from exc
-    return _ground_truth(io.StringIO(text.decode()), io.BytesIO(meta), path)
+            lines = io.StringIO(text.decode())
+    except (tarfile.TarError, OSError, EOFError, KeyError, ValueError, zlib.error) as exc:
+        reason = f"it is not the ILSVRC 2012 development kit, or not a whole one ({first_line(exc)})"
+        raise DatasetError(f"{path}: {reason}") from exc
+    return _ground_truth(lines, io.BytesIO(meta), path)
 
 
 def _ground_truth(lines: Iterable[str], meta: Path | io.BytesIO, source: Path) -> _LabelTable:
@@ -194,5 +199,5 @@ def _ground_truth(lines: Iterable[str], meta: Path | io.BytesIO, source: Path) -
         return _LabelTable(images, labels)
     except Exception as exc:  # what scipy raises on a damaged file is an open set
         raise DatasetError(
-            f"{source} is damaged ({type(exc).__name__}: {exc}); get it again, or use a val.txt"
+            f"{source} is damaged ({type(exc).__name__}: {first_line(exc)}); get it again, or use a val.txt"
         ) from exc

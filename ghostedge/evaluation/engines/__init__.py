@@ -17,6 +17,7 @@ import ghostedge
 from ghostedge.errors import GhostedgeError
 from ghostedge.evaluation.worker import About, Job, Result, Task
 from ghostedge.isolate import how_it_ended
+from ghostedge.signals import shielded
 
 #: Tasks a worker holds: one that it runs and one that waits, so that it never idles and memory stays bounded.
 _IN_HAND = 2
@@ -68,7 +69,7 @@ class LocalEngine:
         try:
             for _ in range(workers):
                 ours, theirs = socket.socketpair()
-                with theirs:
+                with theirs, shielded():
                     process = subprocess.Popen(
                         [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
                         pass_fds=[theirs.fileno()],

@@ -46,7 +46,7 @@ def _work(key: str, job: list[Any], task: Task | None) -> Result | About | Ghost
             _workers[key] = Worker(require("ray", "cluster").get(job[0]))
         return _workers[key].about if task is None else _workers[key].run(task)
     except GhostedgeError as exc:
-        return GhostedgeError(str(exc))  # the subclasses with fields do not pickle
+        return exc
 
 
 class RayEngine:

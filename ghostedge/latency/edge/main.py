@@ -6,14 +6,13 @@ import argparse
 import itertools
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ghostedge.latency.edge import SCHEMA_VERSION, VERSION, BenchmarkError, Record, atomic, say, sha256_of
-from ghostedge.latency.edge.measure import interrupt, run_job
+from ghostedge.latency.edge.measure import run_job, take_signals
 from ghostedge.latency.edge.runtimes import RUNTIMES, LiteRT, choose_runtime, model_format
 from ghostedge.latency.edge.system import describe_device, device_lock, per_cpu
 from ghostedge.latency.edge.timing import FULL, OVERHEAD_SAMPLES, QUICK, judge
@@ -25,7 +24,7 @@ Fixing the frequency (what a comparison needs; what applications meet is the def
   Android:          adb shell cmd power set-fixed-performance-mode-enabled true
 
 Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 2 one gave wrong answers
-(--golden), 130 interrupted.
+(--golden), 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
 
@@ -306,16 +305,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("name at least one MODEL (or --runtime null)")
     if args.verify_only and (not args.golden or args.runtime == "null"):
         parser.error("--verify-only needs --golden F and a runtime")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    take_signals()
     try:
         records, errors = benchmark(args)
     except BenchmarkError as exc:
         say(f"edge_benchmark: error: {exc}")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
         say("edge_benchmark: interrupted; finished records are kept, --resume leaves them out")
-        return 130
+        return 128 + int(exc.args[0])
     if records:
         print(verification_table(records) if args.verify_only else latency_table(records))
     for record in records:

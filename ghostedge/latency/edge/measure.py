@@ -199,8 +199,8 @@ def describe_output(runtime: Any, npy: Path | None) -> Record | None:
 
 def child(job: Record, pipe: Any) -> None:
     """The process of one run: sends ("progress", text), then ("record", dict) or ("error", text)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in interruptions():  # Ctrl-C reaches the whole group; the parent ends this process
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     try:
         record = measure(job, lambda text: pipe.send(("progress", text)))
         pipe.send(("record", record))
@@ -235,21 +235,38 @@ def run_job(job: Record, progress: Progress) -> Record:
     except EOFError:
         process.join()
         raise BenchmarkError(crash_message(job, process.exitcode)) from None
+    except KeyboardInterrupt:
+        process.kill()
+        raise
     finally:
         receiver.close()
+        process.join(0.5)
         if process.is_alive():
-            process.join(0.5)
-        if process.is_alive():
-            process.terminate()
+            process.kill()
         process.join()
 
 
+def interruptions() -> list[int]:
+    """The signals that end a run; nohup has SIGHUP ignored, and Windows has none."""
+    hangup = getattr(signal, "SIGHUP", None)
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
+    return numbers
+
+
+def take_signals() -> None:
+    """From now on the first signal is a KeyboardInterrupt with its number, and later ones are nothing."""
+    for number in interruptions():
+        signal.signal(number, interrupt)
+
+
 def interrupt(number: int, frame: object) -> None:
-    """The first Ctrl-C or SIGTERM ends what is running. A second one must not skip that end: the process of a run would
-    live on and hold the device."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    """The first signal ends what is running. A second one must not skip that end: the process of a run would live on
+    and hold the device."""
+    for each in interruptions():
         signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(number)
 
 
 def crash_message(job: Record, exitcode: int | None) -> str:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ghostedge.data.datasets import open_dataset
-from ghostedge.errors import GhostedgeError, UsageError
+from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.evaluation.engines.ray import RayEngine
 from ghostedge.evaluation.run import Options, Progress, evaluate, subjects_of
 from ghostedge.evaluation.worker import Job
@@ -86,7 +86,7 @@ def test_a_lost_node_leaves_no_trace(tmp_path: Path, cluster: Any) -> None:
 def test_a_model_that_a_node_cannot_load_is_one_line(tmp_path: Path, cluster: Any) -> None:
     subjects = subjects_of([Model(tmp_path / "missing.onnx", "onnx", SPEC)], tmp_path, runtime=FAKE)
     job = Job((subjects[0].setup,))
-    with pytest.raises(GhostedgeError, match=r"missing\.onnx does not exist$") as caught:
+    with pytest.raises(ArtifactError, match=r"missing\.onnx does not exist$") as caught:
         RayEngine(job, cluster.address)
     assert "\n" not in str(caught.value)
 

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -16,8 +17,8 @@ import java.util.Map;
 /**
  * Evaluate images and write a ledger as JSON Lines, which ghostedge.evaluation.jsonl reads.
  *
- * <p>The first line says where the numbers come from, each further one is an image, sorted by image_id. While it grows
- * it has another name, and its rows reach the storage every few images; the same run goes on where a killed one stopped.
+ * <p>The first line says where the numbers come from, each further one is an image, sorted by image_id, and the last one
+ * holds the SHA-256 of all bytes before it. While it grows it has another name, and its rows reach the storage every few images; the same run goes on where a killed one stopped.
  */
 public final class LedgerRun {
     /** Rows that a kill can cost. */
@@ -111,6 +112,8 @@ public final class LedgerRun {
                     progress.progress(accuracy(), i + 1, images.size());
                 }
                 flush(stream, text);
+                stream.write(end(partial).getBytes(StandardCharsets.UTF_8));
+                stream.getFD().sync();
             }
             if (!partial.renameTo(ledger)) {
                 throw new IOException("it cannot be renamed");
@@ -118,6 +121,17 @@ public final class LedgerRun {
         } catch (IOException exc) {
             throw WholeFile.failed(ledger, exc);
         }
+    }
+
+    /** The last line: the checksum of what is there, also of what a killed run left. */
+    private static String end(File partial) throws IOException {
+        Map<String, Object> out = new LinkedHashMap<>();
+        out.put("kind", "end");
+        try (FileInputStream input = new FileInputStream(partial)) {
+            FileChannel channel = input.getChannel();
+            out.put("sha256", ModelFile.sha256(channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size())));
+        }
+        return Json.write(out) + "\n";
     }
 
     private static void flush(FileOutputStream stream, StringBuilder text) throws IOException {

@@ -100,7 +100,7 @@ public class LedgerRunTest {
         ledger(images, false).run(new File(out, "phone.jsonl"), new Cancellation(), SILENT);
         ledger(images, true).run(new File(out, "phone_logits.jsonl"), new Cancellation(), SILENT);
         List<String> lines = Files.readAllLines(new File(out, "phone.jsonl").toPath(), StandardCharsets.UTF_8);
-        assertEquals(ImageFolder.list(images, Collections.<String>emptyList(), 4).size() + 1, lines.size());
+        assertEquals(ImageFolder.list(images, Collections.<String>emptyList(), 4).size() + 2, lines.size());
         assertEquals("ledger", Json.parseObject(lines.get(0)).get("kind"));
     }
 
