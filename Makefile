@@ -67,10 +67,10 @@ check: lint
 test: lint
 	$(BIN)/pytest $(PYTEST_OPTIONS)
 
-# Needs ghostedge's own few packages and the site's, no vendor library.
+# Needs ghostedge's own few packages and the site's, no vendor library. Not --quiet, which takes the warnings from --strict.
 docs: $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint locks/export.txt --editable '.[docs]'
-	$(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m mkdocs build --strict
 	@echo "$(CURDIR)/build/site/index.html"
 
 golden: install

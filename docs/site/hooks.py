@@ -50,7 +50,7 @@ def _filled(entries: list[Any], there: set[str]) -> Iterator[dict[str, Any]]:
         if isinstance(what, list):
             yield {title: list(_filled(what, there))}
         elif what.endswith("/*"):
-            yield {title: [page for page in reference.pages() if page.startswith(what[:-1])]}
+            yield {title: [page for page in reference.pages() if page.startswith(what[:-1]) and page.endswith(".md")]}
         elif what in there:
             yield entry
 

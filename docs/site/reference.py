@@ -30,7 +30,7 @@ def pages() -> Mapping[str, str]:
     found = {f"commands/{name}.md": command_page(parser) for name, parser in command_parsers().items()}
     assert found.keys() == {f"commands/{name}.md" for name in COMMANDS}
     found |= {f"formats/{each.name}.md": each.page() for each in FORMATS}
-    found |= {f"formats/{each.name}.schema.json": each.schema_text() for each in FORMATS if each.schema is not None}
+    found |= {f"formats/{each.name}.schema.json": each.schema_text() for each in FORMATS if each.published}
     found |= {
         "python/functions.md": functions_page(),
         "python/types.md": types_page(),
@@ -75,14 +75,15 @@ def command_page(parser: argparse.ArgumentParser) -> str:
     lines = [f"# {parser.prog}\n", f"{parser.description}\n", "## Examples\n", f"```sh\n{examples}\n```\n"]
     lines += [f"{_prose(paragraph)}\n" for paragraph in rest.strip().split("\n\n") if paragraph]
     lines += ["## Arguments\n", f"```text\n{usage}\n```\n"]
-    for group in parser._action_groups:
+    common = [group for group in parser._action_groups if str(group.title).startswith("output")]
+    for group in sorted(parser._action_groups, key=common.__contains__):  # those of every command at the end
         actions = [action for action in group._group_actions if action.help is not argparse.SUPPRESS]
         if not actions or [action.dest for action in actions] == ["help"]:
             continue
         if group.title not in ("positional arguments", "options"):
             lines.append(f"### {str(group.title).capitalize()}\n")
         lines += [
-            "| Argument | |",
+            "| Argument | Meaning |",
             "|---|---|",
             *(_argument_row(action) for action in actions if action.dest != "help"),
             "",
@@ -161,8 +162,10 @@ class Format(NamedTuple):
         name: of the page.
         title: for people.
         about: one line.
-        schema: its JSON Schema; None where the file is not JSON or TOML.
+        schema: of the type that it is read into; None where that is no record.
         text: what the schema cannot say.
+        hidden: fields of the type that are not in the file.
+        published: whether the schema is a contract, which other programs may check a file with.
     """
 
     name: str
@@ -170,6 +173,8 @@ class Format(NamedTuple):
     about: str
     schema: Mapping[str, Any] | None
     text: str = ""
+    hidden: tuple[str, ...] = ()
+    published: bool = False
 
     def schema_text(self) -> str:
         """The JSON Schema as a file."""
@@ -178,10 +183,11 @@ class Format(NamedTuple):
     def page(self) -> str:
         """Its fields, a table an object."""
         lines = [f"# {self.title}\n", f"{self.about}.\n", f"{self.text}\n"]
-        if self.schema is not None:
+        if self.published:
             lines.append(f"[JSON Schema]({self.name}.schema.json)\n")
-            for title, described in _objects(self.schema):
-                lines += [f"## {title}\n", "| Field | Type | |", "|---|---|---|", *_rows(described), ""]
+        for title, described in _objects(self.schema or {"properties": {}}):
+            if rows := [row for row in _rows(described) if row.split("`")[1] not in self.hidden]:
+                lines += [f"## {title}\n", "| Field | Type | Meaning |", "|---|---|---|", *rows, ""]
         return "\n".join(lines)
 
 
@@ -240,20 +246,24 @@ def _module_text(module: Any) -> str:
     return re.sub(r"::\n\n", ":\n\n", inspect.getdoc(module) or "").replace("``", "`")
 
 
-#: In the order of the way of the data. A new format gets a line here.
+#: In the order of the way of the data. A new format gets an entry here.
 FORMATS = (
     Format(
         "recipe",
         "Recipe, `NAME.toml`",
         "What one artifact shall be: TOML, its name saying what it makes",
         json_schema(Recipe),
+        "Options are those of the stage that makes the format: [the recipes' page](../recipes.md).",
+        hidden=("name", "file"),
     ),
     Format(
         "manifest",
         "`manifest.json`",
         "What an export made from what, by which tools, and how close it is; beside the artifacts",
         json_schema(Manifest),
-        "`schema_version` is 1. An SNR of identical logits, which is infinite, is null. `golden` also holds `key`.",
+        "With them `schema_version`, which is 1. `golden` also holds `key`, the hash of everything that decides its "
+        "bytes. The SNR of identical logits, which is infinite, is null.",
+        hidden=("golden_key",),
     ),
     Format(
         "input-spec",
@@ -280,11 +290,13 @@ FORMATS = (
         "Latency record",
         "One timed run of one model on one device: JSON",
         json.loads(SCHEMA.read_text(encoding="utf-8")),
+        published=True,
     ),
     Format(
         "verification-record",
         "Verification record",
         "One check of a model's answers on one device: JSON",
         json.loads(VERIFICATION_SCHEMA.read_text(encoding="utf-8")),
+        published=True,
     ),
 )
