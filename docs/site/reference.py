@@ -72,7 +72,13 @@ def command_page(parser: argparse.ArgumentParser) -> str:
     formatter = parser._get_formatter()
     formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups)
     usage = textwrap.dedent(formatter.format_help()).strip().removeprefix("usage: ")
-    lines = [f"# {parser.prog}\n", f"{parser.description}\n", "## Examples\n", f"```sh\n{examples}\n```\n"]
+    lines = [
+        f"# {parser.prog}\n",
+        f"{parser.description}\n",
+        "## Examples\n",
+        "<!-- not run: they are held to the parser of the command -->",
+        f"```sh\n{examples}\n```\n",
+    ]
     lines += [f"{_prose(paragraph)}\n" for paragraph in rest.strip().split("\n\n") if paragraph]
     lines += ["## Arguments\n", f"```text\n{usage}\n```\n"]
     common = [group for group in parser._action_groups if str(group.title).startswith("output")]

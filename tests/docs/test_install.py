@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ghostedge.cli import main as cli
+from ghostedge.cli.main import COMMANDS
 from ghostedge.errors import UsageError
 from tests.scripts import load_script
 
@@ -66,6 +68,17 @@ def test_every_command_in_the_docs_parses(path: Path) -> None:
             check(arguments, whole)
         except UsageError as exc:
             pytest.fail(f"{path.relative_to(ROOT)}: ghostedge {shlex.join(arguments)}: {exc}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_every_help_parse(name: str) -> None:
+    epilog: str = importlib.import_module(COMMANDS[name]).EPILOG
+    examples = epilog.removeprefix("examples:\n").partition("\n\n")[0]
+    found = list(commands(f"```\n{examples}\n```"))
+    assert len(found) == examples.count("  ghostedge "), "one that is not found"
+    for arguments, whole in found:
+        assert arguments[0] == name
+        check(arguments, whole)
 
 
 def test_the_commands_are_found() -> None:
