@@ -32,6 +32,9 @@ ADOPTED = {
     },
 }
 
+#: Section of the list of all pages -> the page that says what is in it.
+OVERVIEWS = {"Tasks": "tasks.md", "Numbers": "numbers.md"}
+
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"^( *)<!-- not run: (.+?) -->$", re.MULTILINE)
@@ -85,8 +88,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         to = posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or ".")
         return f"{link['image']}[{link['text']}]({to}{link['anchor'] or ''})"
 
-    if page.file.src_uri == "tasks.md":
-        markdown += "".join(_unlisted(markdown, config))
+    for section, overview in OVERVIEWS.items():
+        if page.file.src_uri == overview:
+            markdown = "".join([markdown, "\n", *_unlisted(markdown, config, section)])
     pieces, end = [], 0
     for block in _FENCED.finditer(markdown):
         pieces += [_LINK.sub(lead, markdown[end : block.start()]), block[0]]
@@ -95,12 +99,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _NOT_RUN.sub(r"\1Not run by the tests: \2.\n\1{ .not-run }\n", text)
 
 
-def _unlisted(markdown: str, config: MkDocsConfig) -> Iterator[str]:
-    """A row of the table of tasks for each task that it lacks, with the first sentence of its page."""
-    (tasks,) = (entry["Tasks"] for entry in config.nav or [] if "Tasks" in entry)
-    for entry in tasks:
+def _unlisted(markdown: str, config: MkDocsConfig, section: str) -> Iterator[str]:
+    """A line for each page of a section that its overview does not link to, with the first sentence of that page."""
+    (entries,) = (entry[section] for entry in config.nav or [] if section in entry)
+    for entry in entries:
         ((title, uri),) = entry.items()
-        if uri != "tasks.md" and f"({uri})" not in markdown:
-            text = Path(config.docs_dir, uri).read_text(encoding="utf-8")
-            sentence = re.search(r"^[A-Z`*].*?[.:](?=\s)", re.sub(r"^#.*$", "", text, flags=re.MULTILINE), re.M | re.S)
-            yield f"| [{title}]({uri}) | {' '.join(sentence[0].split()) if sentence else ''} |\n"
+        path = Path(config.docs_dir, uri)
+        if uri != OVERVIEWS[section] and f"({uri})" not in markdown and path.exists():
+            text = re.sub(r"^#.*$", "", _FENCED.sub("", path.read_text(encoding="utf-8")), flags=re.MULTILINE)
+            sentence = re.search(r"^[A-Z`*].*?[.:](?=\s)", text, re.MULTILINE | re.DOTALL)
+            yield f"- [{title}]({uri}): {' '.join(sentence[0].split()).rstrip('.:') if sentence else title}.\n"
