@@ -8,7 +8,7 @@
     ├── OutputError                 a file could not be written (permissions, full disk)
     ├── ImageError                  a file that is not an image, or not a whole one
     ├── ArtifactError               a model file that is missing, damaged or not described
-    │   └── RefusedError                some of several models cannot be run here, all of them
+    │   └── RefusedError            some of several models that cannot be run here, all named
     ├── CheckpointError             weights that are damaged or belong to another network
     ├── ConvertError                a stage could not convert its input
     │   └── UnsupportedPrimitiveError   MindIR primitives without a lowering, all of them
