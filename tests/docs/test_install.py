@@ -29,9 +29,9 @@ install_path = load_script(ROOT / "benchmarks" / "arm64" / "install_path.py")
 
 def commands(text: str) -> Iterator[tuple[list[str], bool]]:
     """The arguments of every `ghostedge` command in `text`, and whether it is whole, as in a block, or a mention."""
-    fenced = re.compile(r"^( *)```\w*\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
+    fenced = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
     for block in fenced.finditer(text):
-        for line in install_path.command_lines(block[2]):
+        for line in install_path.command_lines(block[3]) if block[2] == "sh" else ():
             for words in _simple_commands(line):
                 if Path(words[0]).name == "ghostedge":
                     yield words[1:], True
@@ -74,7 +74,7 @@ def test_every_command_in_the_docs_parses(path: Path) -> None:
 def test_the_examples_of_every_help_parse(name: str) -> None:
     epilog: str = importlib.import_module(COMMANDS[name]).EPILOG
     examples = epilog.removeprefix("examples:\n").partition("\n\n")[0]
-    found = list(commands(f"```\n{examples}\n```"))
+    found = list(commands(f"```sh\n{examples}\n```"))
     assert len(found) == examples.count("  ghostedge "), "one that is not found"
     for arguments, whole in found:
         assert arguments[0] == name
@@ -91,12 +91,12 @@ def test_the_commands_are_found() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "```\nghostedge verfy --artifact a.tflite\n```\n",
-        "```\n~/ghostedge-venv/bin/ghostedge verify --artefact a.tflite\n```\n",
-        "```\ncd .. && ghostedge verify  # without what it needs\n```\n",
-        "```\nghostedge benchmark --artifact a.tflite \\\n    --quik\n```\n",
+        "```sh\nghostedge verfy --artifact a.tflite\n```\n",
+        "```sh\n~/ghostedge-venv/bin/ghostedge verify --artefact a.tflite\n```\n",
+        "```sh\ncd .. && ghostedge verify  # without what it needs\n```\n",
+        "```sh\nghostedge benchmark --artifact a.tflite \\\n    --quik\n```\n",
         "Run `ghostedge parity --ledgers a.parquet` then.\n",
-        "- In a list:\n\n  ```\n  ghostedge fetch --what\n  ```\n",
+        "- In a list:\n\n  ```sh\n  ghostedge fetch --what\n  ```\n",
     ],
 )
 def test_a_wrong_command_is_seen(text: str) -> None:
