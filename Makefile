@@ -9,7 +9,7 @@ EDGE   ?= build/edge-venv
 NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and TensorFlow have packages; install one, or with uv \
     (pip install uv): uv python install 3.12, then: make PYTHON="$$(uv python find 3.12)"
 
-.PHONY: help install install-demo lint check test golden fuzz test-edge test-oldest test-arm64 compat compat-newest demo lock clean
+.PHONY: help install install-demo lint check test docs golden fuzz test-edge test-oldest test-arm64 compat compat-newest demo lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
@@ -18,6 +18,7 @@ help:
 	@echo "               device; what MindSpore answers is recorded in tests/data"
 	@echo "make test      ruff, mypy and every test, MindSpore itself beside its recorded answers"
 	@echo "make lint      ruff and mypy alone"
+	@echo "make docs      the documentation site, in build/site"
 	@echo "make golden    record anew what MindSpore and TensorFlow make for the tests, into tests/data"
 	@echo "make fuzz [FUZZ=ledger] [FUZZ_SECONDS=600]"
 	@echo "               damaged and hostile files of every kind, or of one, to every reader (tests/fuzz)"
@@ -67,6 +68,12 @@ check: lint
 
 test: lint
 	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+# Needs ghostedge's own few packages and the site's, no vendor library. Not --quiet, which takes the warnings from --strict.
+docs: $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint locks/export.txt --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
+	@echo "$(CURDIR)/build/site/index.html"
 
 golden: install
 	$(BIN)/pytest --record tests/mindir tests/tflite/test_recorded.py -k 'live or recorded_bytes or the_recording'

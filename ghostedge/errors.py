@@ -8,6 +8,7 @@
     ├── OutputError                 a file could not be written (permissions, full disk)
     ├── ImageError                  a file that is not an image, or not a whole one
     ├── ArtifactError               a model file that is missing, damaged or not described
+    │   └── RefusedError            some of several models that cannot be run here, all named
     ├── CheckpointError             weights that are damaged or belong to another network
     ├── ConvertError                a stage could not convert its input
     │   └── UnsupportedPrimitiveError   MindIR primitives without a lowering, all of them
@@ -26,6 +27,7 @@ these where the library is called (``raise ... from exc``), so ``--debug`` still
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +46,7 @@ __all__ = [
     "OutputError",
     "ParityError",
     "RecipeError",
+    "RefusedError",
     "UnsupportedPrimitiveError",
     "UsageError",
     "first_line",
@@ -114,6 +117,19 @@ class ImageError(GhostedgeError):
 
 class ArtifactError(GhostedgeError):
     """A model file that is missing, damaged, or carries no input description."""
+
+
+class RefusedError(ArtifactError):
+    """Some of several models cannot be run here; the others can.
+
+    Args:
+        reasons: file -> why its runtime refuses it, one line each.
+        of: how many models there are.
+    """
+
+    def __init__(self, reasons: Mapping[Path, str], of: int) -> None:
+        self.reasons = reasons
+        super().__init__(f"{len(reasons)} of {of} models cannot be run here: {'; '.join(reasons.values())}")
 
 
 class CheckpointError(GhostedgeError):

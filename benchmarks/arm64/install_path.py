@@ -1,4 +1,4 @@
-"""Run the install commands of README.md and docs/install.md as they stand there, on fresh Debian systems.
+"""Run the install commands of docs/raspberry-pi.md and docs/install.md as they stand there, on fresh Debian systems.
 
     python benchmarks/arm64/install_path.py [--artifacts build/demo] [--arch arm64] [--block raspberry-pi]
 
@@ -34,7 +34,7 @@ from typing import IO
 from sysroot import cpuinfo
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = (ROOT / "README.md", ROOT / "docs" / "install.md")
+DOCS = (ROOT / "docs" / "raspberry-pi.md", ROOT / "docs" / "install.md")
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ IMAGES: Arguments = {
 ENGINE: Arguments = {
     "where": [
         argument("--engine {local,ray}", "this machine (default), or Ray", default="local"),
-        argument("--address HOST:PORT", "head of the Ray cluster (default: that of this machine)"),
+        argument("--address HOST:PORT", "head of the Ray cluster (default: that of this machine: ray start --head)"),
     ]
 }
 

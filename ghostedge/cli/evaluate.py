@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ghostedge.console import ProgressWriter, aligned, time_left
 
 if TYPE_CHECKING:
     from ghostedge.evaluation.run import Evaluation, Progress
+    from ghostedge.model import Model
 
 HELP = "run artifacts over ImageNet or other labelled images: accuracy, and a ledger with a row an image"
 
@@ -27,6 +29,7 @@ examples:
 --data takes class folders, a flat folder or the original tar with val.txt, labels.csv or the development kit beside it,
 or Parquet shards as Hugging Face has them. Every image is decoded once for all artifacts. A run that was killed goes on
 where it stopped when the same command is given again; until it is done, its rows are in OUTPUT/.parts-*.
+An artifact that its runtime refuses is named, the others are evaluated, and the command ends with 1.
 """
 
 
@@ -54,8 +57,8 @@ ARGUMENTS: Arguments = {
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Returns: 0; failures are raised."""
-    from ghostedge.errors import UsageError
+    """Run the command. Returns: 0, or 1 if some artifacts cannot be run here; other failures are raised."""
+    from ghostedge.errors import RefusedError, UsageError
     from ghostedge.evaluation.api import engine_of, evaluate, workers_for
     from ghostedge.evaluation.run import Options
     from ghostedge.formats import load_input_spec, open_model
@@ -73,23 +76,37 @@ def run(args: argparse.Namespace) -> int:
         allow_calibration_images=args.allow_calibration_images,
         engine=engine_of(args.engine, args.address),
     )
-    with EvaluationProgress([model.path.name for model in models], quiet=args.quiet) as progress:
-        results = evaluate(
-            models,
-            args.data,
-            args.output,
-            ground_truth=args.ground_truth,
-            preprocessing=args.preprocessing,
-            float16=args.inference_precision == "f16",
-            threads=args.threads,
-            options=options,
-            on_progress=progress,
-        )
+
+    def results_of(models: Sequence[Model]) -> tuple[Evaluation, ...]:
+        with EvaluationProgress([model.path.name for model in models], quiet=args.quiet) as progress:
+            return evaluate(
+                models,
+                args.data,
+                args.output,
+                ground_truth=args.ground_truth,
+                preprocessing=args.preprocessing,
+                float16=args.inference_precision == "f16",
+                threads=args.threads,
+                options=options,
+                on_progress=progress,
+            )
+
+    refused: Mapping[Path, str] = {}
+    try:
+        results = results_of(models)
+    except RefusedError as exc:
+        refused = exc.reasons
+        ProgressWriter(quiet=args.quiet).line(f"ghostedge: {exc}; the others are evaluated")
+        results = results_of([model for model in models if model.path not in refused])
     if args.json:
-        print(json.dumps({"ledgers": [to_json(result) for result in results]}, indent=2, ensure_ascii=False))
+        errors = [{"artifact": str(path), "error": reason} for path, reason in refused.items()]
+        document = {"ledgers": [to_json(result) for result in results], "errors": errors}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         print(table(results))
-    return 0
+    for path, reason in refused.items():
+        print(f"ghostedge: error: {path} has no ledger: {reason}", file=sys.stderr)
+    return 1 if refused else 0
 
 
 class EvaluationProgress(ProgressWriter):

@@ -31,6 +31,13 @@ COMMANDS: dict[str, str] = {
     "demo": "ghostedge.cli.demo",
 }
 
+#: Flag of every command -> its help.
+_OUTPUT = {
+    "--json": "print one JSON document on stdout",
+    "--quiet": "no progress on stderr",
+    "--debug": "show the traceback of an error",
+}
+
 _EXIT_CODES = textwrap.dedent("""\
     exit codes:
       0    done
@@ -57,17 +64,27 @@ class _Parser(argparse.ArgumentParser):
             raise UsageError(f"unknown {name} '{value}'; {hint}available: {', '.join(map(str, choices))}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _output_flags(default: object) -> _Parser:
+    """A parent of parsers with what every command takes.
+
+    Args:
+        default: of a flag that is not given; `argparse.SUPPRESS` where one that was given before shall stand.
+    """
     common = _Parser(add_help=False)
-    group = common.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    group.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    group = common.add_argument_group("output, before the command or after it")
+    for name, text in _OUTPUT.items():
+        group.add_argument(name, action="store_true", default=default, help=text)
+    return common
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ghostedge",
         description="Take a MindSpore GhostNetV2 checkpoint to the edge and prove that it arrived.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_output_flags(False)],
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ghostedge {ghostedge.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
@@ -79,12 +96,18 @@ def _parser() -> argparse.ArgumentParser:
             description=module.HELP[:1].upper() + module.HELP[1:] + ".",
             epilog=module.EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            parents=[common],
+            parents=[_output_flags(argparse.SUPPRESS)],
             allow_abbrev=False,
         )
         add_arguments(command, module.ARGUMENTS)
         command.set_defaults(run=module.run)
     return parser
+
+
+def command_parsers() -> dict[str, argparse.ArgumentParser]:
+    """Command -> its parser, for what documents them."""
+    (commands,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(commands.choices)
 
 
 def _unsupported() -> str | None:

@@ -54,7 +54,8 @@ def evaluate(
 
     Raises:
         DatasetError: the images, or their labels, do not fit or cannot be read.
-        ArtifactError: a model is missing, damaged or not described.
+        ArtifactError: a model is missing, damaged or not described; a `RefusedError` where its runtime refuses it and
+            takes others: `RefusedError.reasons` names those to leave out.
         UsageError: two models of one file name, or a number that makes no sense.
         MissingExtraError: pyarrow or a runtime is not installed.
     """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ghostedge.data.calibration import refuse_known
 from ghostedge.data.datasets import Dataset, labels_for, spread
-from ghostedge.errors import DatasetError, ManifestError, UsageError
+from ghostedge.errors import DatasetError, ManifestError, RefusedError, UsageError
 from ghostedge.evaluation.engines import Engine, LocalEngine
 from ghostedge.evaluation.ledger import LedgerMetadata, ids_sha256
 from ghostedge.evaluation.parts import Images, Parts
@@ -182,7 +182,8 @@ def evaluate(
     Raises:
         DatasetError: images cannot be read and ``on_error`` is ``"fail"`` (the other rows are kept for the next run);
             labels that the models do not have; images that an artifact was calibrated on.
-        GhostedgeError: a model cannot be loaded or run, or a worker was lost.
+        RefusedError: some of several models cannot be loaded, all of them named; nothing was run.
+        GhostedgeError: no model can be loaded, one fails as it runs, or a worker was lost.
         OutputError: a part or a ledger cannot be written; what was written before stays.
         MissingExtraError: pyarrow or a runtime is not installed.
     """
@@ -204,6 +205,9 @@ def evaluate(
     workers = min(options.workers, -(-len(chosen) // size))
     engine = options.engine(job) if options.engine else LocalEngine(job, workers)
     with contextlib.closing(engine), contextlib.ExitStack() as locks:
+        if refused := engine.about.refused:
+            reasons = {subjects[number].setup.artifact.path: reason for number, reason in refused.items()}
+            raise RefusedError(reasons, len(subjects))
         ledgers: list[Parts] = []
         for number, subject in enumerate(subjects):
             metadata = _metadata(subject, engine.about, number, images.ids)

@@ -70,14 +70,16 @@ class About:
     """What a worker says when its models are loaded.
 
     Attributes:
-        runtimes: `Runtime.info` of each model.
-        classes: logits of each model.
+        runtimes: `Runtime.info` of each model; empty of one that is refused.
+        classes: logits of each model; 0 of one that is refused.
         host: see `host`.
+        refused: number of a model that cannot be run -> why; there is another that can.
     """
 
     runtimes: tuple[dict[str, Any], ...]
     classes: tuple[int, ...]
     host: dict[str, str]
+    refused: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,28 +118,34 @@ class Result:
 
 
 class Worker:
-    """The models of a job, loaded.
+    """The models of a job, loaded. `about` says which cannot be; `run` is for the others.
 
     Raises:
-        ArtifactError: a model cannot be loaded.
-        MissingExtraError: its runtime is not installed.
+        ArtifactError: no model can be loaded; the first one's reason.
+        MissingExtraError: likewise; its runtime is not installed.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._close = contextlib.ExitStack()
-        self._runtimes: list[Runtime] = []
-        for model in job.models:
-            runtime = resolve(model.runtime)(model.artifact, model.threads, **model.options)
-            self._runtimes.append(self._close.enter_context(runtime))
+        self._runtimes: dict[int, Runtime] = {}
+        classes, refused = [0] * len(job.models), dict[int, GhostedgeError]()
+        for number, model in enumerate(job.models):
+            try:
+                runtime = resolve(model.runtime)(model.artifact, model.threads, **model.options)
+                self._runtimes[number] = self._close.enter_context(runtime)
+                blank = runtime.run(np.zeros(model.input.shape(model.batch), model.input.dtype))
+                classes[number] = blank.shape[1]
+            except GhostedgeError as exc:
+                refused[number] = exc
+        if len(refused) == len(job.models) > 0:
+            self._close.close()
+            raise refused[0]
         self._pool = self._close.enter_context(ThreadPoolExecutor(job.decode_threads))
-        blank = [
-            runtime.run(np.zeros(model.input.shape(model.batch), model.input.dtype))
-            for runtime, model in zip(self._runtimes, job.models, strict=True)
-        ]
-        self.about = About(
-            tuple(dict(runtime.info) for runtime in self._runtimes), tuple(row.shape[1] for row in blank), host()
+        runtimes = tuple(
+            dict(self._runtimes[number].info) if number not in refused else {} for number in range(len(job.models))
         )
+        self.about = About(runtimes, tuple(classes), host(), {number: str(exc) for number, exc in refused.items()})
 
     def close(self) -> None:
         """Free the models."""

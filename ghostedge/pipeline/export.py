@@ -138,8 +138,20 @@ def export(
         calibration=calibration,
     )
     if max_drop is None:
-        return Exported(request.output, build(request, on_event))
-    return _repaired(request, max_drop, tuning, limit, on_event)
+        exported = Exported(request.output, build(request, on_event))
+    else:
+        exported = _repaired(request, max_drop, tuning, limit, on_event)
+    if not source.labels:
+        last = "0" if content is None else f"{content.num_classes - 1}"
+        on_event(
+            Event(
+                "unnamed",
+                "",
+                f"{source.path.name} has no class names: predict will print numbers such as 'class {last}'; to embed "
+                "names, give the same command again with --labels F, a text file with one a line",
+            )
+        )
+    return exported
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -107,6 +107,37 @@ def test_a_corrupt_image_is_named_and_the_exit_code_is_1(
     assert list(document["failures"]) == ["05.png"]
 
 
+def test_an_artifact_that_its_runtime_refuses_does_not_stop_the_others(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    (tmp_path / "spec.json").write_text(json.dumps(SPECS["tflite"]))
+    refused, good = (
+        str(LINEAR.parent / "tiny" / "tiny_fp32.tflite"),
+        str(LINEAR / "fp32.tflite"),
+    )  # of 32 x 32, of 8 x 8
+    common = ["--input-spec", str(tmp_path / "spec.json"), "--data", str(data), "--workers", "2"]
+    assert main(["evaluate", "--artifact", refused, good, *common, "--output", str(tmp_path / "both"), "--quiet"]) == 1
+    out, (line,) = (said := capsys.readouterr()).out, said.err.splitlines()
+    assert out.splitlines()[2].split()[:2] == ["fp32.tflite", "30"]
+    assert line.startswith(f"ghostedge: error: {refused} has no ledger: ")
+    assert main(["evaluate", "--artifact", good, *common, "--output", str(tmp_path / "alone")]) == 0
+    name = "fp32.tflite.parquet"
+    assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert [path.name for path in (tmp_path / "both").glob("*.parquet")] == [name]
+    capsys.readouterr()
+
+    assert main(["evaluate", "--artifact", refused, good, *common, "--output", str(tmp_path / "both"), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert [Path(each["ledger"]).name for each in document["ledgers"]] == [name]
+    assert [each["artifact"] for each in document["errors"]] == [refused]
+
+    assert main(["evaluate", "--artifact", refused, *common, "--output", str(tmp_path / "none")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ghostedge: error: {refused} takes ")
+    assert not list((tmp_path / "none").glob("*.parquet"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

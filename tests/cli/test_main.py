@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,9 +13,14 @@ from pathlib import Path
 import pytest
 
 import ghostedge.cli.main as main_module
+from ghostedge import errors
+from ghostedge.cli import EXIT_CODES
 from ghostedge.cli.main import COMMANDS, main
 from ghostedge.errors import CheckpointError, ParityError
 from tests.pythons import find_python
+
+#: Every error class of ours.
+ERRORS = [name for name in errors.__all__ if name[0].isupper()]
 
 
 @pytest.fixture
@@ -83,6 +89,30 @@ def test_an_error_is_one_line_with_its_exit_code(
     assert capsys.readouterr().err == f"ghostedge: error: {error}\n"
     with pytest.raises(type(error)):
         main(["probe", "--debug"])
+
+
+@pytest.mark.parametrize("flag", ["json", "quiet", "debug"])
+@pytest.mark.parametrize("where", ["before", "after", "nowhere"])
+def test_the_flags_of_every_command_stand_before_it_or_after_it(
+    command: types.ModuleType, flag: str, where: str
+) -> None:
+    seen: dict[str, bool] = {}
+    command.run = lambda args: seen.update(vars(args)) or 0  # type: ignore[attr-defined]
+    words = [f"--{flag}"]
+    assert main([*(words * (where == "before")), "probe", *(words * (where == "after"))]) == 0
+    assert {name: seen[name] for name in ("json", "quiet", "debug")} == {
+        name: name == flag and where != "nowhere" for name in ("json", "quiet", "debug")
+    }
+
+
+def test_the_help_and_the_docs_name_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.findall(r"^  (\d+) ", capsys.readouterr().out.partition("exit codes:")[2], re.MULTILINE)
+    codes = {0, 1, 130, *EXIT_CODES.values(), *(getattr(errors, name).exit_code for name in ERRORS)}
+    assert set(map(int, listed)) == codes
+    page = (Path(main_module.__file__).parents[2] / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    assert set(map(int, re.findall(r"^\| (\d+) \|", page, re.MULTILINE))) == codes
 
 
 def test_ctrl_c_is_130_without_a_traceback(command: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

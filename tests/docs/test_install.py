@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -11,23 +12,26 @@ from pathlib import Path
 import pytest
 
 from ghostedge.cli import main as cli
+from ghostedge.cli.main import COMMANDS
 from ghostedge.errors import UsageError
 from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
-DOCS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *(ROOT / name / "README.md" for name in (
-    "android_demo", "benchmarks", "benchmarks/peers", "export", "training"
-))]  # fmt: skip
-
+#: Every page: those of docs/, those at the top, and those beside what they are about.
+DOCS = sorted(
+    {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")}
+    | {ROOT / name / "README.md" for name in ("android_demo", "benchmarks", "benchmarks/peers", "export", "training")}
+)
+PI = ROOT / "docs" / "raspberry-pi.md"
 
 install_path = load_script(ROOT / "benchmarks" / "arm64" / "install_path.py")
 
 
 def commands(text: str) -> Iterator[tuple[list[str], bool]]:
     """The arguments of every `ghostedge` command in `text`, and whether it is whole, as in a block, or a mention."""
-    fenced = re.compile(r"^( *)```\w*\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
+    fenced = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
     for block in fenced.finditer(text):
-        for line in install_path.command_lines(block[2]):
+        for line in install_path.command_lines(block[3]) if block[2] == "sh" else ():
             for words in _simple_commands(line):
                 if Path(words[0]).name == "ghostedge":
                     yield words[1:], True
@@ -66,23 +70,33 @@ def test_every_command_in_the_docs_parses(path: Path) -> None:
             pytest.fail(f"{path.relative_to(ROOT)}: ghostedge {shlex.join(arguments)}: {exc}")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_every_help_parse(name: str) -> None:
+    epilog: str = importlib.import_module(COMMANDS[name]).EPILOG
+    examples = epilog.removeprefix("examples:\n").partition("\n\n")[0]
+    found = list(commands(f"```sh\n{examples}\n```"))
+    assert len(found) == examples.count("  ghostedge "), "one that is not found"
+    for arguments, whole in found:
+        assert arguments[0] == name
+        check(arguments, whole)
+
+
 def test_the_commands_are_found() -> None:
-    found = [arguments for arguments, _ in commands((ROOT / "README.md").read_text())]
-    assert {"export", "predict", "inspect", "evaluate", "parity", "verify", "benchmark"} <= {
-        words[0] for words in found
-    }
-    assert len(found) >= 20
+    readme = [words for words, _ in commands((ROOT / "README.md").read_text())]
+    assert {"export", "predict", "evaluate", "parity", "verify"} <= {words[0] for words in readme}
+    found = [words for path in DOCS for words, _ in commands(path.read_text()) if words]
+    assert len(found) >= 50
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "```\nghostedge verfy --artifact a.tflite\n```\n",
-        "```\n~/ghostedge-venv/bin/ghostedge verify --artefact a.tflite\n```\n",
-        "```\ncd .. && ghostedge verify  # without what it needs\n```\n",
-        "```\nghostedge benchmark --artifact a.tflite \\\n    --quik\n```\n",
+        "```sh\nghostedge verfy --artifact a.tflite\n```\n",
+        "```sh\n~/ghostedge-venv/bin/ghostedge verify --artefact a.tflite\n```\n",
+        "```sh\ncd .. && ghostedge verify  # without what it needs\n```\n",
+        "```sh\nghostedge benchmark --artifact a.tflite \\\n    --quik\n```\n",
         "Run `ghostedge parity --ledgers a.parquet` then.\n",
-        "- In a list:\n\n  ```\n  ghostedge fetch --what\n  ```\n",
+        "- In a list:\n\n  ```sh\n  ghostedge fetch --what\n  ```\n",
     ],
 )
 def test_a_wrong_command_is_seen(text: str) -> None:
@@ -102,22 +116,26 @@ def test_the_install_commands_can_be_taken_out() -> None:
         assert not any(re.search(r"[<>…]|\.\.\.", line) for line in lines), f"{name}: a placeholder"
 
 
-def test_the_blocks_that_make_test_arm64_leaves_out_repeat_the_readme() -> None:
-    readme = install_path.blocks((ROOT / "README.md").read_text())["raspberry-pi"]
+def test_the_blocks_that_make_test_arm64_leaves_out_repeat_the_one_for_a_pi() -> None:
+    pi = install_path.blocks(PI.read_text())["raspberry-pi"]
     install = install_path.blocks((ROOT / "docs" / "install.md").read_text())
-    assert [line for line in install["debian"] if line in readme] == readme
+    assert [line for line in install["debian"] if line in pi] == pi
     as_root = [line.replace("sudo ", "").replace("cd ghostedge", "cd ~/ghostedge") for line in install["debian"]]
     assert install["termux"] == as_root
 
 
-def test_the_readme_shows_the_pi_in_ten_lines() -> None:
-    assert len(install_path.blocks((ROOT / "README.md").read_text())["raspberry-pi"]) <= 10
+def test_a_pi_needs_ten_lines_at_most() -> None:
+    assert len(install_path.blocks(PI.read_text())["raspberry-pi"]) <= 10
+
+
+def test_the_readme_is_a_page_and_not_a_book() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
 
 
 def test_the_sizes_are_those_of_the_docs() -> None:
-    install, readme = (ROOT / "docs/install.md").read_text(), (ROOT / "README.md").read_text()
+    install, pages = (ROOT / "docs/install.md").read_text(), (PI.read_text(), (ROOT / "README.md").read_text())
     sizes = {name: f"{run.most_mb} MB" for name, run in install_path.RUNS.items()}
-    assert f"at most {sizes['raspberry-pi']}" in readme
+    assert all(f"at most {sizes['raspberry-pi']}" in page for page in pages)
     assert f"Up to {sizes['debian']}" in install
     assert f"up to {sizes['ubuntu']}" in install
 

@@ -23,7 +23,15 @@ from PIL import Image
 from ghostedge.accuracy.parity import compare_ledgers
 from ghostedge.data.datasets import NO_LABELS, Dataset, open_dataset
 from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
-from ghostedge.errors import ArtifactError, DatasetError, GhostedgeError, LedgerError, OutputError, UsageError
+from ghostedge.errors import (
+    ArtifactError,
+    DatasetError,
+    GhostedgeError,
+    LedgerError,
+    OutputError,
+    RefusedError,
+    UsageError,
+)
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.evaluation.parts import PART_ROWS
 from ghostedge.evaluation.run import Evaluation, Options, Progress, evaluate, subjects_of
@@ -542,6 +550,19 @@ def test_a_model_that_cannot_be_loaded_is_one_line_from_the_workers(tmp_path: Pa
     model.path.unlink()
     with pytest.raises(ArtifactError, match=r"a\.onnx does not exist"):
         run([model], dataset, tmp_path / "out", Options(workers=1))
+
+
+def test_models_that_cannot_be_loaded_are_all_named_before_the_others_run(tmp_path: Path) -> None:
+    models = artifacts(tmp_path, "a.onnx", "b.onnx", "c.onnx")
+    dataset = open_dataset(flat(tmp_path / "d", 5))
+    for lost in (models[0], models[2]):
+        lost.path.unlink()
+    with pytest.raises(RefusedError, match=r"2 of 3 models cannot be run here: .*a\.onnx.*; .*c\.onnx") as caught:
+        run(models, dataset, tmp_path / "out", Options(workers=1))
+    assert list(caught.value.reasons) == [models[0].path, models[2].path]
+    assert not (tmp_path / "out").exists()
+    (evaluation,) = run([models[1]], dataset, tmp_path / "out")
+    assert evaluation.images == 5
 
 
 def test_two_artifacts_of_one_name(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ghostedge import demo
 from ghostedge.accuracy.statistics import Decision, PairedDrop, Verdict
 from ghostedge.data.imagenet import imagenet_labels
 from ghostedge.data.images import sample_images
@@ -89,6 +90,26 @@ def test_labels_and_the_size_of_the_input_are_the_callers(
     (tmp_path / "two.txt").write_text("cat\ndog\n")
     with pytest.raises(UsageError, match=rf"two\.txt names 2 classes, but {oracle_checkpoint} has 1000"):
         export(checkpoint=oracle_checkpoint, labels=tmp_path / "two.txt")
+
+
+@pytest.mark.parametrize("labels", [(), tuple(f"emoji {index}" for index in range(200))])
+def test_classes_without_names_are_told_after_the_export(
+    requests: list[ExportRequest], labels: tuple[str, ...]
+) -> None:
+    if not demo.FILES.exists():
+        pytest.skip("left out: the demo is not published (training/README.md)")
+    events: list[Event] = []
+    export(
+        checkpoint=demo.demo_file("artwork_1x.ckpt"),
+        recipes=["onnx_fp32"],
+        labels=labels,
+        on_event=lambda event: events.append(event) if requests else pytest.fail("before the build"),
+    )
+    told = [event.message for event in events if event.kind == "unnamed"]
+    assert bool(told) == (not labels)
+    if told:
+        assert told[0].startswith("artwork_1x.ckpt has no class names: predict will print numbers such as 'class 199'")
+        assert "--labels F" in told[0]
 
 
 @pytest.mark.parametrize(

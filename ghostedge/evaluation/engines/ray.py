@@ -94,13 +94,13 @@ class RayEngine:
         ]
         abouts = [self._get(reference) for reference in asked]
         for node, about in zip(nodes, abouts, strict=True):
-            if (about.runtimes, about.classes) != (abouts[0].runtimes, abouts[0].classes):
+            if (about.runtimes, about.classes) != (abouts[0].runtimes, abouts[0].classes):  # also of refused ones
                 raise GhostedgeError(
                     f"node {node['NodeManagerHostname']} runs {about.runtimes}, others {abouts[0].runtimes}; "
                     "install the same packages on all"
                 )
         hosts = {key: " + ".join(sorted({about.host[key] for about in abouts})) for key in abouts[0].host}
-        return About(abouts[0].runtimes, abouts[0].classes, hosts)
+        return About(abouts[0].runtimes, abouts[0].classes, hosts, abouts[0].refused)
 
     def results(self, tasks: Iterable[Task]) -> Iterator[Result]:
         """Run `tasks`; results come in the order in which they are done. Raises: GhostedgeError."""
@@ -132,6 +132,13 @@ class RayEngine:
             self._ray.shutdown()
 
 
+#: What starts a cluster, for who asked for one and has none.
+_START = (
+    "start one with 'ray start --head' here and 'ray start --address HEAD:6379' on each further machine, or leave "
+    "--engine ray out: this machine alone needs no cluster"
+)
+
+
 def _connect(ray: ModuleType, address: str) -> None:
     if address != "auto":
         # Ray itself tries for minutes and then reports in many lines.
@@ -139,6 +146,8 @@ def _connect(ray: ModuleType, address: str) -> None:
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
+        if address == "auto" and isinstance(exc, ConnectionError):
+            raise UsageError(f"no Ray cluster runs on this machine; {_START}") from exc
         raise UsageError(f"cannot join the Ray cluster at '{address}': {first_line(exc)}") from exc
 
 

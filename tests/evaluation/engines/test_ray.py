@@ -6,7 +6,8 @@ import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -48,6 +49,16 @@ def test_an_address_where_something_else_listens_is_one_line(monkeypatch: pytest
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UsageError, match=rf"listens at '{address}' does not answer as a Ray cluster within 2 s"):
             ray_engine._check_answer(address)
+
+
+def test_a_machine_without_a_cluster_is_told_how_to_start_one() -> None:
+    from ghostedge.evaluation.engines import ray as ray_engine
+
+    def init(**settings: Any) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")  # as Ray says it
+
+    with pytest.raises(UsageError, match="no Ray cluster runs on this machine; start one with 'ray start --head'"):
+        ray_engine._connect(cast(Any, SimpleNamespace(init=init)), "auto")
 
 
 def images(folder: Path, count: int) -> Path:
