@@ -9,7 +9,7 @@ import signal
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from ghostedge.data.calibration import refuse_same
 from ghostedge.data.datasets import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
-from ghostedge.errors import GhostedgeError, ImageError
+from ghostedge.errors import GhostedgeError, ImageError, UsageError
 from ghostedge.evaluation.columns import Rows, rows_of_logits
+from ghostedge.ghostnet.arithmetic import Arithmetic
 from ghostedge.lazy import resolve
 from ghostedge.model import InputSpec, Model, Runtime
 
@@ -74,11 +75,18 @@ class About:
         runtimes: `Runtime.info` of each model.
         classes: logits of each model.
         host: see `host`.
+        arithmetics: of each model that MindSpore runs, in which arithmetic; None of the others; () for none at all.
     """
 
     runtimes: tuple[dict[str, Any], ...]
     classes: tuple[int, ...]
     host: dict[str, str]
+    arithmetics: tuple[Arithmetic | None, ...] = ()
+
+    def alike(self) -> About:
+        """What must be the same of all workers of a job: all but the host and the cards' numbers."""
+        cards = tuple(each and replace(each, device_ids=()) for each in self.arithmetics)
+        return replace(self, host={}, arithmetics=cards)
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,10 @@ class Worker:
             for runtime, model in zip(self._runtimes, job.models, strict=True)
         ]
         self.about = About(
-            tuple(dict(runtime.info) for runtime in self._runtimes), tuple(row.shape[1] for row in blank), host()
+            tuple(dict(runtime.info) for runtime in self._runtimes),
+            tuple(row.shape[1] for row in blank),
+            host(),
+            tuple(getattr(runtime, "arithmetic", None) for runtime in self._runtimes),
         )
 
     def close(self) -> None:
@@ -250,5 +261,6 @@ def serve(connection: Connection) -> None:
             while True:
                 connection.send(worker.run(connection.recv()))
         except GhostedgeError as exc:
-            connection.send(GhostedgeError(str(exc)))  # the subclasses with fields do not pickle
+            kind = UsageError if isinstance(exc, UsageError) else GhostedgeError
+            connection.send(kind(str(exc)))  # the subclasses with fields do not pickle
     os._exit(0)  # vendor libraries have threads that a normal exit would wait for
