@@ -103,36 +103,24 @@ class LocalEngine:
                     if task is None:
                         return
                     in_hand[connection].append(task)
-                    with self._sparing(connection, in_hand, returned):
-                        self._send(connection, task)
+                    # A worker that is lost is found when it is read, after the results that it has sent.
+                    with contextlib.suppress(OSError):
+                        connection.send(task)
 
         feed()
         while busy := [connection for connection, held in in_hand.items() if held]:
             for ready in wait(busy):
                 connection = cast(Connection, ready)
-                if connection not in in_hand:  # lost while it was given a task
+                try:
+                    result: Result = self._receive(connection)
+                except GhostedgeError as exc:
+                    self._give_up(connection, exc, in_hand[connection][0])
+                    returned.extend(in_hand.pop(connection))
+                    feed()
                     continue
-                result: Result | None = None
-                with self._sparing(connection, in_hand, returned):
-                    result = self._receive(connection)
-                    in_hand[connection].popleft()
+                in_hand[connection].popleft()
                 feed()
-                if result is not None:
-                    yield result
-
-    @contextlib.contextmanager
-    def _sparing(
-        self,
-        connection: Connection,
-        in_hand: dict[Connection, collections.deque[Task]],
-        returned: collections.deque[Task],
-    ) -> Iterator[None]:
-        """Take the tasks back from a worker that is lost in here, where the others can go on without it."""
-        try:
-            yield
-        except GhostedgeError as exc:
-            self._give_up(connection, exc, in_hand[connection][0])
-            returned.extend(in_hand.pop(connection))
+                yield result
 
     def _give_up(self, connection: Connection, reason: GhostedgeError, task: Task) -> None:
         """A worker is lost with `task` in its hands; one that is lost is one too many, unless an engine says otherwise.

@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cards") / "d"
     folder.mkdir()
     for number in range(IMAGES):
-        noise = np.random.default_rng(number).integers(0, 200, (5, 6, 3), dtype=np.uint8)
+        noise = np.random.default_rng(number).integers(0, 120, (5, 6, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((40, 32)).save(folder / f"{number:03d}.png")
     (folder / "val.txt").write_text("".join(f"{number:03d}.png {number % 10}\n" for number in range(IMAGES)))
     return folder
