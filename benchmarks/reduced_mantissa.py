@@ -7,9 +7,9 @@ keeps, writes a ledger each, and prints a Markdown table: how far it is from the
 
 What is rounded: ``hf32`` 11 bits after the point (Ascend; CANN's manual of ``--allow_hf32``), ``tf32`` 10 (NVIDIA),
 both with float32's range, convolutions alone, as these devices do by default; ``float16`` 10 bits with float16's
-range, convolutions and the dense layer. What is not: sums stay in float32, in another order than a device's; with ``float16``
-all between the convolutions stays float32, where ``force_fp16`` keeps it in float16 too. Rounding is to nearest; how a
-device rounds is not published. So this is a first figure of the size of the effect, and no device's numbers.
+range, convolutions and the dense layer. What is not: sums stay in float32, in another order than a device's; with
+``float16`` all between the convolutions stays float32, where ``force_fp16`` keeps it in float16 too. Rounding is to
+nearest; how a device rounds is not published. So this is a first figure of the size of the effect, no device's numbers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from ghostedge.accuracy.noise import noise_floor
 from ghostedge.data.datasets import open_dataset
-from ghostedge.evaluation.ledger import read_ledger
+from ghostedge.evaluation.ledger import Ledger, read_ledger
 from ghostedge.evaluation.run import Options, Progress, Subject, evaluate
 from ghostedge.evaluation.worker import ModelSetup
 from ghostedge.formats import open_model
@@ -45,7 +46,8 @@ _FLOAT32_BITS = 23
 def rounded(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """`values`, each the nearest number that the format holds."""
     if name == "float16":
-        return values.astype(np.float16).astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float16's range is infinite, as on a device
+            return values.astype(np.float16).astype(np.float32)
     # Dekker's splitting: of x = high + low, high has the bits that are left when x is added to a number so much larger.
     large = values * np.float32(2.0 ** (_FLOAT32_BITS - BITS[name]) + 1)
     high: NDArray[np.float32] = large - (large - values)
@@ -63,31 +65,41 @@ class RoundedRuntime(MindSporeRuntime):
         )
 
     def _network(self, checkpoint: Checkpoint) -> Any:
-        ms, name = require("mindspore", "mindspore"), self._rounding
-        factor = 2.0 ** (_FLOAT32_BITS - BITS[name]) + 1
-
-        class RoundedConv2d(ms.nn.Conv2d):  # type: ignore[misc, name-defined]
-            def construct(self, x):  # type: ignore[no-untyped-def]
-                return super().construct(ms.ops.cast(ms.ops.cast(x, ms.float16), ms.float32))
-
-        class RoundedDense(ms.nn.Dense):  # type: ignore[misc, name-defined]
-            def construct(self, x):  # type: ignore[no-untyped-def]
-                return super().construct(ms.ops.cast(ms.ops.cast(x, ms.float16), ms.float32))
-
-        class SplitConv2d(ms.nn.Conv2d):  # type: ignore[misc, name-defined]
-            def construct(self, x):  # type: ignore[no-untyped-def]
-                large = x * factor
-                return super().construct(large - (large - x))
-
-        kinds = {ms.nn.Conv2d: RoundedConv2d, ms.nn.Dense: RoundedDense}
-        if name != "float16":
-            kinds = {ms.nn.Conv2d: SplitConv2d}
         network = build_cell(checkpoint.variant, checkpoint.weights)
         for _, cell in network.cells_and_names():
-            if type(cell) in kinds:
-                cell.weight.set_data(ms.Tensor(rounded(cell.weight.asnumpy(), name)))
-                cell.__class__ = kinds[type(cell)]
+            round_layer(cell, self._rounding)
         return network
+
+
+def round_layer(cell: Any, name: str) -> None:
+    """Have a convolution, with ``float16`` also a dense layer, see rounded weights and inputs; others stay."""
+    ms = require("mindspore", "mindspore")
+    factor = 2.0 ** (_FLOAT32_BITS - BITS[name]) + 1
+
+    class CastConv2d(ms.nn.Conv2d):  # type: ignore[misc, name-defined]
+        def construct(self, x):  # type: ignore[no-untyped-def]
+            return super().construct(ms.ops.cast(ms.ops.cast(x, ms.float16), ms.float32))
+
+    class CastDense(ms.nn.Dense):  # type: ignore[misc, name-defined]
+        def construct(self, x):  # type: ignore[no-untyped-def]
+            return super().construct(ms.ops.cast(ms.ops.cast(x, ms.float16), ms.float32))
+
+    class SplitConv2d(ms.nn.Conv2d):  # type: ignore[misc, name-defined]
+        def construct(self, x):  # type: ignore[no-untyped-def]
+            large = x * factor
+            return super().construct(large - (large - x))
+
+    split = {ms.nn.Conv2d: SplitConv2d}
+    kinds = {ms.nn.Conv2d: CastConv2d, ms.nn.Dense: CastDense} if name == "float16" else split
+    if type(cell) in kinds:
+        cell.weight.set_data(ms.Tensor(rounded(cell.weight.asnumpy(), name)))
+        cell.__class__ = kinds[type(cell)]
+
+
+def of_the_same_images(reference: Ledger, ledger: Ledger) -> Ledger:
+    """Those rows of `reference` whose images `ledger` has."""
+    rows = np.flatnonzero(np.isin(reference.image_ids, ledger.image_ids))
+    return Ledger(reference.table.take(rows), replace(reference.metadata, dataset=ledger.metadata.dataset))
 
 
 def main() -> int:
@@ -117,7 +129,8 @@ def main() -> int:
         )
         subject = Subject(setup, args.output / f"{checkpoint.path.stem}.{name}.parquet", is_reference=True)
         evaluate((subject,), dataset, Options(args.limit, workers=1, decode_threads=args.threads), show)
-        floor = noise_floor(reference, read_ledger(subject.ledger), args.max_drop)
+        ledger = read_ledger(subject.ledger)
+        floor = noise_floor(of_the_same_images(reference, ledger), ledger, args.max_drop)
         snr = snr_text(floor.logits[0].snr_db)
         cells = (name, f"{floor.flips} of {floor.images:,}", f"{floor.top1.percent:.2f}%", drop_text(floor.drop), snr)
         rows.append((*cells, floor.verdict))
