@@ -88,6 +88,23 @@ def _preprocessing_differences(ours: LedgerMetadata, theirs: LedgerMetadata) -> 
     return [f"{name} {a} and {b}" for name, (a, b) in pairs.items() if a != b]
 
 
+def arithmetic_warning(ours: LedgerMetadata, theirs: LedgerMetadata) -> str | None:
+    """What to know of the arithmetic of two ledgers that no noise floor tells; None for nothing.
+
+    Of artifacts in other runtimes the arithmetic is a property of theirs, which is what is judged.
+    """
+    ask = "how much that makes: --noise-floor with a second ledger of the checkpoint"
+    if ours.arithmetic is None and ours.runtime.get("name") == "mindspore" and ours.device != "CPU":
+        return f"the reference does not record its arithmetic, and {ours.device} has others than float32; {ask}"
+    if "mindspore" not in (ours.runtime.get("name"), theirs.runtime.get("name")) or theirs.arithmetic is None:
+        return None
+    if ours.arithmetic is None:
+        return f"the candidate was computed in {theirs.arithmetic}, the reference's arithmetic is not recorded; {ask}"
+    if ours.deciding.arithmetic == theirs.deciding.arithmetic:
+        return None
+    return f"the reference was computed in {ours.arithmetic}, the candidate in {theirs.arithmetic}; {ask}"
+
+
 def warnings_of(reference: Ledger, candidate: Ledger) -> Iterable[str]:
     """What a reader of the numbers should know, one line each."""
     ours, theirs = reference.metadata, candidate.metadata

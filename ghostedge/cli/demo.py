@@ -98,7 +98,7 @@ def steps(output: Path) -> Iterator[Step]:
         DatasetError: a demo file is missing.
         ManifestError: the export left none that can be read.
     """
-    from ghostedge.demo import demo_file
+    from ghostedge.demo import FILES, NOISE_FLOOR, demo_file
     from ghostedge.tflite.float16 import allows_float16
 
     validation, calibration, labels, checkpoint, reference = (
@@ -134,9 +134,10 @@ def steps(output: Path) -> Iterator[Step]:
         "Time them on this machine, a first look:",
         *("benchmark", "--artifact", *artifacts, "--quick", "--resume", "--output", latency),
     )
+    noise = ["--noise-floor", shown_path(demo_file(NOISE_FLOOR))] if (FILES / NOISE_FLOOR).is_file() else []
     yield Step(
         "Judge each against MindSpore's own answers, which were recorded once, and put everything into one page:",
-        *("parity", "--reference", reference, "--ledger"),
+        *("parity", "--reference", reference, *noise, "--ledger"),
         *(ledgers / f"{path.name}.parquet" for path in evaluated),
         *(ledgers / f"{path.name}.f16.parquet" for path in float16),
         *("--max-drop", _MAX_DROP, "--data", validation, "--labels", labels),

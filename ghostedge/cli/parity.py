@@ -24,6 +24,7 @@ examples:
   ghostedge parity --reference ref.parquet --ledger ledgers/*.parquet --report all.html --export build --latency latency
   ghostedge parity --reference ref.parquet --ledger int8.parquet --report parity.html \\
       --attribute float=fp32.parquet --attribute weights=dynamic.parquet --attribute activations=int8.parquet
+  ghostedge parity --reference ref.parquet --noise-floor ref.repeat2.parquet --ledger int8.parquet --report parity.html
   ghostedge parity --plan --max-drop 0.5 --discordance 2
 
 A ledger passes when the upper 95% bound of its drop of top-1 accuracy is within the margin, fails when the lower one is
@@ -43,6 +44,9 @@ ARGUMENTS: Arguments = {
         argument("--reference R", "the reference's ledger (.parquet)", Path),
         argument(
             "--ledger L...", "a ledger to judge (.parquet, or .jsonl of the Android demo); several are allowed", Path
+        ),
+        argument(
+            "--noise-floor L", "a second run of the reference's checkpoint: how much the reference itself moves", Path
         ),
         argument("--max-drop P", "margin of top-1 accuracy in points (default: 0.5)", float, default=0.5),
         argument(
@@ -94,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         max_drop=args.max_drop,
         attribution=[_step(text) for text in args.attribute or ()],
         quote=args.published,
+        noise=args.noise_floor,
         on_progress=progress.line,
     )
     if args.report is not None:
@@ -127,14 +132,24 @@ def _step(text: str) -> tuple[str, Path]:
 def summary(report: ParityReport) -> str:
     """One line a ledger, after the reference's; below it why each verdict is what it is."""
     from ghostedge.accuracy.attribution import STEPS
-    from ghostedge.reports.parity import explain, step_rows, summary_rows
+    from ghostedge.reports.format import computed_in, plural, signed
+    from ghostedge.reports.parity import explain, noise_runs, noise_text, step_rows, summary_rows
 
     rows = [[*row[:3], *row[4:]] for row in summary_rows(report)]  # the page has top-5 too
     if report.published is not None:
         rows[2][2] = f"{report.published.top1_percent:.1f}%"
     lines = aligned(rows)
+    lines.append(f"arithmetic of the reference: {computed_in(report.reference.metadata)}")
+    if report.noise_floor is not None:
+        noise = report.noise_floor
+        lines.append(
+            f"noise floor: {noise_runs(report)}: {plural(noise.flips, 'flip')}, drops within "
+            f"{signed(noise.low_points)} to {signed(noise.high_points)} points are not the artifact's fault"
+        )
     for comparison in report.comparisons:
-        lines.append(f"{comparison.source.name}: {explain(comparison.result)}")
+        lines.append(
+            f"{comparison.source.name}: {explain(comparison.result)} {noise_text(report, comparison.result)}".rstrip()
+        )
         lines += [f"{comparison.source.name}: note: {warning}" for warning in comparison.result.warnings]
     if report.published is not None:
         lines.append(f"published: {report.published.source}; {report.published.note}")

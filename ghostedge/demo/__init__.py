@@ -2,19 +2,21 @@
 
 In the folder ``files``:
 
-===================== ======================================================================================
-file                  what it is
-===================== ======================================================================================
-``artwork_1x.ckpt``   the checkpoint: official names, gates upsampled bilinearly with aligned corners
-``labels.txt``        its class names, one a line, in the order of the logits
-``validation/``       JPEGs in class folders
-``calibration/``      JPEGs in class folders, for quantisation; no image is in both
-``reference.parquet`` MindSpore's own answers on ``validation/``: the reference ledger of ``ghostedge parity``
-``training.json``     how the checkpoint was trained and what it reaches on ``validation/``
-``training.jsonl``    the training log, a line every 20 steps
-``ATTRIBUTION.md``    whose artwork the images are composed of, and under which licences
-``SHA256SUMS``        the hash of every file above, as ``sha256sum`` writes it
-===================== ======================================================================================
+========================== =================================================================================
+file                       what it is
+========================== =================================================================================
+``artwork_1x.ckpt``        the checkpoint: official names, gates upsampled bilinearly with aligned corners
+``labels.txt``             its class names, one a line, in the order of the logits
+``validation/``            JPEGs in class folders
+``calibration/``           JPEGs in class folders, for quantisation; no image is in both
+``reference.parquet``      MindSpore's own answers on ``validation/``: the reference ledger of ``ghostedge parity``
+``reference_hf32.parquet`` the same with every convolution in HF32, as Ascend computes by default, emulated on a CPU by
+                           ``benchmarks/reduced_mantissa.py``: the noise floor of ``ghostedge parity``
+``training.json``          how the checkpoint was trained and what it reaches on ``validation/``
+``training.jsonl``         the training log, a line every 20 steps
+``ATTRIBUTION.md``         whose artwork the images are composed of, and under which licences
+``SHA256SUMS``             the hash of every file above, as ``sha256sum`` writes it
+========================== =================================================================================
 
 The recipe in the folder ``training`` of the repository makes all of them. The wheel of ghostedge leaves them out; the
 distribution ``ghostedge-demo`` (extra ``demo``) holds them.
@@ -42,6 +44,9 @@ def _find() -> Path:
 
 #: Where the demo's files are.
 FILES = _find()
+
+#: The second run of the reference that the demo's report shows as its noise floor.
+NOISE_FLOOR = "reference_hf32.parquet"
 
 _SUMS = "SHA256SUMS"
 _WAY_OUT = "run: pip install --force-reinstall ghostedge-demo (in a clone: git checkout ghostedge/demo/files)"

@@ -29,6 +29,7 @@ from ghostedge.data.datasets import name_column
 from ghostedge.errors import GhostedgeError, LedgerError, first_line
 from ghostedge.evaluation.columns import CONTENT, Columns, Rows, schema
 from ghostedge.files import atomic_path, atomic_write
+from ghostedge.ghostnet.arithmetic import Arithmetic
 from ghostedge.lazy import require
 from ghostedge.model import InputSpec
 from ghostedge.stored import as_type, parse_json, plain
@@ -64,6 +65,8 @@ class LedgerMetadata:
         dataset: ``images`` (how many), ``ids_sha256`` (see `ids_sha256`). How they are stored is not part of it.
         is_reference: whether this is MindSpore's own run of the checkpoint.
         checkpoint_sha256: of the checkpoint the model was made from; None where it is not known.
+        arithmetic: in which arithmetic MindSpore computed; None where it was not recorded (older ledgers), and of other
+            runtimes, whose `runtime` says it.
     """
 
     model: Mapping[str, Any]
@@ -76,10 +79,20 @@ class LedgerMetadata:
     dataset: Mapping[str, Any]
     is_reference: bool = False
     checkpoint_sha256: str | None = None
+    arithmetic: Arithmetic | None = None
+
+    @property
+    def deciding(self) -> LedgerMetadata:
+        """What decides the rows: all but the numbers of the cards, which may be others when a run is continued."""
+        if self.arithmetic is None:
+            return self
+        return dataclasses.replace(self, arithmetic=dataclasses.replace(self.arithmetic, device_ids=()))
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal metadata are equal bytes."""
         document = {"schema_version": SCHEMA_VERSION, **plain(self)}
+        if self.arithmetic is None:
+            del document["arithmetic"]  # as in ledgers of before there was such a field
         return json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     @classmethod
@@ -311,11 +324,15 @@ def merge_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
     first = ledgers[0].metadata
     for other in ledgers[1:]:
         for field in dataclasses.fields(LedgerMetadata):
-            ours, theirs = getattr(first, field.name), getattr(other.metadata, field.name)
+            ours, theirs = (getattr(metadata.deciding, field.name) for metadata in (first, other.metadata))
             if field.name != "dataset" and ours != theirs:
                 raise LedgerError(f"ledgers of different runs do not merge: {field.name} is {ours} and {theirs}")
         if (ledgers[0].logits is None) != (other.logits is None):
             raise LedgerError("ledgers with and without whole logits do not merge")
     columns = Columns.joined(ledgers)
     dataset = {"images": len(columns), "ids_sha256": ids_sha256(columns.image_ids)}
-    return Ledger.of(dataclasses.replace(first, dataset=dataset), columns)
+    arithmetic = first.arithmetic
+    if arithmetic is not None:
+        cards = {card for each in ledgers if each.metadata.arithmetic for card in each.metadata.arithmetic.device_ids}
+        arithmetic = dataclasses.replace(arithmetic, device_ids=tuple(sorted(cards)))
+    return Ledger.of(dataclasses.replace(first, dataset=dataset, arithmetic=arithmetic), columns)

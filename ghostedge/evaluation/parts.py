@@ -110,7 +110,7 @@ class Parts:
         self._parts: list[Path] = []
         self._waiting: list[Columns] = []
         self._so_far = Counts()
-        digest = hashlib.sha256(metadata.to_json().encode())
+        digest = hashlib.sha256(metadata.deciding.to_json().encode())
         digest.update(self.labels.tobytes())
         digest.update(bytes([keep_logits]) + b"content_crc32")
         self._key = digest.hexdigest()
@@ -165,7 +165,7 @@ class Parts:
     def _count_ledger(self) -> Counts | None:
         """What the ledger holds that is there already; None if this run would make another one. Raises: LedgerError."""
         metadata, has_logits = read_metadata(self.ledger)
-        if metadata != self.metadata or has_logits != self.keep_logits:
+        if metadata.deciding != self.metadata.deciding or has_logits != self.keep_logits:
             return None
         counts, same = Counts(), True
         for columns in read_pieces(self.ledger):

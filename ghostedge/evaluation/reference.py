@@ -1,20 +1,22 @@
 """Make the reference ledger: MindSpore's own network on MindSpore, every image exactly once.
 
 No image is dropped to fill batches and none is shuffled: a batch that is not full is filled up and the extra answers
-are thrown away. The published protocol is different; `modelzoo_protocol` says what it would have counted.
+are thrown away. The published protocols are different: see `ghostedge.evaluation.protocols`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ghostedge.data.datasets import Dataset
 from ghostedge.errors import UsageError
+from ghostedge.evaluation.engines.cards import CardEngine
 from ghostedge.evaluation.run import Evaluation, Options, Progress, Subject, evaluate
 from ghostedge.evaluation.worker import ModelSetup
+from ghostedge.ghostnet.arithmetic import ARITHMETICS
 from ghostedge.lazy import choose
 from ghostedge.model import Model
 from ghostedge.runtimes import RUNTIMES
@@ -22,8 +24,8 @@ from ghostedge.runtimes import RUNTIMES
 #: MindSpore's device targets.
 DEVICES = ("CPU", "GPU", "Ascend")
 
-#: The batch of the model zoo's evaluation of GhostNetV2: 390 batches of 128 out of 50,000 images are 49,920.
-PUBLISHED_BATCH = 128
+#: A card or a range of cards; MindSpore numbers them up to 4095.
+_CARDS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
 
 def reference(
@@ -33,22 +35,32 @@ def reference(
     options: Options,
     *,
     device_target: str = "CPU",
+    device_ids: Sequence[int] = (),
+    arithmetic: str = "float32",
+    deterministic: bool = False,
     batch_size: int = 32,
     threads: int = 1,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Run a checkpoint on MindSpore and write the reference ledger.
 
     Args:
         checkpoint: of format ``"checkpoint"``.
         ledger: the file to write.
-        options: as for `evaluate`; one process runs the network, whatever `workers` says.
+        options: as for `evaluate`; one process a card runs the network, whatever `workers` says.
         device_target: ``"CPU"``, ``"GPU"`` or ``"Ascend"``.
+        device_ids: the cards, each once; () for MindSpore's own choice, the first. Several share the images, and the
+            rows are those of one; on the CPU they are as many processes.
+        arithmetic: ``"float32"``, ``"default"`` or ``"float16"``, see `ghostedge.ghostnet.arithmetic.set_arithmetic`.
+        deterministic: the same inputs give the same outputs on every run.
         batch_size: images of one inference; as many as fit the device's memory.
         threads: kernel threads on the CPU.
+        warn: called with one line for each card that fails while others go on.
 
     Raises:
-        UsageError: not a checkpoint, an unknown device target, a batch size below 1.
+        UsageError: not a checkpoint, an unknown device target or arithmetic, a card that is not there, a batch size
+            below 1.
         GhostedgeError: see `evaluate`.
     """
     if checkpoint.format != "checkpoint":
@@ -61,59 +73,46 @@ def reference(
         input=checkpoint.input,
         threads=threads,
         batch=batch_size,
-        options={"device_target": choose("device target", device_target, DEVICES), "batch_size": batch_size},
+        options={
+            "device_target": choose("device target", device_target, DEVICES),
+            "batch_size": batch_size,
+            "arithmetic": choose("arithmetic", arithmetic, ARITHMETICS),
+            "deterministic": deterministic,
+        },
     )
+    if len(device_ids) == 1:
+        setup = replace(setup, options={**setup.options, "device_id": device_ids[0]})
+    elif device_ids and options.engine is not None:
+        raise UsageError(
+            "--devices are those of this machine; on a cluster every node has its own: leave one of both out"
+        )
+    elif device_ids:
+        options = replace(options, engine=lambda job: CardEngine(job, device_ids, warn))
+        options = replace(options, decode_threads=max(options.decode_threads // len(device_ids), 1))
     subject = Subject(setup, ledger, device=device_target, is_reference=True)
     return evaluate((subject,), dataset, replace(options, workers=1), on_progress)[0]
 
 
-@dataclass(frozen=True)
-class ProtocolCount:
-    """What an evaluation that drops the last partial batch of a shuffled data set could have counted.
+def cards_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, ...]:
+    """The cards that ``--devices 0-7``, ``--device-id 3`` or the environment's ``DEVICE_ID`` name; () for none.
 
-    Attributes:
-        images: how many images it counts: whole batches only.
-        dropped: how many it leaves out; which ones depends on the shuffle.
-        top1_low: the lowest accuracy that a shuffle can give: the dropped images were right ones.
-        top1_high: the highest: the dropped images were wrong ones.
-        top1_expected: the mean over all shuffles, which is the accuracy over all images.
-    """
-
-    images: int
-    dropped: int
-    top1_low: float
-    top1_high: float
-    top1_expected: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dict(vars(self))
-
-    def __str__(self) -> str:
-        if not self.dropped:
-            return f"the published protocol counts the same {self.images:,} images: top-1 {self.top1_expected:.4f}"
-        return (
-            f"the published protocol counts {self.images:,} images and drops {self.dropped} by chance: top-1 between "
-            f"{self.top1_low:.4f} and {self.top1_high:.4f}, {self.top1_expected:.4f} on average"
-        )
-
-
-def modelzoo_protocol(images: int, correct: int, batch: int = PUBLISHED_BATCH) -> ProtocolCount:
-    """What the model zoo's evaluation would have counted of a ledger's images, `correct` of which are right.
-
-    It shuffles, forms batches of `batch` and drops the last one if it is not full.
+    Args:
+        text: numbers and ranges, e.g. ``"0,2,4-7"``; None to look into the environment.
+        environment: ``os.environ``.
 
     Raises:
-        UsageError: there are fewer images than one batch, so that it would have counted none.
+        UsageError: it is none, or names a card twice.
     """
-    dropped = images % batch
-    counted = images - dropped
-    if not counted:
-        raise UsageError(f"the published protocol takes whole batches of {batch}; {images} images make none")
-    return ProtocolCount(
-        images=counted,
-        dropped=dropped,
-        top1_low=(correct - min(dropped, correct)) / counted,
-        top1_high=min(correct, counted) / counted,
-        top1_expected=correct / images,
-    )
+    given = text or environment.get("DEVICE_ID")
+    if not given:
+        return ()
+    found: list[int] = []
+    for part in given.split(","):
+        match = _CARDS.fullmatch(part.strip())
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            where = "" if text else "the environment's DEVICE_ID "
+            raise UsageError(f"{where}'{given}' names no cards; write numbers and ranges, e.g. 3 or 0-7 or 0,2,4-6")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if len(set(found)) < len(found):
+        raise UsageError(f"'{given}' names a card twice")
+    return tuple(found)

@@ -264,6 +264,7 @@ def _metadata(subject: Subject, about: About, number: int, image_ids: NDArray[np
         dataset={"images": len(image_ids), "ids_sha256": ids_sha256(image_ids)},
         is_reference=subject.is_reference,
         checkpoint_sha256=hashes[0] if artifact.format == "checkpoint" else _checkpoint_of(artifact, hashes[0]),
+        arithmetic=about.arithmetics[number] if about.arithmetics else None,
     )
 
 

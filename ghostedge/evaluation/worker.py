@@ -8,7 +8,7 @@ import platform
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +23,7 @@ from ghostedge.data.datasets import Source
 from ghostedge.data.preprocess import Pixels, decode, resize_and_crop, to_spec
 from ghostedge.errors import GhostedgeError, ImageError
 from ghostedge.evaluation.columns import Rows, rows_of_logits
+from ghostedge.ghostnet.arithmetic import Arithmetic
 from ghostedge.lazy import resolve
 from ghostedge.model import InputSpec, Model, Runtime
 
@@ -74,12 +75,19 @@ class About:
         classes: logits of each model; 0 of one that is refused.
         host: see `host`.
         refused: number of a model that cannot be run -> why; there is another that can.
+        arithmetics: of each model that MindSpore runs, in which arithmetic; None of the others; () for none at all.
     """
 
     runtimes: tuple[dict[str, Any], ...]
     classes: tuple[int, ...]
     host: dict[str, str]
     refused: Mapping[int, str] = field(default_factory=dict)
+    arithmetics: tuple[Arithmetic | None, ...] = ()
+
+    def alike(self) -> About:
+        """What must be the same of all workers of a job: all but the host and the cards' numbers."""
+        cards = tuple(each and replace(each, device_ids=()) for each in self.arithmetics)
+        return replace(self, host={}, arithmetics=cards)
 
 
 @dataclass(frozen=True)
@@ -142,10 +150,11 @@ class Worker:
             self._close.close()
             raise refused[0]
         self._pool = self._close.enter_context(ThreadPoolExecutor(job.decode_threads))
-        runtimes = tuple(
-            dict(self._runtimes[number].info) if number not in refused else {} for number in range(len(job.models))
-        )
-        self.about = About(runtimes, tuple(classes), host(), {number: str(exc) for number, exc in refused.items()})
+        loaded = [None if number in refused else self._runtimes[number] for number in range(len(job.models))]
+        runtimes = tuple({} if runtime is None else dict(runtime.info) for runtime in loaded)
+        arithmetics = tuple(getattr(runtime, "arithmetic", None) for runtime in loaded)
+        reasons = {number: str(exc) for number, exc in refused.items()}
+        self.about = About(runtimes, tuple(classes), host(), reasons, arithmetics)
 
     def close(self) -> None:
         """Free the models."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import UsageError, first_line
+from ghostedge.ghostnet.arithmetic import device_count
 from ghostedge.ghostnet.variants import Variant
 from ghostedge.lazy import choose, require, resolve
 
@@ -19,23 +20,35 @@ DEVICE_TARGETS = ("CPU", "GPU", "Ascend")
 LOCK = threading.RLock()
 
 
-def mindspore_on(device_target: str = "CPU") -> Any:
+def mindspore_on(device_target: str = "CPU", device_id: int | None = None) -> Any:
     """The `mindspore` module, set to run on `device_target`; a process can use one device.
+
+    Args:
+        device_target: one of `DEVICE_TARGETS`.
+        device_id: which of several cards; None for MindSpore's own choice, 0. A CPU is one, whatever its number.
 
     Raises:
         UsageError: there is no such device here, or MindSpore already runs on another one.
         MissingExtraError: MindSpore is not installed.
     """
     choose("device target", device_target, DEVICE_TARGETS)
+    number = None if device_target == "CPU" else device_id
     with LOCK:
         ms = require("mindspore", "mindspore")
         in_use = ms.get_context("device_target")
         try:
-            ms.set_device(device_target)
-        except RuntimeError as exc:
+            if not hasattr(ms, "set_device"):  # before MindSpore 2.5
+                ms.set_context(device_target=device_target, **({} if number is None else {"device_id": number}))
+            elif number is None:
+                ms.set_device(device_target)
+            else:
+                ms.set_device(device_target, number)
+        except (RuntimeError, ValueError) as exc:
             # MindSpore also refuses to be told what it already does, where other code ran something on it before.
             if in_use != device_target or "has been initialized" not in str(exc):
                 raise UsageError(f"MindSpore cannot run on {device_target} in this process: {first_line(exc)}") from exc
+        if number is not None and number >= (count := device_count(device_target)):
+            raise UsageError(f"there is no {device_target} {number} here: {count} are, numbered from 0")
     return ms
 
 

@@ -98,6 +98,20 @@ def arithmetic_of(runtime: Mapping[str, Any]) -> str:
     return {"f16": "float16", "bf16": "bfloat16"}.get(str(runtime.get("inference_precision")), "")
 
 
+def computed_in(metadata: LedgerMetadata) -> str:
+    """In which arithmetic a ledger's numbers were computed: ``"float32"``, ``"not recorded"``.
+
+    MindSpore records it; older ledgers of MindSpore do not. The other runtimes say so where it is not what the model
+    file says.
+    """
+    if metadata.arithmetic is not None:
+        return str(metadata.arithmetic)
+    precision = metadata.runtime.get("inference_precision")
+    if precision is not None:
+        return arithmetic_of(metadata.runtime) or {"f32": "float32"}.get(str(precision), str(precision))
+    return "not recorded" if metadata.runtime.get("name") == "mindspore" else "as the model file says"
+
+
 #: A model file's sha256, and `arithmetic_of` its runtime.
 ModelKey = tuple[str, str]
 
@@ -163,12 +177,24 @@ def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:
         ("runtime", f"{runtime.pop('name', '?')} {runtime.pop('version', '?')}", False),
         *((f"runtime {key}", str(value), False) for key, value in sorted(runtime.items())),
         ("device", metadata.device, False),
+        ("arithmetic", computed_in(metadata), False),
+        *_below(metadata),
         ("host", ", ".join(f"{key} {value}" for key, value in sorted(metadata.host.items())), False),
         ("input", _input_text(metadata), False),
         ("classes", f"{metadata.classes:,}", False),
         ("data set", f"{metadata.dataset.get('images', 0):,} images", False),
         ("image ids sha256", str(metadata.dataset.get("ids_sha256", "?")), True),
     ]
+
+
+def _below(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:
+    """The card and the software below MindSpore, where they are recorded."""
+    found = metadata.arithmetic
+    if found is None:
+        return []
+    cards = ", ".join(map(str, found.device_ids))
+    named = [("card", f"{found.card or 'unknown'}, number {cards}")] if found.device_ids else []
+    return [(name, text, False) for name, text in (*named, *sorted(found.versions.items()))]
 
 
 def flips_text(result: ParityResult) -> str:

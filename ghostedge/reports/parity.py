@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ghostedge
 from ghostedge.accuracy.attribution import STEPS, Attribution, attribute
+from ghostedge.accuracy.fit import arithmetic_warning
+from ghostedge.accuracy.noise import NoiseFloor, noise_floor
 from ghostedge.accuracy.parity import ParityResult, compare_ledgers
-from ghostedge.accuracy.statistics import Verdict, worst_verdict
+from ghostedge.accuracy.statistics import Proportion, Verdict, worst_verdict
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, read_ledger
 from ghostedge.files import sha256_file
-from ghostedge.lazy import choose
 from ghostedge.reports.format import (
     Stacked,
     arithmetic_of,
+    computed_in,
     drop_text,
     named,
     p_text,
@@ -28,6 +30,7 @@ from ghostedge.reports.format import (
     signed,
     snr_text,
 )
+from ghostedge.reports.published import Published, published
 from ghostedge.stored import plain
 
 SCHEMA_VERSION = 1
@@ -68,43 +71,6 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Published:
-    """An accuracy that somebody else published: quoted, never compared.
-
-    Attributes:
-        model: the published model.
-        top1_percent: as published.
-        source: where.
-        note: what is known about how it was measured.
-    """
-
-    model: str
-    top1_percent: float
-    source: str
-    note: str
-
-
-PUBLISHED: Mapping[str, Published] = {
-    "ghostnetv2_1x": Published(
-        model="ghostnetv2_1x",
-        top1_percent=74.0,
-        source="MindSpore model zoo, GhostNetV2",
-        note="published as 0.740; the evaluation drops the last partial batch: 49,920 of 50,000 images",
-    )
-}
-
-
-def published(name: str, metadata: LedgerMetadata) -> Published:
-    """The published accuracy of `name`. Raises: UsageError for an unknown name or a model of other classes."""
-    entry = PUBLISHED[choose("published model", name, PUBLISHED)]
-    if metadata.classes != 1000:
-        raise UsageError(
-            f"--published {name} is an accuracy on ImageNet's 1,000 classes; this model has {metadata.classes}"
-        )
-    return entry
-
-
-@dataclass(frozen=True)
 class ParityReport:
     """Everything a parity report says.
 
@@ -115,6 +81,8 @@ class ParityReport:
         attribution: the drop split by steps, where asked for.
         attribution_sources: the ledgers of those steps, in order.
         published: a published accuracy to quote beside the reference, where asked for.
+        noise_floor: what lies between two runs of the reference, where a second one is given.
+        noise_source: the second run's ledger.
     """
 
     reference: LedgerSource
@@ -123,6 +91,8 @@ class ParityReport:
     attribution: Attribution | None = None
     attribution_sources: tuple[LedgerSource, ...] = ()
     published: Published | None = None
+    noise_floor: NoiseFloor | None = None
+    noise_source: LedgerSource | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -132,7 +102,8 @@ class ParityReport:
     @property
     def sources(self) -> tuple[LedgerSource, ...]:
         """Every ledger behind the report, each once."""
-        every = (self.reference, *(c.source for c in self.comparisons), *self.attribution_sources)
+        noise = () if self.noise_source is None else (self.noise_source,)
+        every = (self.reference, *noise, *(c.source for c in self.comparisons), *self.attribution_sources)
         return tuple({source.sha256 + source.file: source for source in every}.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,6 +115,9 @@ class ParityReport:
             "max_drop_points": self.max_drop_points,
             "reference": self.reference.to_dict(),
             "published": None if self.published is None else asdict(self.published),
+            "noise_floor": None
+            if self.noise_floor is None or self.noise_source is None
+            else {**plain(self.noise_floor), "ledger": self.noise_source.to_dict()},
             "comparisons": [
                 {"ledger": comparison.source.to_dict(), "result": plain(comparison.result)}
                 for comparison in self.comparisons
@@ -168,6 +142,7 @@ def parity(
     max_drop: float = 0.5,
     attribution: Iterable[tuple[str, Path | str]] = (),
     quote: str | None = None,
+    noise: Path | str | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> ParityReport:
     """Judge ledgers against the reference's, paired image by image.
@@ -188,6 +163,8 @@ def parity(
         attribution: (step, ledger after it), in order, to split the drop: ``"preprocessing"``, ``"float"``,
             ``"weights"`` or ``"activations"``.
         quote: a published accuracy to quote beside the reference, e.g. ``"ghostnetv2_1x"``.
+        noise: the ledger of a second run of the reference's checkpoint: what lies between the two is the reference's
+            own noise, shown as a band behind every artifact.
         on_progress: called with a line of text.
 
     Raises:
@@ -201,15 +178,27 @@ def parity(
         raise UsageError("there is no ledger to judge, so nothing would be compared; name at least one")
     base, source = _read(reference)
     quoted = None if quote is None else published(quote, base.metadata)
+    floor, again = None, None
+    if noise is not None:
+        on_progress(f"comparing the reference with {noise}")
+        ledger, again = _read(Path(noise))
+        try:
+            floor = noise_floor(base, ledger, max_drop)
+        except LedgerError as exc:
+            raise LedgerError(f"{noise} beside {reference}: {exc}") from exc
+        del ledger
     comparisons = []
     for path in candidates:
         on_progress(f"comparing {path}")
         ledger, candidate = _read(path)  # one at a time: with whole logits a ledger of ImageNet is 100 MB
         try:
-            comparisons.append(Comparison(candidate, compare_ledgers(base, ledger, max_drop)))
+            result = compare_ledgers(base, ledger, max_drop)
         except LedgerError as exc:
             raise LedgerError(f"{path} beside {reference}: {exc}") from exc
         del ledger
+        if floor is None and (warning := arithmetic_warning(base.metadata, candidate.metadata)):
+            result = replace(result, warnings=(*result.warnings, warning))
+        comparisons.append(Comparison(candidate, result))
     split, sources = None, []
     if steps := [(step, Path(path)) for step, path in attribution]:
         on_progress("splitting the drop")
@@ -219,7 +208,9 @@ def parity(
             stages.append((step, ledger))
             sources.append(candidate)
         split = attribute(base, stages)
-    return _with_unique_names(ParityReport(source, tuple(comparisons), max_drop, split, tuple(sources), quoted))
+    return _with_unique_names(
+        ParityReport(source, tuple(comparisons), max_drop, split, tuple(sources), quoted, floor, again)
+    )
 
 
 def _read(path: Path) -> tuple[Ledger, LedgerSource]:
@@ -242,6 +233,7 @@ def _with_unique_names(report: ParityReport) -> ParityReport:
         reference=rename(report.reference),
         comparisons=tuple(replace(c, source=rename(c.source)) for c in report.comparisons),
         attribution_sources=tuple(map(rename, report.attribution_sources)),
+        noise_source=report.noise_source and rename(report.noise_source),
     )
 
 
@@ -286,15 +278,39 @@ def explain(result: ParityResult) -> str:
     )
 
 
+def noise_text(report: ParityReport, result: ParityResult) -> str:
+    """Whether an artifact's drop is within the reference's own noise; empty where that is not known."""
+    noise = report.noise_floor
+    if noise is None:
+        return ""
+    if noise.identical:
+        return "Two runs of the reference are the same to the last bit: none of the drop is its noise."
+    within = f"the noise floor of ±{noise.high_points:.2f} points"
+    if noise.covers(result.drop):
+        return f"The drop is within {within}: two runs of the reference differ as much."
+    return f"The drop is beyond {within}, which two runs of the reference show."
+
+
+def noise_runs(report: ParityReport) -> str:
+    """What the two runs of the noise floor are, e.g. ``"float32 on CPU, and default on Ascend"``."""
+    if report.noise_source is None:
+        return ""
+    ours, theirs = (
+        f"{computed_in(s.metadata)} on {s.metadata.device}" for s in (report.reference, report.noise_source)
+    )
+    return f"{ours}, twice" if ours == theirs else f"{ours}, and {theirs}"
+
+
 #: A row of texts; those of two parts are `Stacked`, which a page sets in two lines.
 TextRow = Sequence[str]
 
 
 def summary_rows(report: ParityReport) -> list[TextRow]:
-    """A row of texts for each model, after one that names the columns: reference, published accuracy, candidates.
+    """A row of texts for each model, after one that names the columns.
 
-    Page, Markdown and terminal show these. In place of a verdict the reference has ``"reference"`` and the published
-    accuracy ``"published"``; a text that does not apply is empty.
+    The reference, the published accuracy, the reference's second run, the candidates: page, Markdown and terminal show
+    these. In place of a verdict the first three have ``"reference"``, ``"published"`` and ``"noise floor"``; a text
+    that does not apply is empty.
     """
     reference, quoted = report.comparisons[0].result.reference, report.published
     top1, drop, top5 = Stacked("Top-1", "95% interval"), Stacked("Drop, points", "90%"), reference.top5.percent
@@ -304,21 +320,26 @@ def summary_rows(report: ParityReport) -> list[TextRow]:
     ]
     if quoted is not None:
         rows.append((quoted.model, "published", Stacked(f"{quoted.top1_percent:.1f}%", "as published"), *[""] * 5))
+    if report.noise_floor is not None and report.noise_source is not None:
+        noise = report.noise_floor
+        rows.append((report.noise_source.name, "noise floor", *_judged(noise, noise.top1, noise.top5)))
     for comparison in report.comparisons:
         result = comparison.result
-        rows.append(
-            (
-                comparison.source.name,
-                result.verdict,
-                share_text(result.candidate.top1),
-                f"{result.candidate.top5.percent:.2f}%",
-                drop_text(result.drop),
-                p_text(result.drop.p_value),
-                f"{result.agreement.percent:.2f}%",
-                snr_text(result.logits[0].snr_db) if result.logits else "",
-            )
-        )
+        accuracy = result.candidate
+        rows.append((comparison.source.name, result.verdict, *_judged(result, accuracy.top1, accuracy.top5)))
     return rows
+
+
+def _judged(found: ParityResult | NoiseFloor, top1: Proportion, top5: Proportion) -> TextRow:
+    """The cells of one model beside the reference."""
+    return (
+        share_text(top1),
+        f"{top5.percent:.2f}%",
+        drop_text(found.drop),
+        p_text(found.drop.p_value),
+        f"{found.agreement.percent:.2f}%",
+        snr_text(found.logits[0].snr_db) if found.logits else "",
+    )
 
 
 def step_rows(attribution: Attribution) -> list[TextRow]:

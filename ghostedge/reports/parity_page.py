@@ -19,9 +19,18 @@ from ghostedge.files import atomic_write
 from ghostedge.lazy import require
 from ghostedge.reports import check_report_path, render
 from ghostedge.reports.artifact_table import Beside, artifact_table
-from ghostedge.reports.format import class_name, flips_text, provenance
+from ghostedge.reports.format import class_name, computed_in, flips_text, provenance
 from ghostedge.reports.latency import device_parts
-from ghostedge.reports.parity import Comparison, ParityReport, explain, headline, step_rows, summary_rows
+from ghostedge.reports.parity import (
+    Comparison,
+    ParityReport,
+    explain,
+    headline,
+    noise_runs,
+    noise_text,
+    step_rows,
+    summary_rows,
+)
 from ghostedge.reports.plots import interval_plot, rate_plot, reliability_plot, waterfall_plot
 from ghostedge.reports.svg import Markup, responsive
 
@@ -93,7 +102,8 @@ def _class_names(labels: Path | None, classes: int) -> Sequence[str]:
 
 def parity_markdown(report: ParityReport, class_names: Sequence[str] = ()) -> str:
     """The report as GitHub-flavoured Markdown; `class_names` in the order of the logits."""
-    parts = [_part(comparison, class_names, _MOST_IN_MARKDOWN, _MOST_IN_MARKDOWN) for comparison in report.comparisons]
+    most = _MOST_IN_MARKDOWN
+    parts = [_part(report, comparison, class_names, most, most) for comparison in report.comparisons]
     return render("parity.md", **_shared(report), artifacts=parts)
 
 
@@ -111,18 +121,20 @@ def parity_html(
     reference, margin, attribution = report.reference, report.max_drop_points, report.attribution
     drops = [(each.source.name, each.result.drop, each.result.verdict) for each in report.comparisons]
     found = [verdict for _, _, verdict in drops]
+    noise = report.noise_floor
+    band = None if noise is None else (noise.low_points, noise.high_points)
     counts = [f"{found.count(verdict)} {verdict}" for verdict in ("PASS", "INCONCLUSIVE", "FAIL") if verdict in found]
     return render(
         "parity.html",
         **_shared(report),
         labelled=report.comparisons[0].result.labelled,
         counts=", ".join(counts),
-        intervals=responsive(lambda width: interval_plot(drops, margin, width)),
+        intervals=responsive(lambda width: interval_plot(drops, margin, width, band)),
         every_artifact=None if beside is None else artifact_table(report, beside),
         waterfall=attribution and responsive(lambda width: waterfall_plot(reference.name, attribution, width)),
         artifacts=[
             {
-                **_part(comparison, class_names, MOST_FLIPS, _MOST_CLASSES),
+                **_part(report, comparison, class_names, MOST_FLIPS, _MOST_CLASSES),
                 "confidence": _confidence(comparison.result),
                 "reliability": _reliability(comparison.result, report.reference.name),
                 "flips_caption": _flips_caption(comparison.result),
@@ -144,18 +156,23 @@ def _shared(report: ParityReport) -> dict[str, Any]:
         "summary": summary_rows(report),
         "steps": None if report.attribution is None else step_rows(report.attribution),
         "step_names": STEPS,
+        "noise_runs": noise_runs(report),
+        "computed_in": computed_in(report.reference.metadata),
         "sources": [(source, provenance(source.metadata)) for source in report.sources],
     }
 
 
-def _part(comparison: Comparison, class_names: Sequence[str], most_flips: int, most_classes: int) -> dict[str, Any]:
+def _part(
+    report: ParityReport, comparison: Comparison, class_names: Sequence[str], most_flips: int, most_classes: int
+) -> dict[str, Any]:
     """What both templates are given of one artifact."""
     result = comparison.result
     return {
         "name": comparison.source.name,
         "metadata": comparison.source.metadata,
+        "computed_in": computed_in(comparison.source.metadata),
         "result": result,
-        "explained": explain(result),
+        "explained": f"{explain(result)} {noise_text(report, result)}".rstrip(),
         "flipped": flips_text(result),
         "flips": result.flips[:most_flips],
         "worse": [change for change in result.classes if change.losses > change.gains][:most_classes],

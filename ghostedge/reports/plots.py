@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 # -- Drops of accuracy --------------------------------------------------------------------------------------
 
 
-def interval_plot(drops: Sequence[tuple[str, PairedDrop, Verdict]], margin: float, width: int) -> Markup:
+def interval_plot(
+    drops: Sequence[tuple[str, PairedDrop, Verdict]],
+    margin: float,
+    width: int,
+    band: tuple[float, float] | None = None,
+) -> Markup:
     """Drops of accuracy with their intervals, one row each, against the margin.
 
     Rows far beyond the margin do not squeeze the others: the axis ends at six margins and an arrow points on.
@@ -43,15 +48,18 @@ def interval_plot(drops: Sequence[tuple[str, PairedDrop, Verdict]], margin: floa
         drops: the model's name, its drop and what was decided.
         margin: percentage points.
         width: SVG units.
+        band: from and to, percentage points: the reference's own noise, drawn behind all rows; None where unknown.
     """
     layout = Rows(len(drops), width, top=30)
-    low = max(min([0.0, *(drop.lower_points for _, drop, _ in drops)]), -6 * margin)
+    low = max(min([0.0, *(band or ()), *(drop.lower_points for _, drop, _ in drops)]), -6 * margin)
     high = min(max([margin, *(drop.upper_points for _, drop, _ in drops)]), 6 * margin)
     pad = 0.08 * (high - low)
     scale = Scale(low - pad, high + pad, *layout.ends)
     beyond = scale(margin)
-    drawn = [
-        element("rect", x=beyond, y=30, width=scale.end - beyond, height=layout.bottom - 30, class_="zone"),
+    height = layout.bottom - 30
+    drawn = [] if band is None else _band(*band, scale, height)
+    drawn += [
+        element("rect", x=beyond, y=30, width=scale.end - beyond, height=height, class_="zone"),
         *layout.axis(scale, "drop of top-1 accuracy, points"),
         *layout.verticals(scale(0), "zero"),
         *layout.verticals(beyond, "margin", 1.5),
@@ -61,8 +69,19 @@ def interval_plot(drops: Sequence[tuple[str, PairedDrop, Verdict]], margin: floa
         drawn += layout.texts(place, label, drop_text(drop))
         drawn += _interval(drop, f"mark-{verdict.lower()}", scale, layout.middle(place))
     said = "; ".join(f"{label}: {drop_text(drop)}, {verdict}" for label, drop, verdict in drops)
+    if band is not None:
+        said = f"noise floor: {signed(band[0])} to {signed(band[1])}; {said}"
     title = f"Drop of top-1 accuracy with 90% intervals against a margin of {points_text(margin)}"
     return layout.root(title, said, drawn)
+
+
+def _band(low: float, high: float, scale: Scale, height: float) -> list[Markup]:
+    """The noise floor, behind all rows; a line where it has no width."""
+    start, end = scale(low), scale(high)
+    return [
+        element("rect", x=start, y=30, width=max(end - start, 1), height=height, class_="noise"),
+        svg_text(end, 20, "noise floor", anchor="end", class_="axis"),
+    ]
 
 
 def _interval(drop: PairedDrop, mark: str, scale: Scale, y: float) -> list[Markup]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError, first_line
+from ghostedge.ghostnet.arithmetic import Arithmetic
 from ghostedge.lazy import choose, resolve
 from ghostedge.model import InputSpec, Model, Runtime
 from ghostedge.provenance import refusal
@@ -90,6 +91,7 @@ class SingleImageRuntime(ABC):
         self.artifact: Model = artifact
         self.input: InputSpec = artifact.input
         self.info: dict[str, Any] = {}
+        self.arithmetic: Arithmetic | None = None
         self._open = True
 
     @abstractmethod

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.errors import ArtifactError
+from ghostedge.errors import ArtifactError, UsageError
+from ghostedge.ghostnet.arithmetic import casts_network, set_arithmetic
 from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
-from ghostedge.ghostnet.checkpoint import load_checkpoint
+from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import Model
@@ -32,20 +33,33 @@ class MindSporeRuntime(SingleImageRuntime):
         threads: kernel threads on the CPU.
         device_target: ``"CPU"``, ``"GPU"`` or ``"Ascend"``; one for the whole process.
         batch_size: compile a checkpoint's graph for batches of this size; None runs it eagerly.
+        device_id: which of several cards; None for the first.
+        arithmetic: ``"float32"``, ``"default"`` or ``"float16"``; see `set_arithmetic`.
+        deterministic: the same inputs give the same outputs on every run.
 
     Attributes:
         info: ``name``, ``version``, ``threads``, ``device_target``, ``mode`` (``"eager"`` or ``"graph"``) and
             ``batch_size`` (None where the Cell takes any).
+        arithmetic: what was asked for and what MindSpore says of it.
 
     Raises:
         ArtifactError: the file is no MindIR, or does not take what `artifact.input` says.
         CheckpointError: the checkpoint is damaged or of another network.
-        UsageError: MindSpore cannot run on `device_target`, or `threads` or the input is too small.
+        UsageError: MindSpore cannot run on `device_target`, the card or the arithmetic is not there, or `threads` or
+            the input is too small.
         MissingExtraError: MindSpore is not installed.
     """
 
     def __init__(
-        self, artifact: Model, threads: int = 1, *, device_target: str = "CPU", batch_size: int | None = None
+        self,
+        artifact: Model,
+        threads: int = 1,
+        *,
+        device_target: str = "CPU",
+        batch_size: int | None = None,
+        device_id: int | None = None,
+        arithmetic: str = "float32",
+        deterministic: bool = False,
     ) -> None:
         super().__init__(artifact, threads)
         if self.input.layout != "NCHW" or self.input.dtype != "float32":
@@ -60,7 +74,11 @@ class MindSporeRuntime(SingleImageRuntime):
         else:
             check_input_size(self.input.height, self.input.width)
             checkpoint = load_checkpoint(artifact.path, len(artifact.labels) or None)
-        ms = mindspore_on(device_target)
+        if artifact.format == "mindir" and casts_network(device_target, arithmetic):
+            raise UsageError(
+                f"{artifact.path} has its types fixed: on {device_target} only a checkpoint (.ckpt) is run in float16"
+            )
+        ms = mindspore_on(device_target, device_id)
         self.info = {
             "name": "mindspore",
             "version": ms.__version__,
@@ -74,15 +92,22 @@ class MindSporeRuntime(SingleImageRuntime):
         with LOCK:
             if device_target == "CPU":
                 _set_threads(ms, threads)
+            self.arithmetic = set_arithmetic(device_target, device_id, arithmetic, deterministic=deterministic)
             if artifact.format == "mindir":
                 with self._refusing("does not load", Exception):
                     self._model: Any = ms.nn.GraphCell(ms.load(str(artifact.path)))
             else:
-                self._model = build_cell(checkpoint.variant, checkpoint.weights)
+                self._model = self._network(checkpoint)
+                if casts_network(device_target, arithmetic):
+                    self._model = ms.amp.auto_mixed_precision(self._model, "O3")  # every layer, as MindCV's "O3"
                 if batch_size is not None:
                     self._model = ms.jit(self._model)
             if batch_size is not None:
                 self._infer(np.zeros(self.input.shape(batch_size), np.float32))  # compile now, not in the first `run`
+
+    def _network(self, checkpoint: Checkpoint) -> Any:
+        """The Cell to run; a script that emulates another device changes it."""
+        return build_cell(checkpoint.variant, checkpoint.weights)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Logits float32 (n, classes) of a batch float32 (n, 3, h, w), RGB, normalised. Raises: ArtifactError."""
@@ -99,7 +124,7 @@ class MindSporeRuntime(SingleImageRuntime):
     def _infer(self, image: NDArray[Any]) -> NDArray[Any]:
         # MindSpore raises RuntimeError, ValueError, TypeError, ...
         with self._refusing("failed to run", Exception), LOCK:
-            logits: NDArray[np.float32] = self._model(self._tensor(image)).asnumpy()
+            logits: NDArray[np.float32] = self._model(self._tensor(image)).asnumpy().astype(np.float32, copy=False)
         return logits
 
     def _release(self) -> None:

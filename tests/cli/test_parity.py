@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from ghostedge.cli import main as cli
-from ghostedge.evaluation.ledger import write_ledger
+from ghostedge.evaluation.ledger import read_ledger, write_ledger
+from ghostedge.ghostnet.arithmetic import Arithmetic
 from ghostedge.reports.parity import SCHEMA_PATH
 
 Run = Callable[..., int]
@@ -81,6 +83,59 @@ def test_json_is_one_document_of_the_schema_and_the_reports_agree(
     assert json.loads((tmp_path / "parity.json").read_text(encoding="utf-8")) == document
     assert "int8.tflite" in (tmp_path / "parity.md").read_text(encoding="utf-8")
     assert document["reference"]["sha256"] in (tmp_path / "parity.html").read_text(encoding="utf-8")
+
+
+def test_the_noise_of_the_reference_is_a_band_behind_every_artifact(
+    run: Run,
+    ledgers: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    make_ledger: Any,
+    paired_logits: Any,
+) -> None:
+    labels, reference, other = paired_logits(losses=10, gains=6)
+    told = {"runtime": "mindspore", "file": "m.ckpt"}
+    for name, logits, asked in (("ref", reference, "float32"), ("again", other, "default")):
+        write_ledger(tmp_path / f"{name}.parquet", make_ledger(logits, labels, **told, arithmetic=Arithmetic(asked)))
+    arguments = ("--reference", "ref.parquet", "--ledger", ledgers["dynamic"], ledgers["int8"], "--report", "r.html")
+    assert run(*arguments, "--noise-floor", "again.parquet", "--quiet") == 2
+    printed = capsys.readouterr().out.splitlines()
+    (row,) = [line for line in printed if "noise floor  " in line]
+    assert row.startswith("m.ckpt (again.parquet)")
+    assert "arithmetic of the reference: float32" in printed
+    assert (
+        "noise floor: float32 on CPU, and default on CPU: 16 flips, drops within −0.56 to 0.56 points are not"
+        in " ".join(printed)
+    )
+    (inside, outside) = [line for line in printed if line.startswith(("dynamic.tflite:", "int8.tflite:"))]
+    assert "The drop is within the noise floor of ±0.56 points" in inside
+    assert "The drop is beyond the noise floor of ±0.56 points" in outside
+    page, text = ((tmp_path / f"r.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "md"))
+    assert page.count('class="noise"') == 2, "the plot in two widths"
+    assert "arithmetic: float32)" in page
+    assert "Noise floor: the reference's checkpoint run twice (float32 on CPU, and default on CPU)" in text
+    document = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    Draft202012Validator(json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))).validate(document)
+    assert (document["noise_floor"]["flips"], document["noise_floor"]["ledger"]["file"]) == (16, "again.parquet")
+    # Without it: the ledgers that MindSpore made in another arithmetic are named.
+    assert run("--reference", "ref.parquet", "--ledger", "again.parquet", "--quiet") == 3
+    assert "was computed in float32, the candidate in default; how much that makes" in capsys.readouterr().out
+    assert run(*arguments, "--noise-floor", ledgers["other"]) == 1
+    assert "a noise floor is between two runs of one model" in capsys.readouterr().err
+
+
+def test_an_arithmetic_that_nobody_recorded_is_said_so(
+    run: Run, ledgers: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    reference = read_ledger(ledgers["ref"])
+    told = dataclasses.replace(reference.metadata, runtime={"name": "mindspore", "version": "2.2"}, device="Ascend")
+    write_ledger(tmp_path / "old.parquet", dataclasses.replace(reference, metadata=told))
+    assert run("--reference", "old.parquet", "--ledger", ledgers["fp32"], "--report", "r.html", "--quiet") == 0
+    printed = capsys.readouterr().out
+    assert "arithmetic of the reference: not recorded" in printed
+    assert "note: the reference does not record its arithmetic, and Ascend has others than float32" in printed
+    for name in ("r.html", "r.md"):
+        assert "not recorded" in (tmp_path / name).read_text(encoding="utf-8")
 
 
 def test_a_drop_is_split_by_steps(run: Run, ledgers: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from ghostedge.evaluation.ledger import (
     write_ledger,
     write_pieces,
 )
+from ghostedge.ghostnet.arithmetic import Arithmetic
 from ghostedge.model import InputSpec
 
 pa = pytest.importorskip("pyarrow")
@@ -47,6 +48,44 @@ def ledger(start: int, stop: int, *, classes: int = 10, keep_logits: bool = Fals
     errors = [None] * len(ids)
     rows = rows_of_logits(np.array(ids), labels, logits.astype(np.float32), errors, keep_logits=keep_logits)
     return Ledger.of(metadata(ids, classes), rows)
+
+
+# -- arithmetic ---------------------------------------------------------------------------------------------------
+
+
+def test_metadata_without_an_arithmetic_are_the_bytes_of_before() -> None:
+    """Ledgers of before, and those of other runtimes, have no such field: nothing of them changes."""
+    text = metadata(["a"]).to_json()
+    assert "arithmetic" not in text
+    assert LedgerMetadata.from_json(text).arithmetic is None
+    assert LedgerMetadata.from_json(text).to_json() == text
+
+
+def test_metadata_keep_what_mindspore_said() -> None:
+    said = Arithmetic("float32", {"conv_allow_hf32": False}, True, "Ascend910B2", {"cann": "8.2"}, (0, 3))
+    kept = dataclasses.replace(metadata(["a"]), arithmetic=said)
+    assert LedgerMetadata.from_json(kept.to_json()) == kept
+    with pytest.raises(LedgerError, match=r"arithmetic\.device_ids"):
+        LedgerMetadata.from_json(kept.to_json().replace("[0, 3]", '"all"'))
+
+
+def test_the_numbers_of_the_cards_decide_nothing() -> None:
+    one, other = (
+        dataclasses.replace(ledger(start, start + 3), metadata=with_cards(cards, start))
+        for start, cards in ((0, (0,)), (3, (5, 4)))
+    )
+    assert one.metadata.deciding.arithmetic == other.metadata.deciding.arithmetic
+    merged = merge_ledgers([one, other]).metadata.arithmetic
+    assert merged is not None
+    assert merged.device_ids == (0, 4, 5)
+    strict = dataclasses.replace(other.metadata, arithmetic=Arithmetic("default"))
+    with pytest.raises(LedgerError, match="do not merge: arithmetic is"):
+        merge_ledgers([one, dataclasses.replace(other, metadata=strict)])
+
+
+def with_cards(cards: tuple[int, ...], start: int) -> LedgerMetadata:
+    ids = [f"{number:05d}.JPEG" for number in range(start, start + 3)]
+    return dataclasses.replace(metadata(ids), arithmetic=Arithmetic("float32", device_ids=cards))
 
 
 COLUMNS = [field.name for field in dataclasses.fields(Rows)]

@@ -1,4 +1,4 @@
-"""The reference is MindSpore's own run of every image; what the published protocol would have counted is a range."""
+"""The reference is MindSpore's own run of every image, on as many cards as there are."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from ghostedge.data.datasets import open_dataset
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import GhostedgeError, UsageError
 from ghostedge.evaluation.ledger import read_ledger
-from ghostedge.evaluation.reference import modelzoo_protocol, reference
+from ghostedge.evaluation.reference import cards_of, reference
 from ghostedge.evaluation.run import Options
 from ghostedge.evaluation.worker import Job, ModelSetup, Task, Worker
 from ghostedge.files import sha256_file
+from ghostedge.ghostnet.arithmetic import Arithmetic
 from ghostedge.model import InputSpec, Model
 
 pytest.importorskip("pyarrow")
@@ -59,6 +60,17 @@ def test_the_reference_is_mindspores_answer_to_every_image_once(tmp_path: Path, 
     assert ledger.top5_class[:, 0].tolist() == logits.argmax(1).tolist()
     assert ledger.logits is not None
     assert ledger.logits.shape == (7, 1000)
+    assert ledger.metadata.arithmetic == Arithmetic("float32"), "a CPU has no settings and no number to record"
+    # Two processes of the CPU stand for two cards: the very same file.
+    again = reference(
+        checkpoint,
+        open_dataset(data),
+        tmp_path / "cards.parquet",
+        Options(keep_logits=True),
+        batch_size=4,
+        device_ids=(0, 1),
+    )
+    assert again.ledger.read_bytes() == result.ledger.read_bytes()
 
 
 def test_batches_that_are_not_full_give_the_same_rows(tmp_path: Path) -> None:
@@ -87,6 +99,7 @@ def test_batches_that_are_not_full_give_the_same_rows(tmp_path: Path) -> None:
     ("name", "changes", "message"),
     [
         ("a.ckpt", {"device_target": "Ascent"}, "unknown device target 'Ascent'; did you mean 'Ascend'"),
+        ("a.ckpt", {"arithmetic": "float61"}, "unknown arithmetic 'float61'; did you mean 'float16'"),
         ("a.ckpt", {"batch_size": 0}, "--batch-size 0: at least 1"),
         ("a.onnx", {}, r"a\.onnx is a onnx; the reference is made from a checkpoint"),
     ],
@@ -107,40 +120,44 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, oracle_checkpoin
     assert "\n" not in str(caught.value)
 
 
-# -- the published protocol ---------------------------------------------------------------------------------------
+# -- cards ----------------------------------------------------------------------------------------------------------
 
 
-def shuffled_counts(right: np.ndarray, batch: int, shuffles: int) -> np.ndarray:
-    """The accuracies that the protocol itself gives: shuffle, form batches, drop the last one if it is not full."""
-    rng = np.random.default_rng(0)
-    counted = len(right) // batch * batch
-    return np.array([rng.permutation(right)[:counted].mean() for _ in range(shuffles)])
+@pytest.mark.parametrize(
+    ("text", "environment", "cards"),
+    [
+        (None, {}, ()),
+        (None, {"DEVICE_ID": ""}, ()),
+        (None, {"DEVICE_ID": "5"}, (5,)),
+        ("3", {"DEVICE_ID": "5"}, (3,)),
+        ("0-3", {}, (0, 1, 2, 3)),
+        ("0, 2,4-6", {}, (0, 2, 4, 5, 6)),
+    ],
+)
+def test_cards_by_number(text: str | None, environment: dict[str, str], cards: tuple[int, ...]) -> None:
+    assert cards_of(text, environment) == cards
 
 
-@pytest.mark.parametrize(("images", "correct", "batch"), [(11, 6, 4), (11, 2, 4), (11, 10, 4), (9, 5, 8)])
-def test_the_range_is_what_shuffles_give(images: int, correct: int, batch: int) -> None:
-    count = modelzoo_protocol(images, correct, batch)
-    seen = shuffled_counts(np.arange(images) < correct, batch, 4000)
-    assert (count.top1_low, count.top1_high) == (seen.min(), seen.max())
-    assert count.top1_expected == pytest.approx(seen.mean(), abs=5 * seen.std() / np.sqrt(4000))
+@pytest.mark.parametrize("text", ["a", "-1", "3-1", "0-", "1,,2", "0-99999", "1.5", "\u0663"])
+def test_what_names_no_card(text: str) -> None:
+    with pytest.raises(UsageError, match=f"^'{text}' names no cards; write numbers and ranges"):
+        cards_of(text, {})
+    with pytest.raises(UsageError, match=r"^the environment's DEVICE_ID '"):
+        cards_of(None, {"DEVICE_ID": text})
 
 
-def test_imagenet_as_it_was_published() -> None:
-    """0.740 was published; of 50,000 images 80 were left out, which moves it by 0.0016 at most."""
-    count = modelzoo_protocol(50_000, 37_000)
-    assert (count.images, count.dropped) == (49_920, 80)
-    assert str(count) == (
-        "the published protocol counts 49,920 images and drops 80 by chance: top-1 between 0.7396 and 0.7412, "
-        "0.7400 on average"
-    )
+def test_a_card_named_twice() -> None:
+    with pytest.raises(UsageError, match="'0-2,1' names a card twice"):
+        cards_of("0-2,1", {})
 
 
-def test_whole_batches_are_exact() -> None:
-    count = modelzoo_protocol(256, 128)
-    assert count.top1_low == count.top1_high == count.top1_expected == 0.5
-    assert str(count) == "the published protocol counts the same 256 images: top-1 0.5000"
-
-
-def test_fewer_images_than_one_batch() -> None:
-    with pytest.raises(UsageError, match="takes whole batches of 128; 66 images make none"):
-        modelzoo_protocol(66, 40)
+def test_several_cards_on_a_cluster(tmp_path: Path) -> None:
+    dataset = open_dataset(pictures(tmp_path / "d", 2))
+    with pytest.raises(UsageError, match="on a cluster every node has its own"):
+        reference(
+            Model(tmp_path / "a.ckpt", "checkpoint", SMALL),
+            dataset,
+            tmp_path / "r.parquet",
+            Options(engine=lambda job: pytest.fail("no engine is made")),
+            device_ids=(0, 1),
+        )

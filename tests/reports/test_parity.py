@@ -14,8 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from ghostedge.errors import UsageError
-from ghostedge.reports.parity import PUBLISHED, SCHEMA_PATH, ParityReport, explain, headline, published, summary_rows
+from ghostedge.reports.parity import SCHEMA_PATH, ParityReport, explain, headline, summary_rows
 from ghostedge.reports.parity_page import parity_html, parity_markdown, write_parity
+from ghostedge.reports.published import PUBLISHED, published
 from ghostedge.stored import json_schema
 
 SCHEMA: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
@@ -75,7 +76,9 @@ def test_the_schema_describes_every_field_of_the_results() -> None:
     for name, definition in SCHEMA["$defs"].items():
         if name == "ledger":
             continue
-        described = {key: kinds(value) for key, value in definition["properties"].items() if key != "ledgers"}
+        described = {
+            key: kinds(value) for key, value in definition["properties"].items() if key not in ("ledger", "ledgers")
+        }
         made = generated[name[0].upper() + name[1:]]["properties"]
         assert described == {key: kinds(value) for key, value in made.items()}, name
         assert set(definition["required"]) == definition["properties"].keys(), name

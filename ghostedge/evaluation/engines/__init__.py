@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import signal
@@ -58,27 +59,9 @@ class LocalEngine:
     """
 
     def __init__(self, job: Job, workers: int) -> None:
-        threads = max(model.threads for model in job.models)
         self._processes: dict[Connection, subprocess.Popen[bytes]] = {}
-        # The workers import the package from where this process did.
-        package = str(Path(ghostedge.__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
-        # Keeps numeric libraries from starting a thread a core in every worker.
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment.setdefault(name, str(threads))
         try:
-            for _ in range(workers):
-                ours, theirs = socket.socketpair()
-                with theirs, shielded():
-                    process = subprocess.Popen(
-                        [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
-                        pass_fds=[theirs.fileno()],
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,  # vendor libraries print there; ours may be a JSON document
-                    )
-                self._processes[Connection(ours.detach())] = process
-            for connection in self._processes:
+            for connection in self._start(job, workers):
                 self._send(connection, job)
             abouts: list[About] = [self._receive(connection) for connection in self._processes]
         except BaseException:
@@ -86,23 +69,66 @@ class LocalEngine:
             raise
         self.about = abouts[0]
 
+    def _start(self, job: Job, workers: int) -> list[Connection]:
+        """Start the processes; each waits for its job."""
+        threads = max(model.threads for model in job.models)
+        # The workers import the package from where this process did.
+        package = str(Path(ghostedge.__file__).parents[1])
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+        # Keeps numeric libraries from starting a thread a core in every worker.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment.setdefault(name, str(threads))
+        for _ in range(workers):
+            ours, theirs = socket.socketpair()
+            with theirs, shielded():
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # vendor libraries print there; ours may be a JSON document
+                )
+            self._processes[Connection(ours.detach())] = process
+        return list(self._processes)
+
     def results(self, tasks: Iterable[Task]) -> Iterator[Result]:
         """Run `tasks`; results come in the order in which they are done. Raises: GhostedgeError."""
         waiting = iter(tasks)
-        in_hand = dict.fromkeys(self._processes, 0)
-        for connection in [c for _ in range(_IN_HAND) for c in self._processes]:
-            if (task := next(waiting, None)) is not None:
-                self._send(connection, task)
-                in_hand[connection] += 1
-        while busy := [connection for connection, count in in_hand.items() if count]:
+        in_hand: dict[Connection, collections.deque[Task]] = {each: collections.deque() for each in self._processes}
+        returned: collections.deque[Task] = collections.deque()
+
+        def feed() -> None:
+            for _ in range(_IN_HAND):  # one each before a second one
+                for connection in [each for each, held in in_hand.items() if len(held) < _IN_HAND]:
+                    task = returned.popleft() if returned else next(waiting, None)
+                    if task is None:
+                        return
+                    in_hand[connection].append(task)
+                    # A worker that is lost is found when it is read, after the results that it has sent.
+                    with contextlib.suppress(OSError):
+                        connection.send(task)
+
+        feed()
+        while busy := [connection for connection, held in in_hand.items() if held]:
             for ready in wait(busy):
                 connection = cast(Connection, ready)
-                result: Result = self._receive(connection)
-                in_hand[connection] -= 1
-                if (task := next(waiting, None)) is not None:
-                    self._send(connection, task)
-                    in_hand[connection] += 1
+                try:
+                    result: Result = self._receive(connection)
+                except GhostedgeError as exc:
+                    self._give_up(connection, exc, in_hand[connection][0])
+                    returned.extend(in_hand.pop(connection))
+                    feed()
+                    continue
+                in_hand[connection].popleft()
+                feed()
                 yield result
+
+    def _give_up(self, connection: Connection, reason: GhostedgeError, task: Task) -> None:
+        """A worker is lost with `task` in its hands; one that is lost is one too many, unless an engine says otherwise.
+
+        Raises: GhostedgeError, if the evaluation cannot go on.
+        """
+        raise reason
 
     def _send(self, connection: Connection, message: Any) -> None:
         try:

@@ -12,6 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -94,13 +95,14 @@ class RayEngine:
         ]
         abouts = [self._get(reference) for reference in asked]
         for node, about in zip(nodes, abouts, strict=True):
-            if (about.runtimes, about.classes) != (abouts[0].runtimes, abouts[0].classes):  # also of refused ones
+            if about.alike() != abouts[0].alike():
                 raise GhostedgeError(
                     f"node {node['NodeManagerHostname']} runs {about.runtimes}, others {abouts[0].runtimes}; "
                     "install the same packages on all"
                 )
         hosts = {key: " + ".join(sorted({about.host[key] for about in abouts})) for key in abouts[0].host}
-        return About(abouts[0].runtimes, abouts[0].classes, hosts, abouts[0].refused)
+        first: About = abouts[0]
+        return replace(first, host=hosts)
 
     def results(self, tasks: Iterable[Task]) -> Iterator[Result]:
         """Run `tasks`; results come in the order in which they are done. Raises: GhostedgeError."""
