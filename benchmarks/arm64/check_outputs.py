@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sysroot import CPUS, add_arguments, chosen, python_command
+from sysroot import PROFILES, add_arguments, chosen, python_command
 
 Logits = NDArray[np.float32]
 
@@ -129,7 +129,7 @@ def main() -> int:
             if least is None:
                 least = FLOAT16_MIN_SNR_DB if allows_float16(model) else MIN_SNR_DB
             here = outputs_of(sys.executable, model, inputs)
-            for cpu in CPUS:
+            for cpu in PROFILES:
                 there = outputs_of(python_command(cpu, chosen(args)), model, inputs)
                 wanted, error = np.float64(here), np.float64(there) - here
                 snr, largest = snr_db(float((wanted**2).sum()), float((error**2).sum())), float(np.abs(error).max())

@@ -1,11 +1,12 @@
 /* QEMU plugin: count the guest instructions between marks that the guest makes.
  *
- * The guest marks a place by calling getpgid(0x47450000), which fails with ESRCH and changes nothing. At each mark the
- * number of instructions executed so far, by all threads, is written as a line to the file of the argument out=FILE.
- * Counting inside one process needs no second run to subtract the loading of the model.
+ * The guest marks a place by calling getpgid(0x47450000), which fails with ESRCH and changes nothing. At each mark a line
+ * "INSTRUCTIONS OTHERS" is written to the file of the argument out=FILE: what was executed so far by all threads, and by
+ * those but the first. Counting inside one process needs no second run to subtract the loading of the model.
  *
  * With the argument blocks=FILE each mark also writes where they were executed since the mark before: a line
- * "ADDRESS INSTRUCTIONS" for each translated block, by its guest address in hexadecimal, and an empty line after all.
+ * "ADDRESS LENGTH TIMES" for each translated block, by its guest address in hexadecimal, its number of instructions and
+ * how often it was executed, and an empty line after all.
  *
  * Built with: gcc -shared -fPIC -O2 -DAPI_VERSION=1 -o count_instructions.so count_instructions.c
  * Debian does not ship qemu-plugin.h; what is used of it is declared below, as QEMU's documentation gives it
@@ -47,13 +48,14 @@ struct block {
     struct block *next;
 };
 
-static atomic_uint_fast64_t executed;
+static atomic_uint_fast64_t executed, executed_by_others;
 static _Atomic(struct block *) blocks;
 static FILE *out, *out_blocks;
 
 static void block_executed(unsigned int vcpu, void *instructions) {
-    (void)vcpu;
     atomic_fetch_add_explicit(&executed, (uintptr_t)instructions, memory_order_relaxed);
+    if (vcpu != 0)
+        atomic_fetch_add_explicit(&executed_by_others, (uintptr_t)instructions, memory_order_relaxed);
 }
 
 static void listed_block_executed(unsigned int vcpu, void *data) {
@@ -82,7 +84,7 @@ static void write_blocks(void) {
     for (struct block *block = atomic_load(&blocks); block != NULL; block = block->next) {
         uint64_t times = atomic_exchange(&block->times, 0);
         if (times != 0)
-            fprintf(out_blocks, "%" PRIx64 " %" PRIu64 "\n", block->address, times * block->instructions);
+            fprintf(out_blocks, "%" PRIx64 " %" PRIu64 " %" PRIu64 "\n", block->address, block->instructions, times);
     }
     fprintf(out_blocks, "\n");
     fflush(out_blocks);
@@ -92,7 +94,7 @@ static void on_syscall(qemu_plugin_id_t id, unsigned int vcpu, int64_t number, u
                        uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
     (void)id, (void)vcpu, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
     if (number == GETPGID_ARM64 && (uint32_t)a1 == MARK) {
-        fprintf(out, "%" PRIuFAST64 "\n", atomic_load(&executed));
+        fprintf(out, "%" PRIuFAST64 " %" PRIuFAST64 "\n", atomic_load(&executed), atomic_load(&executed_by_others));
         fflush(out);
         if (out_blocks != NULL)
             write_blocks();

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sysroot import cpuinfo
+from profiles import PROFILES, files
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "raspberry-pi.md", ROOT / "docs" / "install.md")
@@ -258,7 +258,7 @@ def run_block(
     copy_settings(root)
     fill_home(root, run, artifacts)
     if architecture == "arm64":
-        (root / "etc/cpuinfo").write_text(cpuinfo(_CPU))  # _ENTER puts it where it belongs
+        (root / "etc/cpuinfo").write_text(files(PROFILES[_CPU])["proc/cpuinfo"])  # _ENTER puts it where it belongs
     (root / "tmp/block.sh").write_text(script(commands))
     print(f"\n== {name} on Debian {suite}, {architecture}, as {run.user}", flush=True)
     process = _enter(

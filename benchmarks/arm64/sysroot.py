@@ -1,41 +1,37 @@
-"""Build a folder in which the real aarch64 Python, NumPy and LiteRT run on an x86 machine under QEMU.
+"""Build folders in which the real aarch64 Python, NumPy and LiteRT run on an x86 machine under QEMU.
 
-It holds Debian's arm64 packages of Python and the manylinux aarch64 wheels at the versions of locks/export.txt: the
+They hold Debian's arm64 packages of Python and the manylinux aarch64 wheels at the versions of locks/export.txt: the
 same bytes that a Raspberry Pi with a 64-bit system runs. Nothing is installed into the machine and root is not needed;
-apt resolves the packages in a configuration of its own and verifies Debian's signatures.
+apt resolves the packages in a configuration of its own and verifies Debian's signatures. Programs see the files of the
+board by which a runtime chooses its kernels (profiles.py), and the build fails where they do not.
 
     python benchmarks/arm64/sysroot.py [--litert 2.3.0] [--output DIR]
 
 Needs (Debian, Ubuntu): apt-get install qemu-user debian-archive-keyring. Leaves, for each CPU, a command
 build/arm64/python-CPU that behaves as Python does on that CPU; with --litert, which takes that LiteRT instead of the
-one of locks/export.txt, build/arm64-litert-VERSION/python-CPU.
+one of locks/export.txt, build/arm64-litert-VERSION/python-CPU. Debian's packages are in build/arm64-debian, for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import profiles
+from profiles import PROFILES
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 OUTPUT = ROOT / "build" / "arm64"
-
-#: QEMU's CPU -> where it is found.
-CPUS = {"cortex-a72": "Raspberry Pi 4", "cortex-a76": "Raspberry Pi 5"}
-
-#: QEMU's CPU -> what Linux writes of it into /proc/cpuinfo on that board: features; variant, part, revision.
-_CPUINFO = {
-    "cortex-a72": ("fp asimd evtstrm crc32 cpuid", ("0x0", "0xd08", 3)),
-    "cortex-a76": (
-        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
-        ("0x4", "0xd0b", 1),
-    ),
-}
-_CORES = 4
+#: Debian's packages, and what each CPU sees of them; shared by every OUTPUT.
+DEBIAN = ROOT / "build" / "arm64-debian"
 
 _SUITE, _PYTHON = "bookworm", "3.11"
 _PACKAGES = (f"python{_PYTHON}", "libstdc++6", "libgomp1", "zlib1g")
@@ -72,36 +68,64 @@ def python_command(cpu: str, output: Path = OUTPUT) -> Path:
     return command
 
 
-def build(output: Path, litert: str | None = None) -> None:
-    """Make the folder, or leave it as it is when what is asked for is in it already."""
-    requirements = _wheel_requirements(litert)
-    files = [cpuinfo(cpu) for cpu in CPUS]
-    stamp, wanted = output / "versions.txt", "\n".join([_SUITE, *_PACKAGES, *CPUS, *requirements, *files, ""])
+def build(output: Path, requirements: Sequence[str]) -> None:
+    """Make the folder, or leave it as it is when what is asked for is in it already.
+
+    Args:
+        output: the folder.
+        requirements: of its wheels, each ``name==version``; what they depend on is not installed by itself.
+    """
+    _build_debian()
+    qemu = (f"{cpu} {profile.qemu}" for cpu, profile in PROFILES.items())
+    stamp, wanted = output / "versions.txt", "\n".join([str(DEBIAN), *qemu, *requirements, ""])
     if stamp.exists() and stamp.read_text() == wanted:
         print(f"{output} is up to date", file=sys.stderr)
+        return
+    stamp.unlink(missing_ok=True)
+    for old in ("site-packages", "root", *(f"root-{cpu}" for cpu in PROFILES)):
+        shutil.rmtree(output / old, ignore_errors=True)
+    output.mkdir(parents=True, exist_ok=True)
+    _unpack_wheels(output / "site-packages", requirements)
+    for cpu in PROFILES:
+        _write_command(output, cpu)
+        check(cpu, output)
+    stamp.write_text(wanted)
+
+
+def check(cpu: str, output: Path) -> None:
+    """Exit where a program under `python_command(cpu, output)` does not see that CPU."""
+    code = "import json, profiles; print(json.dumps(profiles.seen()))"
+    command = [str(python_command(cpu, output)), "-c", f"import sys; sys.path.insert(0, {str(HERE)!r}); {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"the aarch64 Python does not run: {done.stderr.strip() or done.returncode}")
+    refuse_faults(cpu, json.loads(done.stdout))
+
+
+def refuse_faults(cpu: str, found: profiles.Seen) -> None:
+    """Exit where `found` is not what a program sees on that CPU's device."""
+    if said := profiles.faults(PROFILES[cpu], found):
+        raise SystemExit(f"the emulated {cpu} is not one: {'; '.join(said)}; remove {DEBIAN} and run sysroot.py again")
+
+
+def _build_debian() -> None:
+    """Unpack Debian's packages and lay out what each CPU sees, unless that is done."""
+    host = re.search(r"^vendor_id.*\n", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
+    layouts = {cpu: profiles.files(profile, host.group() if host else "") for cpu, profile in PROFILES.items()}
+    stamp, wanted = DEBIAN / "versions.json", json.dumps([_SUITE, _PACKAGES, layouts])
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     for command, package in _NEEDED.items():
         if shutil.which(command) is None:
             raise SystemExit(f"'{command}' is not installed; run: apt-get install {package}")
     if not _KEYRING.exists():
         raise SystemExit(f"{_KEYRING} is not there; run: apt-get install debian-archive-keyring")
-    root, site = output / "root", output / "site-packages"
-    for old in (stamp, root, site, *(output / f"root-{cpu}" for cpu in CPUS)):
-        shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+    shutil.rmtree(DEBIAN, ignore_errors=True)
+    root = DEBIAN / "root"
     root.mkdir(parents=True)
     _unpack_packages(root)
-    _unpack_wheels(site, requirements)
-    for cpu in CPUS:
-        _write_root(output, cpu)
-        _write_command(output, cpu)
-    said = subprocess.run(
-        [python_command(next(iter(CPUS)), output), "-c", "import platform, numpy; print(platform.machine())"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if said.stdout != "aarch64\n":
-        raise SystemExit(f"the aarch64 Python does not run: {said.stderr.strip() or said.stdout}")
+    for cpu, layout in layouts.items():
+        _write_root(DEBIAN / f"root-{cpu}", layout)
     stamp.write_text(wanted)
 
 
@@ -154,44 +178,28 @@ def _wheel_requirements(litert: str | None) -> list[str]:
     return [f"{name}=={pinned[name]}" for name in _WHEELS]
 
 
-def _unpack_wheels(site: Path, requirements: list[str]) -> None:
+def _unpack_wheels(site: Path, requirements: Sequence[str]) -> None:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
         raise SystemExit("'uv' is not installed; run: make install")
     platform = ["--python-platform", "aarch64-manylinux_2_36", "--python-version", _PYTHON]
-    # What LiteRT declares beside these (tqdm, protobuf, ...) its interpreter does not import.
+    # Without what they declare: LiteRT names tqdm, protobuf and others, which its interpreter does not import.
     _run([uv, "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", *platform, "--target", str(site),
           *requirements])  # fmt: skip
 
 
-def cpuinfo(cpu: str) -> str:
-    """The /proc/cpuinfo of a board with `cpu`.
-
-    XNNPACK chooses kernels by the part number in it, and whether it uses float16 by the features: with an x86 machine's
-    file it takes those for any ARM64 processor, and LiteRT 2.2.0 and 2.3.0 crash. The host's ``vendor_id``
-    stays in it, by which edge_benchmark.py sees that the processor is emulated.
-    """
-    features, (variant, part, revision) = _CPUINFO[cpu]
-    cores = [
-        f"processor\t: {core}\nBogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: {variant}\nCPU part\t: {part}\nCPU revision\t: {revision}\n"
-        for core in range(_CORES)
-    ]
-    host = re.search(r"^vendor_id.*\n", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
-    return "\n".join([*cores, *([host.group()] if host else [])])
-
-
-def _write_root(output: Path, cpu: str) -> None:
-    """The root that QEMU shows to `cpu`'s programs: links to what is in root/, and a /proc/cpuinfo.
+def _write_root(root: Path, layout: dict[str, str]) -> None:
+    """The root that QEMU shows to one CPU's programs: links to what is in root/, and the files of `layout`.
 
     QEMU looks up what a program opens in this root first, and takes the machine's own file where it has none.
     """
-    root = output / f"root-{cpu}"
-    (root / "proc").mkdir(parents=True)
-    (root / "proc" / "cpuinfo").write_text(cpuinfo(cpu))
-    for entry in (output / "root").iterdir():
-        (root / entry.name).symlink_to(Path("..", "root", entry.name))
+    for name, text in layout.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for entry in (root.parent / "root").iterdir():
+        if not (root / entry.name).exists():  # /proc and /sys are empty in Debian's packages
+            (root / entry.name).symlink_to(Path("..", "root", entry.name))
 
 
 def _write_command(output: Path, cpu: str) -> None:
@@ -199,12 +207,13 @@ def _write_command(output: Path, cpu: str) -> None:
 
     QEMU_ARGS carries further options for QEMU, such as ``-plugin``.
     """
-    command, folder = output / f"python-{cpu}", output.absolute()
+    command, packages = output / f"python-{cpu}", output.absolute() / "site-packages"
+    qemu = f"qemu-aarch64 -cpu {PROFILES[cpu].qemu} -L {DEBIAN / f'root-{cpu}'}"
     command.write_text(
         f"""#!/bin/sh
 # Python {_PYTHON} for aarch64 on an emulated {cpu}; see benchmarks/arm64/sysroot.py
-PYTHONPATH={folder / "site-packages"}${{PYTHONPATH:+:$PYTHONPATH}} \\
-exec qemu-aarch64 -cpu {cpu} -L {folder / f"root-{cpu}"} $QEMU_ARGS {folder / "root"}/usr/bin/python{_PYTHON} "$@"
+PYTHONPATH={packages}${{PYTHONPATH:+:$PYTHONPATH}} \\
+exec {qemu} $QEMU_ARGS {DEBIAN / "root"}/usr/bin/python{_PYTHON} "$@"
 """
     )
     command.chmod(0o755)
@@ -224,11 +233,16 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="default: build/arm64, or build/arm64-litert-VERSION with --litert"
     )
+    parser.add_argument(
+        "--wheels", nargs="+", metavar="NAME==VERSION", help="these alone, instead of LiteRT; needs --output"
+    )
     arguments = parser.parse_args()
+    if arguments.wheels and not arguments.output:
+        parser.error("--wheels goes into a folder of its own: name one with --output")
     output = arguments.output or folder(arguments.litert)
-    build(output, arguments.litert)
-    for cpu, board in CPUS.items():
-        print(f"{output}/python-{cpu}  ({board})")
+    build(output, arguments.wheels or _wheel_requirements(arguments.litert))
+    for cpu, profile in PROFILES.items():
+        print(f"{output}/python-{cpu}  ({profile.device})")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Make ours and the peers' artifacts of one GhostNetV2 from the same weights.
 
 The weights are made by the rule of tests/data/oracle: not trained, but the logits tell every fault of a conversion. The
-network is timm's ghostnetv2_100, whose gates upsample by repetition; ghostedge takes it in through import-weights.
+network is timm's ghostnetv2_100, or the official variant of it (networks.py); ghostedge takes both in through
+import-weights.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import environments
 import numpy as np
+from environments import HERE, ROOT
 from numpy.typing import NDArray
+from PIL import Image
 
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.data.preprocess import preprocess_batch
@@ -28,13 +32,33 @@ from ghostedge.model import InputSpec
 from ghostedge.pipeline.plan import needs_calibration
 from ghostedge.pipeline.recipe import recipes
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-
 #: onnx2tf looks at one picture to recognise layouts, and downloads it unless a file of this name is there.
 _ONNX2TF_PICTURE = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
-_FORMATS = {".tflite": "TFLite", ".xml": "OpenVINO", ".onnx": "ONNX", ".safetensors": "PyTorch"}
+_FORMATS = {
+    ".tflite": "TFLite",
+    ".mnn": "MNN",
+    ".param": "ncnn",
+    ".pte": "ExecuTorch",
+    ".xml": "OpenVINO",
+    ".onnx": "ONNX",
+    ".safetensors": "PyTorch",
+}
+#: Formats that people choose between, on a phone or board and on a PC.
+_RIVALS = ({"TFLite", "MNN", "ncnn", "ExecuTorch"}, {"OpenVINO", "ONNX"})
+#: Suffix -> that of the file with the weights beside it.
+_BESIDE = {".xml": ".bin", ".param": ".bin"}
+
+#: Variant of the network -> option of import-weights.
+VARIANTS = {"official": "bilinear_align_corners", "timm": "nearest"}
+
+#: Peers whose artifacts converters.py makes, each in an environment of its own.
+CONVERTED = ("mnn", "ncnn", "onnxruntime", "executorch")
+
+#: Arithmetic -> the least signal-to-noise ratio, dB, at which logits are those of the network. Wrong weights or another
+#: upsampling leave 35 and less in float32; 8 bits leave 20 to 40 of the right ones.
+_LEAST_SNR_DB = {"fp32": 80.0, "fp16": 40.0}
+_LEAST_SNR_DB_8_BITS = 15.0
 
 
 @dataclass(frozen=True)
@@ -46,36 +70,54 @@ class Contestant:
         file: what is run.
         precision: ``"fp32"``, ``"fp16"``, ``"int8"``, ...
         ours: whether ghostedge made it.
+        setting: the arithmetic that the runtime is asked for, where it chooses (runtimes.py).
+        base: name of the file that it was quantised from, where that is a contestant too.
     """
 
     name: str
     file: Path
     precision: str
     ours: bool
+    setting: str = "fp32"
+    base: str = ""
 
     @property
     def format(self) -> str:
-        """``"TFLite"``, ``"OpenVINO"``, ``"ONNX"`` or ``"PyTorch"``."""
+        """``"TFLite"``, ``"OpenVINO"``, ``"MNN"``, ...: what the file is."""
         return _FORMATS[self.file.suffix]
+
+    @property
+    def environment(self) -> str | None:
+        """Name of the environment that runs it (environments.py); None: ghostedge's own."""
+        return environments.OF_SUFFIX.get(self.file.suffix)
 
     @property
     def key(self) -> str:
         """A name that no other contestant has."""
-        return f"{self.name} {self.file.name}"
+        return f"{self.name} {self.precision} {self.file.name}"
 
     @property
     def size_bytes(self) -> int:
-        """Of the file, with OpenVINO's weights beside it."""
-        weights = self.file.with_suffix(".bin")
-        return self.file.stat().st_size + (weights.stat().st_size if self.file.suffix == ".xml" else 0)
+        """Of the file, with the weights beside it."""
+        beside = _BESIDE.get(self.file.suffix)
+        return self.file.stat().st_size + (self.file.with_suffix(beside).stat().st_size if beside else 0)
 
     def is_held_to(self, peer: Contestant) -> bool:
-        """Whether `peer` is one to be compared with: of one format and arithmetic (int8 or floating point).
+        """Whether `peer` is one to be compared with: chosen for the same devices, of one arithmetic (int8 or float).
 
         PyTorch has nobody of its own format, and is held to all.
         """
-        same = self.format in (peer.format, "PyTorch")
+        same = self.format == "PyTorch" or any({self.format, peer.format} <= rivals for rivals in _RIVALS)
         return same and not peer.ours and ("int8" in self.precision) == ("int8" in peer.precision)
+
+    def fault(self, snr_db: float | None) -> str | None:
+        """Why its answers are not the network's, in a few words; None where they are.
+
+        Args:
+            snr_db: of its logits against PyTorch's; None for identical ones.
+        """
+        least = _LEAST_SNR_DB.get(self.precision, _LEAST_SNR_DB_8_BITS)
+        return None if snr_db is None or snr_db >= least else f"{snr_db:.1f} dB, {least:g} are the network's"
 
 
 @contextlib.contextmanager
@@ -132,7 +174,8 @@ def make_ours(weights: Path, folder: Path, images: Path | None, options: list[st
     ghostedge: list[str | Path] = [sys.executable, "-m", "ghostedge"]
     checkpoint = weights.with_suffix(".ckpt")
     if not checkpoint.exists():
-        _run([*ghostedge, "import-weights", weights, "--output", checkpoint])
+        upsampling = ["--gate-upsampling", VARIANTS[weights.stem]]
+        _run([*ghostedge, "import-weights", weights, "--output", checkpoint, *upsampling])
     made = [name for name, recipe in sorted(recipes().items()) if images or not needs_calibration(recipe)]
     chosen = [part for name in made for part in ("--recipe", name)]
     photos = ["--images", str(images), "--calibration", str(images)] if images else []
@@ -140,29 +183,20 @@ def make_ours(weights: Path, folder: Path, images: Path | None, options: list[st
     _run([*export, "--name", "ghostnetv2_100", *options], accepted=(0, 2))
 
 
-def peers_python(folder: Path) -> Path:
-    """The interpreter of the peers' environment; makes the environment where it is not there."""
-    python = folder / "bin" / "python"
-    stamp = folder / "installed"
-    requirements = HERE.parent / "peers-requirements.txt"
-    if not stamp.exists() or stamp.read_text() != requirements.read_text():
-        beside = Path(sys.executable).with_name("uv")
-        uv = str(beside) if beside.exists() else shutil.which("uv")
-        if uv is None:
-            raise SystemExit("'uv' is not installed; run: make install")
-        if not python.exists():
-            _run([uv, "venv", "--python", "3.11", folder])
-        _run([uv, "pip", "install", "--python", python, "-r", requirements])
-        stamp.write_text(requirements.read_text())
-    return python
+def make_peers(weights: Path, folder: Path, calibration: NDArray[np.float32], pythons: Path) -> dict[str, str]:
+    """Every peer's artifact that is not there yet; returns the peers that made none -> why.
 
-
-def make_peers(weights: Path, folder: Path, calibration: NDArray[np.float32], python: Path) -> None:
-    """Every peer's artifact that is not there yet."""
+    Args:
+        weights: ``timm.safetensors`` or ``official.safetensors``.
+        folder: where they go.
+        calibration: float32 (n, 3, 224, 224), normalised.
+        pythons: the folder of the environments.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     images = folder / "calibration.npy"
     np.save(images, calibration)
-    _run([python, HERE / "in_peers_environment.py", weights, folder, "--calibration", images])
+    _run([environments.python("peers", pythons), HERE / "in_peers_environment.py", weights, folder,
+          "--calibration", images])  # fmt: skip
     if not (folder / "onnx2tf").exists():
         with _whole(folder / "onnx2tf") as partial:
             _onnx2tf(folder / "timm.onnx", calibration, partial)
@@ -174,6 +208,37 @@ def make_peers(weights: Path, folder: Path, calibration: NDArray[np.float32], py
     if not (folder / "nncf").exists():
         with _whole(folder / "nncf") as partial:
             _nncf(folder / "openvino" / "timm_fp32.xml", calibration, partial / "timm_int8.xml")
+    return _convert(weights, folder, images, calibration, pythons)
+
+
+def _convert(
+    weights: Path, folder: Path, images: Path, calibration: NDArray[np.float32], pythons: Path
+) -> dict[str, str]:
+    photos = folder / "photos"
+    if not photos.exists():
+        with _whole(photos) as partial:
+            for number, picture in enumerate(calibration):
+                save_picture(picture, partial / f"{number:04}.png")
+    missing = {}
+    for peer in CONVERTED:
+        if (folder / peer).exists():
+            continue
+        try:
+            python = environments.python(peer, pythons)
+            with _whole(folder / peer) as partial:
+                script = [python, HERE / "converters.py", peer, folder / "timm.onnx", weights, partial]
+                _run([*script, "--calibration", images, "--photos", photos])
+        except (environments.NotInstallableError, SystemExit) as exc:
+            missing[peer] = str(exc).strip().splitlines()[-1]
+    return missing
+
+
+def save_picture(picture: NDArray[np.float32], path: Path) -> None:
+    """A normalised picture, float32 (3, 224, 224), as the 8-bit file that it came from."""
+    spec = InputSpec()
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    pixels = 255 * (picture.transpose(1, 2, 0) * std + mean)
+    Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(path)
 
 
 def _onnx2tf(onnx: Path, calibration: NDArray[np.float32], output: Path) -> None:
@@ -200,17 +265,31 @@ def _nncf(ir: Path, calibration: NDArray[np.float32], output: Path) -> None:
 
 def contestants(weights: Path, ours: Path, peers: Path) -> list[Contestant]:
     """The peers' artifacts, and whatever ghostedge's export folder holds."""
+    quantiser, sliced = "litert-torch + AI Edge Quantizer", peers / "litert_torch_slices_fp32.tflite"
+    base = sliced.name if sliced.exists() else "litert_torch_fp32.tflite"  # as in_peers_environment.py
+    tflite, ncnn = peers / "onnx2tf", peers / "ncnn" / "ncnn_fp32.param"
     found = [
         Contestant("litert-torch", peers / "litert_torch_fp32.tflite", "fp32", False),
-        Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_float32.tflite", "fp32", False),
-        Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_float16.tflite", "fp16", False),
-        Contestant("litert-torch + AI Edge Quantizer", peers / "litert_torch_dynamic.tflite", "dynamic", False),
-        Contestant("litert-torch + AI Edge Quantizer", peers / "litert_torch_int8.tflite", "int8, float io", False),
-        Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_integer_quant.tflite", "int8, float io", False),
-        Contestant("onnx2tf", peers / "onnx2tf" / "onnx2tf_full_integer_quant.tflite", "int8", False),
+        Contestant("litert-torch, gates by slices", sliced, "fp32", False),
+        Contestant("onnx2tf", tflite / "onnx2tf_float32.tflite", "fp32", False),
+        Contestant("onnx2tf", tflite / "onnx2tf_float16.tflite", "fp16", False),
+        Contestant(quantiser, peers / "litert_torch_dynamic.tflite", "dynamic", False, base=base),
+        Contestant(quantiser, peers / "litert_torch_int8.tflite", "int8, float io", False, base=base),
+        Contestant("onnx2tf", tflite / "onnx2tf_integer_quant.tflite", "int8, float io", False),
+        Contestant("onnx2tf", tflite / "onnx2tf_full_integer_quant.tflite", "int8", False),
+        Contestant("MNN", peers / "mnn" / "mnn_fp32.mnn", "fp32", False),
+        Contestant("MNN, precision low", peers / "mnn" / "mnn_fp32.mnn", "fp16", False, "fp16"),
+        Contestant("MNN, 8-bit weights", peers / "mnn" / "mnn_w8.mnn", "dynamic", False, "int8"),
+        Contestant("MNN", peers / "mnn" / "mnn_int8.mnn", "int8", False, "int8"),
+        Contestant("ncnn", ncnn, "fp32", False),
+        Contestant("ncnn", ncnn, "fp16", False, "fp16"),
+        Contestant("ExecuTorch", peers / "executorch" / "executorch_fp32.pte", "fp32", False),
+        Contestant("ExecuTorch", peers / "executorch" / "executorch_fp16.pte", "fp16", False),
+        Contestant("ExecuTorch", peers / "executorch" / "executorch_int8.pte", "int8", False),
         Contestant("ovc", peers / "openvino" / "timm_fp32.xml", "fp32", False),
         Contestant("ovc + NNCF", peers / "nncf" / "timm_int8.xml", "int8", False),
         Contestant("torch.onnx", peers / "timm.onnx", "fp32", False),
+        Contestant("torch.onnx + ONNX Runtime", peers / "onnxruntime" / "onnxruntime_int8.onnx", "int8", False),
         Contestant("PyTorch eager", weights, "fp32", False),
     ]
     for suffix in _FORMATS:

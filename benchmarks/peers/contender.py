@@ -1,13 +1,13 @@
 """Hold one model, loaded, and time or run it whenever a line on stdin asks for it.
 
 compare.py starts one such process a model and lets them work in turn, so that all of them meet the same machine. It
-runs under the project's Python with the runtimes of edge_benchmark.py, and under the peers' for PyTorch.
+runs under the project's Python with the runtimes of edge_benchmark.py, and under the peers' for theirs (runtimes.py).
 
-    python contender.py MODEL THREADS
+    python contender.py MODEL THREADS [SETTING]
 
 One JSON document a line: on stdin ``{"seconds": 0.5}`` or ``{"images": "x.npy", "logits": "y.npy"}``; on stdout first
 ``{"runtime": "litert 2.1.0", "delegated_share": 1.0, "partitions": 1}``, then one answer a request. MODEL is a
-.tflite, .xml or .onnx, or timm weights as .safetensors, which PyTorch runs eagerly.
+.tflite, .xml or .onnx, one of a peer's runtime, or timm weights as .safetensors, which PyTorch runs eagerly.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import edge_benchmark
+import runtimes
 
 #: Fewer samples than this have no median to speak of.
 MIN_SAMPLES = 9
@@ -36,7 +37,7 @@ class Eager:
 
     def __init__(self, weights: str, threads: int) -> None:
         import torch
-        from in_peers_environment import network
+        from networks import network
 
         torch.set_num_threads(threads)
         self._torch, self._network = torch, network(Path(weights))
@@ -57,10 +58,12 @@ class Eager:
         return self._last
 
 
-def load(model: str, threads: int) -> Any:
+def load(model: str, threads: int, setting: str) -> Any:
     """The runtime for a model, as edge_benchmark.py chooses it."""
     if model.endswith(".safetensors"):
         return Eager(model, threads)
+    if runtimes.is_for(model):
+        return runtimes.load(model, threads, setting)
     name = edge_benchmark.choose_runtime(edge_benchmark.model_format(model), "auto")
     # f32: what OpenVINO takes by itself on the processors of this comparison, said so that it stays comparable
     settings = {"threads": threads, "xnnpack": True, "precision_hint": "f32"}
@@ -89,10 +92,10 @@ def answer(request: dict[str, Any], runtime: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Load, say so, and serve until stdin ends."""
-    model, threads = sys.argv[1], int(sys.argv[2])
+    model, threads, setting = sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "fp32"
     answers = os.fdopen(os.dup(1), "w", buffering=1)  # what runtimes print goes to stderr, not among the answers
     os.dup2(2, 1)
-    runtime = load(model, threads)
+    runtime = load(model, threads, setting)
     runtime.set_input(edge_benchmark.noise(None, runtime))
     for _ in range(3):
         runtime.run()

@@ -5,7 +5,8 @@
 Writes to OUTPUT, each file unless it is there: ``timm.onnx``; ``litert_torch_fp32.tflite``, with channels last at its
 input and output as its users set it for a phone; of that ``litert_torch_dynamic.tflite``, by the AI Edge Quantizer's
 dynamic recipe; with calibration images ``litert_torch_int8.tflite``, by its static recipe, whose input and output are
-left in float32.
+left in float32. timm's variant also as ``litert_torch_slices_fp32.tflite``, since litert-torch's nearest upsampling is
+another, and what is quantised is then made from that one.
 """
 
 from __future__ import annotations
@@ -16,18 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
-from safetensors.torch import load_file
+from networks import network
 
 OPSET = 17
-
-
-def network(weights: Path) -> torch.nn.Module:
-    """timm's network with these weights, ready to infer."""
-    model = timm.create_model("ghostnetv2_100", pretrained=False)
-    model.load_state_dict(load_file(weights))
-    return model.eval()
 
 
 def to_onnx(model: torch.nn.Module, path: Path) -> None:
@@ -86,6 +79,9 @@ def main() -> None:
     model, tflite = network(args.weights), args.output / "litert_torch_fp32.tflite"
     make(args.output / "timm.onnx", lambda path: to_onnx(model, path))
     make(tflite, lambda path: to_tflite(model, path))
+    if args.weights.stem == "timm":
+        sliced, tflite = network(args.weights, slices=True), args.output / "litert_torch_slices_fp32.tflite"
+        make(tflite, lambda path: to_tflite(sliced, path))
     make(args.output / "litert_torch_dynamic.tflite", lambda path: to_dynamic(tflite, path))
     if args.calibration:
         make(args.output / "litert_torch_int8.tflite", lambda path: to_int8(tflite, args.calibration, path))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,21 @@ from ghostedge.files import sha256_file
 from ghostedge.latency.edge.system import busy_seconds
 
 Json = dict[str, Any]
+#: Name of an environment -> its interpreter, or its folder of ../arm64/sysroot.py.
+Places = Mapping[str, Path]
 
 
 class Contender:
     """A process that holds one loaded model; see contender.py."""
 
-    def __init__(self, contestant: Contestant, python: Path, threads: int, log: Path) -> None:
-        own = python if contestant.format == "PyTorch" else Path(sys.executable)
+    def __init__(self, contestant: Contestant, pythons: Places, threads: int, log: Path) -> None:
+        own = pythons[contestant.environment] if contestant.environment else Path(sys.executable)
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
         self.contestant = contestant
         self._log = log
         with open(log, "wb") as errors:
             self._process = subprocess.Popen(
-                [str(own), str(HERE / "contender.py"), str(contestant.file), str(threads)],
+                [str(own), str(HERE / "contender.py"), str(contestant.file), str(threads), contestant.setting],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -74,37 +76,50 @@ class Contender:
 
 
 @contextlib.contextmanager
-def contenders(found: Sequence[Contestant], python: Path, threads: int) -> Iterator[list[Contender]]:
+def contenders(found: Sequence[Contestant], pythons: Places, threads: int) -> Iterator[list[Contender]]:
     """A process for each contestant, all loaded and warm."""
     started: list[Contender] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
             for index, each in enumerate(found):
-                started.append(Contender(each, python, threads, Path(folder) / f"{index}.log"))
+                started.append(Contender(each, pythons, threads, Path(folder) / f"{index}.log"))
             yield started
         finally:
             for each in started:
                 each.close()
 
 
-def agreement(found: Sequence[Contestant], python: Path, pictures: NDArray[np.float32]) -> dict[str, Json]:
-    """How far each contestant's logits are from PyTorch's: key -> runtime, delegation, SNR and top-1 agreement."""
+def agreement(
+    found: Sequence[Contestant], pythons: Places, pictures: NDArray[np.float32], reference: str = "PyTorch eager"
+) -> dict[str, Json]:
+    """How far each contestant's logits are from those of the one that is named `reference`.
+
+    Returns:
+        key -> ``runtime``, delegation, ``snr_db``, ``top1_agreement``, and ``fault``: why the answers are not the
+        network's (None where they are), which also holds for what was quantised from such a file.
+    """
     logits: dict[str, NDArray[np.float32]] = {}
     said: dict[str, Json] = {}
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.npy"
         np.save(images, pictures)
         for each in found:
-            with contenders([each], python, 1) as (contender,):
+            with contenders([each], pythons, 1) as (contender,):
                 contender.ask(images=str(images), logits=str(Path(folder) / "logits.npy"))
                 logits[each.key] = np.load(Path(folder) / "logits.npy")
                 said[each.key] = contender.said
-    reference = next(logits[each.key] for each in found if each.format == "PyTorch")
-    return {key: said[key] | compare(reference, logits[key]).to_dict() for key in logits}
+    wanted = next(logits[each.key] for each in found if each.name == reference)
+    agreed = {key: said[key] | compare(wanted, logits[key]).to_dict() for key in logits}
+    faults = {each.file.name: each.fault(agreed[each.key]["snr_db"]) for each in found if each.precision == "fp32"}
+    for each in found:
+        of_base = faults.get(each.base)
+        inherited = f"made from {each.base}, {of_base}" if of_base else None
+        agreed[each.key]["fault"] = inherited or each.fault(agreed[each.key]["snr_db"])
+    return agreed
 
 
 def interleaved(
-    found: Sequence[Contestant], python: Path, threads: int, rounds: int, seconds: float, progress: Any
+    found: Sequence[Contestant], pythons: Places, threads: int, rounds: int, seconds: float, progress: Any
 ) -> Json:
     """Let every contestant work `seconds` in each round, in an order of its own each round.
 
@@ -113,7 +128,7 @@ def interleaved(
         key -> one median a round.
     """
     order = random.Random(0)
-    with contenders(found, python, threads) as ready:
+    with contenders(found, pythons, threads) as ready:
         medians: dict[str, list[float]] = {each.contestant.key: [] for each in ready}
         for each in ready:
             each.ask(seconds=seconds)  # warm-up
@@ -138,27 +153,35 @@ def _own_seconds(ready: Sequence[Contender]) -> float:
     return own.user + own.system + sum(each.cpu_seconds() for each in ready)
 
 
-def instructions(found: Sequence[Contestant], cpus: Sequence[str], cache: Path, progress: Any) -> dict[str, Json]:
-    """ARM64 instructions an inference of each .tflite: key -> CPU -> count.
+def instructions(
+    found: Sequence[Contestant], cpus: Sequence[str], sysroots: Places, cache: Path, progress: Any
+) -> dict[str, Json]:
+    """ARM64 instructions an inference: key -> CPU -> what ../arm64/cost.py says of it.
 
     Args:
-        found: only those that are .tflite are counted.
-        cpus: as QEMU names them.
-        cache: counts of files that were counted before, by their sha256; a count repeats to 0.01%.
+        found: those that ghostedge's own environment runs as .tflite, or one of `sysroots`, are counted.
+        cpus: as cost.py names them.
+        sysroots: of the other environments that can be emulated.
+        cache: of what was counted before, by the files' sha256, setting and runtime; a count repeats to 0.01%.
         progress: called with a line of text.
     """
-    known: dict[str, float] = json.loads(cache.read_text()) if cache.exists() else {}
+    known: Json = json.loads(cache.read_text()) if cache.exists() else {}
     counts: dict[str, Json] = {}
-    for each in (each for each in found if each.format == "TFLite"):
+    for each in found:
+        if each.format != "TFLite" and each.environment not in sysroots:
+            continue
+        where = ["--sysroot", str(sysroots[each.environment])] if each.environment else []
         for cpu in cpus:
-            place = f"{sha256_file(each.file)} {cpu}"
+            place = " ".join([sha256_file(each.file), each.setting, each.environment or "own", cpu])
             if place not in known:
                 progress(f"{each.key} on {cpu}")
-                cost = [sys.executable, str(ROOT / "benchmarks" / "arm64" / "cost.py"), str(each.file)]
-                done = subprocess.run([*cost, "--cpu", cpu, "--json"], capture_output=True, text=True, check=False)
+                cost = [sys.executable, str(ROOT / "benchmarks" / "arm64" / "cost.py"), str(each.file), *where]
+                command = [*cost, "--cpu", cpu, "--precision", each.setting, "--profile", "--json"]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode != 0:
                     raise SystemExit(f"{each.key}: {done.stderr.strip()}")
-                known[place] = json.loads(done.stdout)[0]["instructions"]
+                (said,) = json.loads(done.stdout)
+                known[place] = {name: value for name, value in said.items() if name != "functions"}
                 cache.write_text(json.dumps(known, indent=1))
             counts.setdefault(each.key, {})[cpu] = known[place]
     return counts

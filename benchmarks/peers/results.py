@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,25 +20,36 @@ from ghostedge.reports.svg import Markup, Rows, Scale, element, join, svg_line
 
 Json = dict[str, Any]
 
-_BEGIN, _END = "<!-- results: written by compare.py -->", "<!-- end of results -->"
+#: Around a variant's table in README.md.
+_BEGIN, _END = "<!-- {}: written by compare.py -->", "<!-- end of {} -->"
 
-_CPU_NAMES = {"cortex-a72": "A72", "cortex-a76": "A76"}
+_CPU_NAMES = {"cortex-a72": "A72", "cortex-a76": "A76", "cortex-a710": "A710"}
+#: What of a count is in the CSV, by CPU: key of cost.py -> name of the column.
+_COSTS = {
+    "instructions": "instructions",
+    "model_cycles": "model_cycles",
+    "loaded_bytes": "loaded_bytes",
+    "stored_bytes": "stored_bytes",
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contestant with everything measured of it; absent measurements are empty."""
+    """One contestant with everything measured of it; absent measurements are empty.
+
+    `costs` is what cost.py says, by CPU.
+    """
 
     contestant: Contestant
     agreement: Json
     medians_ms: dict[int, float]
     ratios: dict[int, dict[str, float]]
     against: dict[int, str]
-    instructions: dict[str, float]
+    costs: dict[str, Json]
 
 
 def rows(found: Sequence[Contestant], agreement: dict[str, Json], walls: Sequence[Json], counts: Json) -> list[Row]:
-    """Every contestant beside the fastest peer of its format and arithmetic, by format."""
+    """Every contestant beside the fastest peer that is chosen for the same devices, of one arithmetic; by format."""
     made = []
     for each in found:
         medians: dict[int, float] = {}
@@ -55,33 +66,46 @@ def rows(found: Sequence[Contestant], agreement: dict[str, Json], walls: Sequenc
                 against[wall["threads"]] = best
                 compared[wall["threads"]] = ratios(wall, each.key, best)
         made.append(Row(each, agreement[each.key], medians, compared, against, counts.get(each.key, {})))
-    order = {"TFLite": 0, "OpenVINO": 1, "ONNX": 2, "PyTorch": 3}
+    order = ("TFLite", "MNN", "ncnn", "ExecuTorch", "OpenVINO", "ONNX", "PyTorch")
     return sorted(
-        made, key=lambda r: (order[r.contestant.format], "int8" in r.contestant.precision, not r.contestant.ours)
+        made, key=lambda r: (order.index(r.contestant.format), "int8" in r.contestant.precision, not r.contestant.ours)
     )
 
 
-def write(found: Sequence[Row], walls: Sequence[Json], folder: Path) -> list[Path]:
-    """Write results.csv, the plots, and the table into README.md between its marks; the files written."""
-    texts = {folder / "results.csv": _csv(found)}
+def write(
+    found: Sequence[Row], walls: Sequence[Json], folder: Path, variant: str, missing: Mapping[str, str]
+) -> list[Path]:
+    """Write a variant's CSV, its plots, and its table into README.md between its marks; the files written.
+
+    Args:
+        found: of `rows`.
+        walls: of `measure.interleaved`.
+        folder: where they go.
+        variant: of the network.
+        missing: peers that are not in it -> why.
+    """
+    texts = {folder / f"{variant}.csv": _csv(found)}
     for cpu in _measured(found)[1]:
         bars = [
-            (_label(row), row.instructions[cpu] / 1e6, row.contestant.ours) for row in found if cpu in row.instructions
+            (_label(row), row.costs[cpu]["instructions"] / 1e6, row.contestant.ours)
+            for row in found
+            if cpu in row.costs
         ]
         plot = bar_plot(bars, f"million instructions on {cpu}", 720)
-        texts[folder / f"instructions-{cpu}.svg"] = standalone(plot)
+        texts[folder / f"{variant}-instructions-{cpu}.svg"] = standalone(plot)
     for count in (wall["threads"] for wall in walls):
         drawn = [(_label(row), row.ratios[count], row.contestant.ours) for row in found if count in row.ratios]
         plot = ratio_plot(drawn, f"time beside the fastest peer's, {count} thread(s)")
-        texts[folder / f"latency-{count}t.svg"] = standalone(plot)
-    readme = folder / "README.md"
+        texts[folder / f"{variant}-latency-{count}t.svg"] = standalone(plot)
+    readme, begin, end = folder / "README.md", _BEGIN.format(variant), _END.format(variant)
     if readme.exists():
-        before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
-        _, _, after = rest.partition(_END)
+        before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+        _, _, after = rest.partition(end)
         if not rest:
-            raise SystemExit(f"{readme} has no line {_BEGIN!r}; put it back")
+            raise SystemExit(f"{readme} has no line {begin!r}; put it back")
         plots = ", ".join(f"[{path.stem}]({path.name})" for path in texts if path.suffix == ".svg")
-        texts[readme] = f"{before}{_BEGIN}\n{markdown(found, walls)}\nPlots: {plots}.\n{_END}{after}"
+        table = markdown(found, walls, missing)
+        texts[readme] = f"{before}{begin}\n{table}\nPlots: {plots}.\n{end}{after}"
     for path, text in texts.items():
         atomic_write(path, text)
     return list(texts)
@@ -90,7 +114,7 @@ def write(found: Sequence[Row], walls: Sequence[Json], folder: Path) -> list[Pat
 def _measured(found: Sequence[Row]) -> tuple[list[int], list[str]]:
     """The counts of threads that times were taken with, and the CPUs whose instructions were counted."""
     threads = {count for row in found for count in row.medians_ms}
-    return sorted(threads), sorted({cpu for row in found for cpu in row.instructions})
+    return sorted(threads), [cpu for cpu in _CPU_NAMES if any(cpu in row.costs for row in found)]
 
 
 def _label(row: Row) -> str:
@@ -104,21 +128,24 @@ def _csv(found: Sequence[Row]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     head = ["maker", "file", "format", "precision", "size_bytes", "runtime", "delegated_share", "partitions"]
-    head += ["snr_db", "top1_agreement"]
+    head += ["snr_db", "top1_agreement", "fault"]
     for count in threads:
         head += [f"median_ms_{count}t", f"ratio_{count}t", f"ratio_low_{count}t", f"ratio_high_{count}t"]
         head += [f"against_{count}t"]
-    table.writerow([*head, *(f"instructions_{cpu}" for cpu in cpus)])
+    table.writerow([*head, *(f"{column}_{cpu}" for cpu in cpus for column in _COSTS.values())])
     for row in found:
         each, said = row.contestant, row.agreement
         cells: list[object] = [each.name, each.file.name, each.format, each.precision, each.size_bytes]
-        cells += [said[key] for key in ("runtime", "delegated_share", "partitions", "snr_db", "top1_agreement")]
+        cells += [
+            said[key] for key in ("runtime", "delegated_share", "partitions", "snr_db", "top1_agreement", "fault")
+        ]
         for count in threads:
             ratio = row.ratios.get(count, {})
             cells.append(_rounded(row.medians_ms.get(count)))
             cells += [_rounded(ratio.get(part)) for part in ("median", "low", "high")]
             cells.append(row.against.get(count))
-        table.writerow([*cells, *(_rounded(row.instructions.get(cpu), 0) for cpu in cpus)])
+        costs = [row.costs.get(cpu, {}).get(key) for cpu in cpus for key in _COSTS]
+        table.writerow([*cells, *(_rounded(cost, 0) for cost in costs)])
     return text.getvalue()
 
 
@@ -126,12 +153,12 @@ def _rounded(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def markdown(found: Sequence[Row], walls: Sequence[Json]) -> str:
-    """The table, and under it what the wall-clock columns are worth."""
+def markdown(found: Sequence[Row], walls: Sequence[Json], missing: Mapping[str, str]) -> str:
+    """The table, and under it what the wall-clock columns are worth, and who is left out and why."""
     threads, cpus = _measured(found)
     head = ["Format", "Artifact", "MB", "SNR (dB)"]
     head += [f"Time, {count} thread" + ("s" if count > 1 else "") for count in threads]
-    head += [f"{_CPU_NAMES.get(cpu, cpu)} (M instr.)" for cpu in cpus]
+    head += [f"{_CPU_NAMES[cpu]} (M instr. / M cycles)" for cpu in cpus]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in found:
         each = row.contestant
@@ -141,17 +168,27 @@ def markdown(found: Sequence[Row], walls: Sequence[Json]) -> str:
         for count in threads:
             ratio = row.ratios.get(count)
             cells.append(f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})" if ratio else "–")
-        cells += [f"{row.instructions[cpu] / 1e6:.1f}" if cpu in row.instructions else "–" for cpu in cpus]
+        costs = (row.costs.get(cpu) for cpu in cpus)
+        cells += [
+            f"{cost['instructions'] / 1e6:.1f} / {cost['model_cycles'] / 1e6:.1f}" if cost else "–" for cost in costs
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     notes = [
         "SNR: of the logits, against PyTorch. "
         + (
-            "Time: 1 is the fastest peer of the same format and arithmetic (floating point or int8); the median of the "
-            "rounds' ratios, and the range of nine rounds in ten."
+            "Time: 1 is the fastest peer of the same arithmetic (floating point or int8) for the same devices (TFLite, "
+            "MNN, ncnn and ExecuTorch; OpenVINO and ONNX); the median of the rounds' ratios, and the range of nine "
+            "rounds in ten. "
             if walls
-            else "Times were not measured: they wait for a run on a quiet machine."
+            else "Times were not measured: they wait for a run on a quiet machine. "
         )
+        + "Cycles are those of a model of the core, for ranking only."
     ]
+    faults = [f"{_label(row)}: {fault}" for row in found if (fault := row.agreement["fault"])]
+    if faults:
+        notes.append(f"Not the network's answers, and therefore neither timed nor counted: {'; '.join(faults)}.")
+    if missing:
+        notes.append(f"Left out: {'; '.join(f'{peer}: {why}' for peer, why in sorted(missing.items()))}.")
     for wall in walls:
         busy = wall["other_cores"] > MAX_OTHER_CORES
         notes.append(

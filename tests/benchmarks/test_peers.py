@@ -16,31 +16,37 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from ghostedge.model import InputSpec
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "peers"
 TINY = Path(__file__).parents[1] / "data" / "tiny"
+_MODULES = ("environments", "artifacts", "measure", "results", "runtimes")
 
 
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     """The comparison's modules by name; they import each other by their bare names."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    yield {name: importlib.import_module(name) for name in ("artifacts", "measure", "results")}
-    for name in ("artifacts", "measure", "results"):
+    yield {name: importlib.import_module(name) for name in _MODULES}
+    for name in _MODULES:
         sys.modules.pop(name, None)
 
 
 @pytest.fixture
 def found(peers: dict[str, ModuleType], tmp_path: Path) -> list[Any]:
-    """A small comparison: two peers and ours as TFLite, one peer's int8 file, PyTorch."""
+    """A small comparison: two peers' float32, one's int8, PyTorch; ours as TFLite and for PCs."""
     entries = [
         ("slow peer", "slow.tflite", "fp32", False),
-        ("fast peer", "fast.tflite", "fp32", False),
+        ("fast peer", "fast.mnn", "fp32", False),
         ("fast peer", "fast_int8.tflite", "int8, float io", False),
         ("PyTorch eager", "w.safetensors", "fp32", False),
         ("ghostedge", "ghostnetv2_100_fp32.tflite", "fp32", True),
         ("ghostedge", "ghostnetv2_100_int8.tflite", "int8", True),
+        ("ghostedge", "ours.xml", "fp32", True),
     ]
+    (tmp_path / "ours.bin").write_bytes(bytes(1000))
     for _, file, _, _ in entries:
         (tmp_path / file).write_bytes(bytes(1000))
     make = peers["artifacts"].Contestant
@@ -49,7 +55,7 @@ def found(peers: dict[str, ModuleType], tmp_path: Path) -> list[Any]:
 
 def measured(found: list[Any]) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
     """Agreement, times and counts of `found`; the machine grows slower in the last rounds."""
-    typical = dict(zip((each.key for each in found), (12.0, 10.0, 8.0, 70.0, 9.0, 6.0), strict=True))
+    typical = dict(zip((each.key for each in found), (12.0, 10.0, 8.0, 70.0, 9.0, 6.0, 5.0), strict=True))
     slowdown = [1.0] * 10 + [3.0] * 10
     wall = {
         "threads": 1,
@@ -59,7 +65,9 @@ def measured(found: list[Any]) -> tuple[dict[str, Any], list[dict[str, Any]], di
         "medians_ms": {key: [value * factor for factor in slowdown] for key, value in typical.items()},
     }
     said = {"runtime": "litert 2.1.0", "delegated_share": 1.0, "partitions": 1, "snr_db": 120.0, "top1_agreement": 1.0}
-    counts = {each.key: {"cortex-a72": 9e7} for each in found if each.format == "TFLite"}
+    said["fault"] = None
+    cost = {"instructions": 9e7, "model_cycles": 4e7, "loaded_bytes": 1e8, "stored_bytes": 1e7}
+    counts = {each.key: {"cortex-a72": cost} for each in found if each.format == "TFLite"}
     return {each.key: dict(said) for each in found}, [wall], counts
 
 
@@ -68,9 +76,10 @@ def test_ours_is_held_to_the_fastest_peer_of_its_format_and_arithmetic(
 ) -> None:
     agreement, walls, counts = measured(found)
     rows = {row.contestant.file.name: row for row in peers["results"].rows(found, agreement, walls, counts)}
-    assert rows["ghostnetv2_100_fp32.tflite"].against == {1: "fast peer fast.tflite"}
-    assert rows["ghostnetv2_100_int8.tflite"].against == {1: "fast peer fast_int8.tflite"}
-    assert rows["w.safetensors"].against == {1: "fast peer fast.tflite"}
+    assert rows["ghostnetv2_100_fp32.tflite"].against == {1: "fast peer fp32 fast.mnn"}
+    assert rows["ghostnetv2_100_int8.tflite"].against == {1: "fast peer int8, float io fast_int8.tflite"}
+    assert rows["w.safetensors"].against == {1: "fast peer fp32 fast.mnn"}
+    assert rows["ours.xml"].against == {}  # a phone's runtimes are no peers on a PC
     ratio = rows["ghostnetv2_100_fp32.tflite"].ratios[1]
     assert ratio == pytest.approx({"median": 0.9, "low": 0.9, "high": 0.9})  # whatever the machine did meanwhile
 
@@ -86,16 +95,21 @@ def test_table_csv_and_plots(peers: dict[str, ModuleType], found: list[Any], tmp
     rows = results.rows(found, agreement, walls, counts)
     folder = tmp_path / "results"
     folder.mkdir()
-    (folder / "README.md").write_text(f"before\n{results._BEGIN}\nold\n{results._END}\nafter\n")
-    written = {path.name for path in results.write(rows, walls, folder)}
-    assert written == {"results.csv", "instructions-cortex-a72.svg", "latency-1t.svg", "README.md"}
+    marks = [mark.format(name) for name in ("official", "timm") for mark in (results._BEGIN, results._END)]
+    (folder / "README.md").write_text("before\n{}\nother\n{}\n{}\nold\n{}\nafter\n".format(*marks))
+    left_out = {"ncnn": "ncnn: no wheel for this Python"}
+    written = {path.name for path in results.write(rows, walls, folder, "timm", left_out)}
+    assert written == {"timm.csv", "timm-instructions-cortex-a72.svg", "timm-latency-1t.svg", "README.md"}
     readme = (folder / "README.md").read_text()
     assert readme.startswith("before\n")
     assert readme.endswith("\nafter\n")
     assert "old" not in readme
+    assert "\nother\n" in readme  # the other variant's table
+    assert "Left out: ncnn: ncnn: no wheel" in readme
+    assert "| 90.0 / 40.0 |" in readme
     assert "**ghostnetv2_100_int8.tflite**" in readme
     assert "0.75 (0.75–0.75)" in readme
-    lines = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text())))
+    lines = list(csv.DictReader(io.StringIO((folder / "timm.csv").read_text())))
     assert len(lines) == len(found)
     assert {line["instructions_cortex-a72"] for line in lines} == {"90000000", ""}
     for plot in folder.glob("*.svg"):
@@ -105,9 +119,82 @@ def test_table_csv_and_plots(peers: dict[str, ModuleType], found: list[Any], tmp
 def test_times_of_a_busy_machine_are_marked(peers: dict[str, ModuleType], found: list[Any]) -> None:
     agreement, walls, counts = measured(found)
     results = peers["results"]
-    assert "wait for a run" not in results.markdown(results.rows(found, agreement, walls, counts), walls)
+    assert "wait for a run" not in results.markdown(results.rows(found, agreement, walls, counts), walls, {})
     walls[0]["other_cores"] = 1.5
-    assert "wait for a run" in results.markdown(results.rows(found, agreement, walls, counts), walls)
+    assert "wait for a run" in results.markdown(results.rows(found, agreement, walls, counts), walls, {})
+
+
+def test_wrong_weights_are_neither_timed_nor_counted(peers: dict[str, ModuleType], tmp_path: Path) -> None:
+    """Run as contenders: a network, the same, one with other weights, and what somebody quantised from that one."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(TINY / "tiny.onnx"))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, str(tmp_path / "wrong.onnx"))
+    make = peers["artifacts"].Contestant
+    right, same = TINY / "tiny.onnx", TINY / "tiny_fp32.tflite"
+    found = [
+        make("right", right, "fp32", False),
+        make("same", same, "fp32", False),
+        make("wrong", tmp_path / "wrong.onnx", "fp32", False),
+        make("quantised", TINY / "tiny_int8.tflite", "int8", False, base="wrong.onnx"),
+    ]
+    images = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    python = {"onnxruntime": Path(sys.executable)}
+    agreed = peers["measure"].agreement(found, python, images, reference="right")
+    assert agreed[found[1].key]["fault"] is None
+    for wrong in found[2:]:
+        assert "80 are the network's" in agreed[wrong.key]["fault"]
+    rows = peers["results"].rows(found, agreed, [], {})
+    said = peers["results"].markdown(rows, [], {})
+    assert "quantised int8: made from wrong.onnx, -1.9 dB" in said
+    assert "wrong fp32: -1.9 dB, 80 are the network's" in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "snr_db", "right"),
+    [
+        ("fp32", 122.0, True),
+        ("fp32", None, True),  # identical
+        ("fp32", 34.8, False),  # another upsampling
+        ("fp16", 57.0, True),
+        ("fp16", 34.8, False),
+        ("int8, float io", 24.0, True),
+        ("int8", 3.0, False),
+        ("dynamic", 36.0, True),
+    ],
+)
+def test_how_far_answers_may_be(
+    peers: dict[str, ModuleType], precision: str, snr_db: float | None, right: bool
+) -> None:
+    contestant = peers["artifacts"].Contestant("peer", Path("a.tflite"), precision, False)
+    assert (contestant.fault(snr_db) is None) is right
+
+
+def test_a_peer_that_cannot_be_installed_is_named(
+    peers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments = peers["environments"]
+    nowhere = environments.Environment(("ghostedge-peer @ file:///no/where",))
+    monkeypatch.setitem(environments.ENVIRONMENTS, "mnn", nowhere)
+    with pytest.raises(environments.NotInstallableError, match=r"^mnn: .") as caught:
+        environments.python("mnn", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "mnn" / "installed").exists()
+
+
+def test_photos_are_handed_on_as_the_files_they_were(peers: dict[str, ModuleType], tmp_path: Path) -> None:
+    artifacts = peers["artifacts"]
+    (picture, *_) = artifacts.pictures(None)
+    artifacts.save_picture(picture, tmp_path / "photo.png")
+    with Image.open(tmp_path / "photo.png") as photo:
+        pixels = np.asarray(photo, np.float32)
+    mean, std = (np.array(of, np.float32) for of in (InputSpec().mean, InputSpec().std))
+    assert np.abs((pixels / 255 - mean) / std - picture.transpose(1, 2, 0)).max() < 1e-5
+    assert artifacts.VARIANTS.keys() == {"official", "timm"}
 
 
 def test_whatever_the_export_folder_holds_takes_part(peers: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -133,7 +220,7 @@ def test_every_recipe_is_exported_that_the_photos_allow(
     commands: list[list[str]] = []
     monkeypatch.setattr(peers["artifacts"], "_run", lambda command, **rest: commands.append(list(map(str, command))))
     for photos in (tmp_path, None):
-        peers["artifacts"].make_ours(tmp_path / "weights.safetensors", tmp_path / "ours", photos, [])
+        peers["artifacts"].make_ours(tmp_path / "official.safetensors", tmp_path / "ours", photos, [])
     _, with_photos, _, without = commands
     recipes = {path.stem for path in (FOLDER.parents[1] / "export").glob("*.toml")}
     assert recipes <= set(with_photos)

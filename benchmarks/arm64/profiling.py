@@ -1,0 +1,73 @@
+"""Attribute executed blocks of instructions to the functions of the libraries that they lie in, and to kinds."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import functools
+import struct
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from instructions import Instruction, decode
+
+
+class _Mapping(NamedTuple):
+    """A part of a file in the guest's memory: first address, one behind the last, place in the file, the file."""
+
+    start: int
+    end: int
+    offset: int
+    path: str
+
+
+def attribute(blocks: str, maps: str) -> dict[str, collections.Counter[Instruction]]:
+    """Function -> how often each kind of instruction was executed in it.
+
+    A function without a name is called by its library, e.g. ``"libm.so.6"``; one outside of all files ``""``.
+
+    Args:
+        blocks: lines of the address of a block, hexadecimal, its number of instructions and how often it was executed.
+        maps: the guest's /proc/self/maps.
+    """
+    parts = _mappings(maps)
+    starts = [part.start for part in parts]
+    bases: dict[str, int] = {}  # a file -> where it would begin in memory
+    for part in parts:
+        bases.setdefault(part.path, part.start - part.offset)
+    symbols = {path: _symbols(path) for path in bases}
+    bytes_of = {path: Path(path).read_bytes() for path in bases}
+    found: dict[str, collections.Counter[Instruction]] = collections.defaultdict(collections.Counter)
+    for line in blocks.splitlines():
+        address, length, times = int(line.split()[0], 16), *map(int, line.split()[1:])
+        at = bisect.bisect_right(starts, address) - 1
+        if at < 0 or address >= parts[at].end:
+            found[""][Instruction("other")] += length * times
+            continue
+        start, _, offset, path = parts[at]
+        addresses, names = symbols[path]
+        place = bisect.bisect_right(addresses, address - bases[path]) - 1
+        function = found[names[place] if place >= 0 else Path(path).name]
+        for word in struct.unpack_from(f"<{length}I", bytes_of[path], address - start + offset):
+            function[decode(word)] += times
+    return dict(found)
+
+
+def _mappings(maps: str) -> list[_Mapping]:
+    parts = []
+    for line in maps.splitlines():
+        fields = line.split()
+        if len(fields) == 6 and fields[5].startswith("/") and Path(fields[5]).is_file():
+            start, end = (int(edge, 16) for edge in fields[0].split("-"))
+            parts.append(_Mapping(start, end, int(fields[2], 16), fields[5]))
+    return sorted(parts)
+
+
+@functools.cache
+def _symbols(library: str) -> tuple[list[int], list[str]]:
+    """The addresses of the functions of a library's symbol table, ascending, and their names."""
+    done = subprocess.run(["nm", "--defined-only", library], capture_output=True, text=True, check=False)
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    table = dict(sorted((int(row[0], 16), row[2]) for row in rows if len(row) == 3 and row[1] in "tTwW"))
+    return list(table), list(table.values())
