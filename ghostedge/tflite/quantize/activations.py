@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ConvertError
