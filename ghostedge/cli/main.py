@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "parity": "ghostedge.cli.parity",
     "verify": "ghostedge.cli.verify",
     "benchmark": "ghostedge.cli.benchmark",
+    "gate": "ghostedge.cli.gate",
     "demo": "ghostedge.cli.demo",
 }
 
@@ -33,8 +34,9 @@ _EXIT_CODES = textwrap.dedent("""\
     exit codes:
       0    done
       1    the tool could not do what was asked (wrong arguments included)
-      2    an artifact differs from its source by more than its bound, or gives wrong answers on a device
-      3    more images are needed to judge (parity, export --max-drop)
+      2    an artifact differs from its source by more than its bound, gives wrong answers on a device, or is worse than
+           a gate's baseline allows
+      3    more images are needed to judge (parity, gate, export --max-drop)
       130  interrupted (Ctrl-C); whole files stay, the next run continues
 """)
 
