@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "verify": "ghostedge.cli.verify",
     "benchmark": "ghostedge.cli.benchmark",
     "gate": "ghostedge.cli.gate",
+    "card": "ghostedge.cli.card",
     "demo": "ghostedge.cli.demo",
 }
 

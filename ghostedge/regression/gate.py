@@ -258,7 +258,8 @@ def _of_cost(before: Cost, now: Cost, bound: float) -> Check:
     old, new, growth = _amount(before), _amount(now), _growth_percent(before.value, now.value)
     verdict: Verdict = "PASS" if growth <= bound else "FAIL"
     changed = f" ({before.by} then, {now.by} now)" if before.by != now.by else ""
-    text = f"its {now.kind} grew by {growth:.1f}%, from {old} to {new}{changed}; {bound:g}% is the bound"
+    by = f"{growth:.1f}%" if round(growth, 1) > bound else f"just over {bound:g}%"
+    text = f"its {now.kind} grew by {by}, from {old} to {new}{changed}; {bound:g}% is the bound"
     change = f"{'+' if growth >= 0.05 else ''}{signed(growth, 1)}%"
     return Check(
         now.kind,

@@ -27,6 +27,7 @@ def test_each_regression_is_blocked_and_nothing_is_changed(project: Project, tmp
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     text = self_test_markdown(found)
     assert text.startswith("## Self-test of the gate: 7 of 7 planted regressions are blocked")
+    assert "grew by just over 1%, from " in text
     assert "16 of 2,000 images answered wrongly in the ledger" in text
 
 
