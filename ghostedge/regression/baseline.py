@@ -66,12 +66,14 @@ class Artifact:
         sha256: of that file; as a record of what was measured, for it changes with every build.
         source_sha256: of the checkpoint or MindIR that it was made from; empty where it does not say.
         input: what its input tensor holds; None where it does not say.
+        weights_sha256: of an OpenVINO IR: of the ``.bin`` beside it; otherwise empty.
     """
 
     file: str
     sha256: str
     source_sha256: str
     input: InputSpec | None
+    weights_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,15 +188,15 @@ class Baseline:
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
             raise BaselineError(
-                f"{what} has schema version {version}, this ghostedge reads {SCHEMA_VERSION}; write it anew with "
-                "'ghostedge gate --update'"
+                f"{what} has schema version {version}, this ghostedge reads {SCHEMA_VERSION}; move it away and write "
+                "it anew with 'ghostedge gate --update'"
             )
         try:
             found = as_type(data, cls, what, BaselineError)
         except GhostedgeError as exc:  # what Bounds and InputSpec refuse does not name the file
             raise BaselineError(f"{what} is damaged: {str(exc).removeprefix(f'{what}: ')}") from exc
         if not found.measured.artifacts:
-            raise BaselineError(f"{what} has no artifact, so that anything would pass; write it anew with --update")
+            raise BaselineError(f"{what} has no artifact, so that anything would pass; move it away and --update")
         return found
 
 

@@ -112,7 +112,8 @@ def _read_artifact(path: Path, found: Reading) -> None:
     described = read_description(path)
     model = described or Model(path, FORMATS[path.suffix.lower()], InputSpec())
     source, spec = ("", None) if described is None else (described.source_sha256, described.input)
-    found.artifacts.append(Artifact(path.name, model.sha256, source, spec))
+    weights = "".join(map(sha256_file, model.files[1:]))
+    found.artifacts.append(Artifact(path.name, model.sha256, source, spec, weights))
     size = sum(file.stat().st_size for file in model.files)
     found.costs.append(Cost(path.name, "size", "", size, "bytes"))
 
@@ -123,12 +124,17 @@ def _read_accuracies(
     base = read_metadata(reference)[0]
     found.reference = Reference(reference.name, sha256_file(reference), int(base.dataset.get("images", 0)))
     fitting: dict[Path, str] = {}
+    renamed = {each.sha256: name for name, each in artifacts.items()}
     for path in ledgers:
         metadata = _metadata(path)
-        name = str(metadata.model.get("file"))
+        model = metadata.model
+        name = str(model.get("file"))
+        if name not in artifacts or artifacts[name].sha256 != model.get("sha256"):
+            name = renamed.get(str(model.get("sha256")), name)
         if name not in artifacts:
             continue  # a folder of ledgers may have more than is gated
-        if metadata.model.get("sha256") != artifacts[name].sha256:
+        weights = artifacts[name].weights_sha256
+        if (model.get("sha256"), model.get("weights_sha256", weights)) != (artifacts[name].sha256, weights):
             text = f"the ledger {path.name} was made with other bytes of it; evaluate it again"
             found.problems["accuracy", name, path.name] = Problem("stale", "FAIL", text)
         elif differing := preprocessing_differences(base, metadata):
@@ -172,7 +178,8 @@ def _read_latency(device: str, record: Record, artifacts: Mapping[str, Artifact]
 
 
 def _latency_problems(record: Record, artifact: Artifact) -> Iterator[Problem]:
-    if record["artifact"]["sha256"] != artifact.sha256:
+    files = {file["sha256"] for file in record["artifact"]["files"]}
+    if files != {artifact.sha256, artifact.weights_sha256} - {""}:
         yield Problem("stale", "FAIL", "its latency was measured with other bytes of it; measure it again")
     if answers_wrong(record):
         yield Problem("latency", "FAIL", f"its answers were wrong there: {record['verification']['reason']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from ghostedge.model import InputSpec
 from ghostedge.regression.baseline import SCHEMA_PATH, Baseline, Bounds, schema
 from ghostedge.regression.gate import GateReport, run_gate, update
 from ghostedge.regression.measure import Inputs
-from tests.regression.conftest import Project, described
+from tests.regression.conftest import DATA, Project, described, sha256
 
 Change = Callable[[Path], object]
 
@@ -256,6 +257,29 @@ def ids_of(ids: Any) -> str:
     from ghostedge.evaluation.ledger import ids_sha256
 
     return ids_sha256(np.char.encode(ids, "utf-8"))
+
+
+def test_other_weights_beside_the_same_graph_make_a_ledger_stale(tmp_path: Path, project: Project) -> None:
+    inputs = project()
+    for name in ("tiny.xml", "tiny.bin"):
+        shutil.copy(DATA / "tiny" / name, tmp_path)
+    graph, weights = sha256(tmp_path / "tiny.xml"), sha256(tmp_path / "tiny.bin")
+    ledger = read_ledger(inputs.ledgers[0])
+    model = {"file": "tiny.xml", "sha256": graph, "weights_sha256": weights}
+    write_ledger(tmp_path / "ir.parquet", replace(ledger, metadata=replace(ledger.metadata, model=model)))
+    ir = Inputs((tmp_path / "tiny.xml",), inputs.reference, (tmp_path / "ir.parquet",))
+    update(tmp_path / "ir.json", ir)
+    assert run_gate(tmp_path / "ir.json", ir).verdict == "PASS"
+    (tmp_path / "tiny.bin").write_bytes((tmp_path / "tiny.bin").read_bytes()[::-1])
+    assert problems(run_gate(tmp_path / "ir.json", ir)) == [("FAIL", "missing", "tiny.xml")]
+
+
+def test_a_ledger_of_a_renamed_file_is_known_by_its_bytes(gated: tuple[Path, Inputs]) -> None:
+    path, inputs = gated
+    ledger = read_ledger(inputs.ledgers[0])
+    model = {**ledger.metadata.model, "file": "candidate.tflite"}
+    write_ledger(inputs.ledgers[0], replace(ledger, metadata=replace(ledger.metadata, model=model)))
+    assert run_gate(path, inputs).verdict == "PASS"
 
 
 def test_an_artifact_that_neither_has_is_an_error(gated: tuple[Path, Inputs], tmp_path: Path) -> None:

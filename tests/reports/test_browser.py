@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -15,8 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ghostedge.explain import Explanation
+from ghostedge.reports.explanation import explanation_html
+from ghostedge.reports.latency import latency_html
 from ghostedge.reports.parity import ParityReport
 from ghostedge.reports.parity_page import parity_html
+from tests.reports.test_page import explanation
+
+__all__ = ["explanation"]  # the fixture
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -115,6 +122,20 @@ def test_every_plot_is_drawn_at_desk_and_phone_width(document: str, tmp_path: Pa
         assert all(w > 100 and h > 100 and missing == 0 and marks > 1 for w, h, missing, marks in plots)
         assert found[width]["scrollWidth"] <= int(width), "the page scrolls sideways"
         assert found[width]["smallest"] > 0.9, "text in a plot is shrunk"
+
+
+@pytest.mark.parametrize("page", ["explanation", "latency"])
+def test_the_other_pages_fit_a_desk_and_a_phone(page: str, explanation: Explanation, tmp_path: Path) -> None:
+    record = json.loads((Path(__file__).parents[1] / "data" / "latency_record.json").read_text())
+    layer = dataclasses.replace(explanation.layers[0], place="blocks.15.ghost2.primary_conv")
+    long = dataclasses.replace(explanation, layers=(layer, *explanation.layers[1:]))
+    text = explanation_html(long) if page == "explanation" else latency_html([("ssh:pi@raspberrypi", record)])
+    assert "…" not in text, "something is cut out"
+    found = measure(tmp_path, text)
+    for width in ("375", "1200"):
+        assert found[width]["scrollWidth"] <= int(width), "the page scrolls sideways"
+        assert found[width]["smallest"] > 0.9, "text in a plot is shrunk"
+        assert all(missing == 0 and marks > 0 for _, _, missing, marks in found[width]["plots"])
 
 
 #: Clicks a column twice and filters, in a frame; says what is shown.

@@ -1,7 +1,7 @@
 "use strict";
 // Sort tables by a click on a column, filter rows and artifacts by words; without this the page says the same.
 const text = cell => [...cell.childNodes].filter(node => node.nodeName !== "SMALL").map(node => node.textContent).join("").trim();
-const number = said => parseFloat(said.replaceAll("\u2212", "-").replaceAll(",", "").replace(/^[\u2265<\s]+/, ""));
+const number = said => parseFloat(said.replaceAll("\u2212", "-").replaceAll(",", "").match(/^[\u2265<\s]*(-?[\d.]+)(?=$|[\s%])/)?.[1]);
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   for (const head of heads) {
