@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ghostedge.model import InputSpec, Model
     from ghostedge.pipeline.export import Exported, export
     from ghostedge.prediction import Prediction, predict
+    from ghostedge.regression.gate import GateReport, gate
     from ghostedge.reports.parity import ParityReport, parity
 
 __version__ = "0.2.0"
@@ -24,6 +25,7 @@ __all__ = [
     "DeviceRecord",
     "Evaluation",
     "Exported",
+    "GateReport",
     "GhostedgeError",
     "Imported",
     "InputSpec",
@@ -38,6 +40,7 @@ __all__ = [
     "benchmark",
     "evaluate",
     "export",
+    "gate",
     "import_weights",
     "inspect",
     "open_model",
@@ -59,6 +62,7 @@ _HOMES = {
     "model": "InputSpec Model",
     "pipeline.export": "Exported export",
     "prediction": "Prediction predict",
+    "regression.gate": "GateReport gate",
     "reports.parity": "ParityReport parity",
 }
 

@@ -18,6 +18,7 @@
     ├── DatasetError                a data set of another layout, damaged, or with impossible labels
     ├── DeviceError                 a device that cannot be reached or used for a benchmark
     ├── LedgerError                 a ledger that is damaged, or that does not fit another one
+    ├── BaselineError               a gate's baseline that is missing, damaged, or asks for the impossible
     └── ParityError                 exit code 2: an artifact differs from its source by more than its bound
 
 A message is one line: what is wrong, where, and what to do. Errors of other libraries become one of
@@ -33,6 +34,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "ArtifactError",
+    "BaselineError",
     "CheckpointError",
     "ConvertError",
     "DatasetError",
@@ -180,6 +182,10 @@ class DeviceError(GhostedgeError):
 
 class LedgerError(GhostedgeError):
     """A ledger that is damaged, or that does not fit the one beside it."""
+
+
+class BaselineError(GhostedgeError):
+    """A gate's baseline that is missing, damaged, or asks for the impossible."""
 
 
 class ParityError(GhostedgeError):

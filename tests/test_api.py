@@ -25,6 +25,8 @@ from ghostedge.data.preprocess import resize_and_crop
 from ghostedge.errors import ArtifactError, ImageError, UsageError
 from ghostedge.model import KEY, InputSpec, Model
 from ghostedge.prediction import _probabilities
+from ghostedge.regression.gate import update
+from ghostedge.regression.measure import Inputs
 from tests.benchmarks.test_golden import SOURCE, tiny_logits
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +35,7 @@ FUNCTIONS = [name for name in ghostedge.__all__ if name.islower()]
 
 #: Functions that `import ghostedge` promises.
 PROMISED = {
-    "benchmark", "evaluate", "export", "import_weights", "inspect", "open_model", "parity", "predict", "verify",
+    "benchmark", "evaluate", "export", "gate", "import_weights", "inspect", "open_model", "parity", "predict", "verify",
 }  # fmt: skip
 
 SPEC = InputSpec(layout="NHWC", height=32, width=32, resize=36)
@@ -130,6 +132,7 @@ def folder(oracle_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
     [result] = ghostedge.evaluate(folder / "model_fp32.tflite", folder / "photos", folder)
     result.ledger.rename(folder / "reference.parquet")
     shutil.copy(path, folder / "photo.png")
+    update(folder / "gate.json", Inputs((folder / "model_fp32.tflite",)))
     shutil.copy(oracle_checkpoint, folder / "trained.ckpt")
     return folder
 

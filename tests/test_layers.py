@@ -47,8 +47,9 @@ LAYERS = {
     "pipeline": 12,
     "demo": 12,
     "reports": 13,
-    "cli": 14,
-    "__main__": 15,
+    "regression": 14,
+    "cli": 15,
+    "__main__": 16,
 }
 
 #: Vendor library -> the modules that may name it.

@@ -28,7 +28,7 @@ def check_comparable(reference: Ledger, candidate: Ledger, *, same_preprocessing
     problems = list(_image_problems(reference, candidate))
     if ours.classes != theirs.classes:
         problems.append(f"the reference has {ours.classes} classes, the candidate {theirs.classes}")
-    if same_preprocessing and (differing := _preprocessing_differences(ours, theirs)):
+    if same_preprocessing and (differing := preprocessing_differences(ours, theirs)):
         problems.append(
             f"the preprocessing differs: {', '.join(differing)} (what that costs: --attribute preprocessing=LEDGER)"
         )
@@ -78,7 +78,7 @@ def _more(items: Sequence[object] | NDArray[Any]) -> str:
     return ", ..." if len(items) > 3 else ""
 
 
-def _preprocessing_differences(ours: LedgerMetadata, theirs: LedgerMetadata) -> list[str]:
+def preprocessing_differences(ours: LedgerMetadata, theirs: LedgerMetadata) -> list[str]:
     """``"what ours and theirs"`` of every property of the picture that differs."""
     pairs: dict[str, tuple[Any, Any]] = {"resize rule": (ours.preprocessing, theirs.preprocessing)}
     names = ["height", "width", "resize"]

@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "verify": "ghostedge.cli.verify",
     "verify-files": "ghostedge.cli.verify_files",
     "benchmark": "ghostedge.cli.benchmark",
+    "gate": "ghostedge.cli.gate",
+    "card": "ghostedge.cli.card",
     "demo": "ghostedge.cli.demo",
 }
 
@@ -42,8 +44,9 @@ _EXIT_CODES = textwrap.dedent("""\
     exit codes:
       0    done
       1    the tool could not do what was asked (wrong arguments included)
-      2    an artifact differs from its source by more than its bound, or gives wrong answers on a device
-      3    more images are needed to judge (parity, export --max-drop)
+      2    an artifact differs from its source by more than its bound, gives wrong answers on a device, or is worse than
+           a gate's baseline allows
+      3    more images are needed to judge (parity, gate, export --max-drop)
       130  interrupted (Ctrl-C; 143: by SIGTERM, 129: by SIGHUP); whole files stay, the next run continues
 """)
 

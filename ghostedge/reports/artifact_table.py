@@ -41,13 +41,13 @@ class Beside:
     manifest: Manifest | None = None
     latencies: tuple[tuple[str, Record], ...] = ()
 
-    def times(self, key: ModelKey) -> dict[tuple[str, int], float]:
-        """(device, threads) -> median latency, ms, of an artifact; XNNPACK on where it is a choice.
+    def runs(self, key: ModelKey) -> dict[tuple[str, int], Record]:
+        """(device, threads) -> latency record of an artifact; XNNPACK on where it is a choice.
 
         Latencies with wrong answers are left out.
         """
         return {
-            (device, record["settings"]["threads"]): record["latency_ms"]["p50"]
+            (device, record["settings"]["threads"]): record
             for device, record in self.latencies
             if record["artifact"] and model_key(record["artifact"], record["runtime"]) == key
             if record["settings"]["xnnpack"] is not False and not answers_wrong(record)
@@ -78,14 +78,19 @@ def read_beside(export: Path | None, latency: Path | None) -> Beside:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One artifact in one arithmetic; `times` as `Beside.times` gives them."""
+class Row:
+    """One artifact in one arithmetic; `runs` as `Beside.runs` gives them."""
 
     name: str
     key: ModelKey
     comparison: Comparison | None
     exported: ArtifactRecord | None
-    times: Mapping[tuple[str, int], float]
+    runs: Mapping[tuple[str, int], Record]
+
+    @property
+    def times(self) -> dict[tuple[str, int], float]:
+        """(device, threads) -> median latency, ms."""
+        return {place: record["latency_ms"]["p50"] for place, record in self.runs.items()}
 
 
 def artifact_table(report: ParityReport, beside: Beside) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def artifact_table(report: ParityReport, beside: Beside) -> dict[str, Any]:
         What the template shows: ``header``, ``rows``, ``caption``, ``notes`` (what the table leaves out, and why) and
         ``plots`` (a device with its threads, and the drawing).
     """
-    rows = list(_rows(report, beside))
+    rows = rows_of(report, beside)
     places = list(dict.fromkeys(place for row in rows for place in row.times))
     titles = {place: f"{place[0]}, {plural(place[1], 'thread')}" for place in places}
     manifest = beside.manifest
@@ -127,21 +132,25 @@ def artifact_table(report: ParityReport, beside: Beside) -> dict[str, Any]:
     }
 
 
-def _rows(report: ParityReport, beside: Beside) -> Iterator[_Row]:
+def rows_of(report: ParityReport, beside: Beside) -> list[Row]:
     """The export's artifacts in its order, then what else was compared."""
+    return list(_rows(report, beside))
+
+
+def _rows(report: ParityReport, beside: Beside) -> Iterator[Row]:
     comparisons = {model_key(c.source.metadata.model, c.source.metadata.runtime): c for c in report.comparisons}
     for exported in () if beside.manifest is None else beside.manifest.artifacts.values():
         file = exported.files[0]
         for arithmetic in ("", "float16", "bfloat16"):
             key = (file.sha256, arithmetic)
-            times, comparison = beside.times(key), comparisons.pop(key, None)
-            if comparison or times or not arithmetic:
-                yield _Row(named(file.name, arithmetic), key, comparison, exported, times)
+            runs, comparison = beside.runs(key), comparisons.pop(key, None)
+            if comparison or runs or not arithmetic:
+                yield Row(named(file.name, arithmetic), key, comparison, exported, runs)
     for key, comparison in comparisons.items():
-        yield _Row(comparison.source.name, key, comparison, None, beside.times(key))
+        yield Row(comparison.source.name, key, comparison, None, beside.runs(key))
 
 
-def _export_cells(row: _Row) -> tuple[str, str, str]:
+def _export_cells(row: Row) -> tuple[str, str, str]:
     record = row.exported
     if record is None:
         return "–", "–", "–"
@@ -154,7 +163,7 @@ def _export_cells(row: _Row) -> tuple[str, str, str]:
     return f"{record.size_bytes / 1e6:.1f}", Stacked(snr, *of_cpus), parts
 
 
-def _plot(rows: Sequence[_Row], place: tuple[str, int]) -> Markup | None:
+def _plot(rows: Sequence[Row], place: tuple[str, int]) -> Markup | None:
     """Draw time against accuracy on one device; None where fewer than two artifacts have both."""
     points = [
         TradeOff(number, row.name, row.times[place], -drop.drop_points, -drop.upper_points, -drop.lower_points)

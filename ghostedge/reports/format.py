@@ -157,11 +157,10 @@ def values_text(spec: InputSpec) -> str:
     return f"normalised, mean {mean}, std {std}"
 
 
-def _input_text(metadata: LedgerMetadata) -> str:
-    """What the network saw, in one line."""
-    spec = metadata.input
+def spec_text(spec: InputSpec, resize_rule: str) -> str:
+    """What the network sees, in one line."""
     return (
-        f"shorter side {spec.resize} by {metadata.preprocessing}, centre {spec.height} x {spec.width}; "
+        f"shorter side {spec.resize} by {resize_rule}, centre {spec.height} x {spec.width}; "
         f"{spec.layout} {spec.dtype} {spec.colour_order} {values_text(spec)}"
     )
 
@@ -180,7 +179,7 @@ def provenance(metadata: LedgerMetadata) -> list[tuple[str, str, bool]]:
         ("arithmetic", computed_in(metadata), False),
         *_below(metadata),
         ("host", ", ".join(f"{key} {value}" for key, value in sorted(metadata.host.items())), False),
-        ("input", _input_text(metadata), False),
+        ("input", spec_text(metadata.input, metadata.preprocessing), False),
         ("classes", f"{metadata.classes:,}", False),
         ("data set", f"{metadata.dataset.get('images', 0):,} images", False),
         ("image ids sha256", str(metadata.dataset.get("ids_sha256", "?")), True),

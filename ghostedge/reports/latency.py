@@ -14,7 +14,16 @@ from typing import Any
 from ghostedge.accuracy.statistics import Proportion
 from ghostedge.errors import UsageError
 from ghostedge.reports import render
-from ghostedge.reports.format import ModelKey, answers_text, answers_wrong, arithmetic_of, model_key, named, plural
+from ghostedge.reports.format import (
+    ModelKey,
+    Stacked,
+    answers_text,
+    answers_wrong,
+    arithmetic_of,
+    model_key,
+    named,
+    plural,
+)
 from ghostedge.reports.plots import TradeOff, curve_plot, front, latency_plot, tradeoff_plot
 from ghostedge.reports.svg import Markup, responsive
 from ghostedge.stored import as_type, parse_json
@@ -37,11 +46,37 @@ def latency_html(records: Sequence[tuple[str, Record]], accuracies: Accuracies |
         "latency.html",
         runs=plural(len(records), "run"),
         places=plural(len({device for device, _ in records}), "device"),
+        fastest=_fastest(records, accuracies or {}),
         devices=device_parts(records, accuracies=accuracies or {}),
         valid=sum(bool(record["valid"]) for _, record in records),
         invalid=sum(not record["valid"] for _, record in records),
         wrong=sum(answers_wrong(record) for _, record in records),
     )
+
+
+def _fastest(records: Sequence[tuple[str, Record]], accuracies: Accuracies) -> list[tuple[str, ...]]:
+    """A row of texts a device: the run to take there, with its accuracy where that is known."""
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys(device for device, _ in records):
+        runs = [r for device, r in records if device == name and r["artifact"] and not answers_wrong(r)]
+        if not runs:
+            rows.append((name, "none with right answers", *["–"] * 5))
+            continue
+        best = min(runs, key=rank)
+        artifact, runtime, latency = best["artifact"], best["runtime"], f"{best['latency_ms']['p50']:.2f}"
+        known = accuracies.get(model_key(artifact, runtime))
+        rows.append(
+            (
+                name,
+                _name(best),
+                f"{runtime['name']} {runtime['version']}",
+                str(best["settings"]["threads"]),
+                latency if best["valid"] else Stacked(latency, "not valid"),
+                f"{artifact['size_bytes'] / 1e6:.1f}" if "size_bytes" in artifact else "–",
+                "–" if known is None else f"{known.percent:.2f}%",
+            )
+        )
+    return rows
 
 
 def device_parts(
@@ -68,7 +103,7 @@ def _device(name: str, records: Sequence[Record], accuracies: Accuracies) -> dic
         "name": name,
         "records": records,
         "label": _label,
-        "rows": [_row(record) for record in records],
+        "rows": [run_row(record) for record in records],
         "plot": responsive(partial(latency_plot, runs)),
         "trade_off": _trade_off(records, accuracies, short) if accuracies else None,
         "notes": [
@@ -89,7 +124,7 @@ def _trade_off(records: Sequence[Record], accuracies: Accuracies, short: Mapping
     of_models = [(model_key(r["artifact"], r["runtime"]), r) for r in records if r["artifact"] and not answers_wrong(r)]
     for key, record in of_models:
         best = fastest.get(key)
-        if key in accuracies and (best is None or _rank(record) < _rank(best)):
+        if key in accuracies and (best is None or rank(record) < rank(best)):
             fastest[key] = record
     points = [
         TradeOff(number, _label(r, short), r["latency_ms"]["p50"], a.percent, a.low_percent, a.high_percent, r["valid"])
@@ -107,8 +142,8 @@ def _trade_off(records: Sequence[Record], accuracies: Accuracies, short: Mapping
     }
 
 
-def _rank(record: Record) -> tuple[bool, float]:
-    """Valid numbers before others, then by the median."""
+def rank(record: Record) -> tuple[bool, float]:
+    """What to sort records by: valid numbers before others, then by the median."""
     return not record["valid"], record["latency_ms"]["p50"]
 
 
@@ -137,7 +172,8 @@ def _label(record: Record, short: Mapping[str, str] = MappingProxyType({})) -> s
     return label + (", no XNNPACK" if settings["xnnpack"] is False else "")
 
 
-def _row(record: Record) -> list[str]:
+def run_row(record: Record) -> list[str]:
+    """One run: model, runtime, threads, p50, p90, p99, load and first in ms, peak in MiB, answers, validity."""
     latency, peak, runtime = record["latency_ms"], record["memory"]["rss_peak_mib"], record["runtime"]
     numbers = (latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"])
     reasons = ", ".join(reason["code"].replace("_", " ") for reason in record["invalid_reasons"])

@@ -19,6 +19,7 @@ from ghostedge.files import atomic_write
 from ghostedge.lazy import require
 from ghostedge.reports import check_report_path, render
 from ghostedge.reports.artifact_table import Beside, artifact_table
+from ghostedge.reports.choice import choice
 from ghostedge.reports.format import class_name, computed_in, flips_text, provenance
 from ghostedge.reports.latency import device_parts
 from ghostedge.reports.parity import (
@@ -84,7 +85,7 @@ def write_parity(
         if wanted and not pictures:
             warn(f"{data} has none of the {len(set(wanted))} images to show")
     names = _class_names(labels, report.reference.metadata.classes)
-    contents = (parity_html(report, names, pictures, beside), parity_markdown(report, names), report.to_json())
+    contents = (parity_html(report, names, pictures, beside), parity_markdown(report, names, beside), report.to_json())
     for target, content in zip(paths, contents, strict=True):
         atomic_write(target, content)
     on_progress("wrote " + ", ".join(map(str, paths)))
@@ -100,11 +101,11 @@ def _class_names(labels: Path | None, classes: int) -> Sequence[str]:
     return names
 
 
-def parity_markdown(report: ParityReport, class_names: Sequence[str] = ()) -> str:
-    """The report as GitHub-flavoured Markdown; `class_names` in the order of the logits."""
+def parity_markdown(report: ParityReport, class_names: Sequence[str] = (), beside: Beside | None = None) -> str:
+    """The report as GitHub-flavoured Markdown; arguments as of `parity_html`."""
     most = _MOST_IN_MARKDOWN
     parts = [_part(report, comparison, class_names, most, most) for comparison in report.comparisons]
-    return render("parity.md", **_shared(report), artifacts=parts)
+    return render("parity.md", **_shared(report, beside), artifacts=parts)
 
 
 def parity_html(
@@ -126,7 +127,7 @@ def parity_html(
     counts = [f"{found.count(verdict)} {verdict}" for verdict in ("PASS", "INCONCLUSIVE", "FAIL") if verdict in found]
     return render(
         "parity.html",
-        **_shared(report),
+        **_shared(report, beside),
         labelled=report.comparisons[0].result.labelled,
         counts=", ".join(counts),
         intervals=responsive(lambda width: interval_plot(drops, margin, width, band)),
@@ -136,7 +137,7 @@ def parity_html(
             {
                 **_part(report, comparison, class_names, MOST_FLIPS, _MOST_CLASSES),
                 "confidence": _confidence(comparison.result),
-                "reliability": _reliability(comparison.result, report.reference.name),
+                "reliability": _reliability(comparison.result),
                 "flips_caption": _flips_caption(comparison.result),
                 "pictures": any(flip.image_id in thumbnails for flip in comparison.result.flips[:MOST_FLIPS]),
             }
@@ -148,11 +149,12 @@ def parity_html(
     )
 
 
-def _shared(report: ParityReport) -> dict[str, Any]:
+def _shared(report: ParityReport, beside: Beside | None) -> dict[str, Any]:
     """What both templates are given of the whole report."""
     return {
         "report": report,
         "headline": headline(report),
+        "ship": choice(report, beside or Beside()),
         "summary": summary_rows(report),
         "steps": None if report.attribution is None else step_rows(report.attribution),
         "step_names": STEPS,
@@ -199,9 +201,12 @@ def _confidence(result: ParityResult) -> Markup | None:
     return rate_plot("Flips by the reference's confidence", edges, counts, "confidence of the reference, %")
 
 
-def _reliability(result: ParityResult, reference: str) -> Markup:
+def _reliability(result: ParityResult) -> Markup | None:
+    """None where no image changed its best class: then both are the same."""
+    if not sum(result.flip_counts.values()):
+        return None
     before, after = (_points(model.calibration) for model in (result.reference, result.candidate))
-    return reliability_plot(before, after, reference, "this artifact")
+    return reliability_plot(before, after, "the reference", "this artifact")
 
 
 def _points(calibration: Calibration) -> list[tuple[float, float, float]]:

@@ -18,7 +18,6 @@ from ghostedge.reports.svg import (
     Scale,
     decimals,
     element,
-    shorten,
     svg_dot,
     svg_line,
     svg_path,
@@ -50,7 +49,7 @@ def interval_plot(
         width: SVG units.
         band: from and to, percentage points: the reference's own noise, drawn behind all rows; None where unknown.
     """
-    layout = Rows(len(drops), width, top=30)
+    layout = Rows([(label, drop_text(drop)) for label, drop, _ in drops], width, top=30)
     low = max(min([0.0, *(band or ()), *(drop.lower_points for _, drop, _ in drops)]), -6 * margin)
     high = min(max([margin, *(drop.upper_points for _, drop, _ in drops)]), 6 * margin)
     pad = 0.08 * (high - low)
@@ -65,8 +64,8 @@ def interval_plot(
         *layout.verticals(beyond, "margin", 1.5),
         svg_text(beyond, 20, f"margin {margin:g}", anchor="middle", class_="margin-label"),
     ]
-    for place, (label, drop, verdict) in enumerate(drops):
-        drawn += layout.texts(place, label, drop_text(drop))
+    for place, (_, drop, verdict) in enumerate(drops):
+        drawn += layout.texts(place)
         drawn += _interval(drop, f"mark-{verdict.lower()}", scale, layout.middle(place))
     said = "; ".join(f"{label}: {drop_text(drop)}, {verdict}" for label, drop, verdict in drops)
     if band is not None:
@@ -113,24 +112,26 @@ def waterfall_plot(start_label: str, attribution: Attribution, width: int) -> Ma
     """
     steps, start = attribution.steps, attribution.reference_top1_percent
     levels = list(pairwise([start, *(step.top1_percent for step in steps)]))
-    layout = Rows(len(steps) + 2, width, top=8)
+    end_label, end = steps[-1].model, steps[-1].top1_percent
+    changes = [
+        (STEPS[step.step], _change_text(after - before)) for (before, after), step in zip(levels, steps, strict=True)
+    ]
+    layout = Rows([(start_label, f"{start:.2f}%"), *changes, (end_label, f"{end:.2f}%")], width, top=8)
     ends = [start, *(step.top1_percent for step in steps)]
     for (before, _), step in zip(levels, steps, strict=True):
         ends += [before - step.drop.lower_points, before - step.drop.upper_points]
     pad = max(0.08 * (max(ends) - min(ends)), 0.02)
     scale = Scale(min(ends) - pad, max(ends) + pad, *layout.ends)
     drawn = layout.axis(scale, "top-1 accuracy, % (the axis does not begin at 0)")
-    end_label, end = steps[-1].model, steps[-1].top1_percent
-    for place, label, level in ((0, start_label, start), (len(steps) + 1, end_label, end)):
-        drawn += layout.texts(place, label, f"{level:.2f}%")
+    for place, level in ((0, start), (len(steps) + 1, end)):
+        drawn += layout.texts(place)
         drawn.append(svg_dot(scale(level), layout.middle(place), "level"))
     said = []
     for place, ((before, after), step) in enumerate(zip(levels, steps, strict=True), start=1):
         y, change, drop, name = layout.middle(place), after - before, step.drop, STEPS[step.step]
         left, right = sorted((scale(before), scale(after)))
         bar = {"x": left, "y": y - 8, "width": max(right - left, 2), "height": 16}
-        points = f"{'+' if change >= 0.005 else ''}{signed(change)} points"
-        drawn += layout.texts(place, name, points, strong=False)
+        drawn += layout.texts(place, strong=False)
         drawn += _link(before, place, scale, layout)
         drawn.append(element("rect", **bar, class_="gain" if change > 0 else "loss"))
         drawn.append(svg_line(scale(before - drop.upper_points), y, scale(before - drop.lower_points), y, "whisker", 2))
@@ -138,6 +139,11 @@ def waterfall_plot(start_label: str, attribution: Attribution, width: int) -> Ma
         said.append(f"{name}: {before:.2f} to {after:.2f}%, drop between {interval} points")
     drawn += _link(end, len(steps) + 1, scale, layout)
     return layout.root(f"Top-1 accuracy from {start_label} to {end_label}", "; ".join(said), drawn)
+
+
+def _change_text(points: float) -> str:
+    """``"+0.50 points"``."""
+    return f"{'+' if points >= 0.005 else ''}{signed(points)} points"
 
 
 def _link(level: float, place: int, scale: Scale, layout: Rows) -> list[Markup]:
@@ -168,8 +174,8 @@ def reliability_plot(
     for points, style in ((before, "before"), (after, "after")):
         drawn.append(svg_path((plane.at(sure, right) for _, sure, right in points), f"{style}-line", 1.5))
         drawn += [svg_dot(*plane.at(sure, right), style, 2.5 + 5 * math.sqrt(share)) for share, sure, right in points]
-    for start, label, room, style in ((0, before_label, 170, "before"), (200, after_label, 120, "after")):
-        drawn += [svg_dot(start + 6, 10, style), svg_text(start + 17, 14.5, shorten(label, room))]
+    for start, label, style in ((0, before_label, "before"), (170, after_label, "after")):
+        drawn += [svg_dot(start + 6, 10, style), svg_text(start + 17, 14.5, label)]
     said = "; ".join(
         f"{label}: " + ", ".join(f"{right:.0f}% right at {sure:.0f}%" for _, sure, right in points)
         for points, label in ((before, before_label), (after, after_label))
@@ -214,14 +220,14 @@ def latency_plot(runs: Sequence[tuple[str, Mapping[str, float], bool]], width: i
         runs: at least one: its label, its ``p50``, ``p90`` and ``p99`` in milliseconds, and whether it is valid.
         width: SVG units.
     """
-    layout = Rows(len(runs), width, top=10)
+    layout = Rows([(label, f"{ms['p50']:.2f} ms") for label, ms, _ in runs], width, top=10)
     # One run with rare long pauses must not squeeze the others: the axis ends at twice the largest p90.
     high = min(max(ms["p99"] for _, ms, _ in runs), 2 * max(ms["p90"] for _, ms, _ in runs))
     scale = Scale(0.0, 1.05 * high or 1.0, *layout.ends)
     drawn, said = layout.axis(scale, "milliseconds"), []
     for place, (label, ms, valid) in enumerate(runs):
         y, start = layout.middle(place), scale(ms["p50"])
-        drawn += layout.texts(place, label, f"{ms['p50']:.2f} ms")
+        drawn += layout.texts(place)
         drawn.append(svg_line(start, y, scale(ms["p99"]), y, "whisker", 1.5))
         drawn.append(svg_line(start, y, scale(ms["p90"]), y, "whisker", 5))
         drawn.append(svg_dot(start, y, "after" if valid else "before", width=2))
@@ -332,8 +338,8 @@ def sqnr_plot(layers: Sequence[LayerError], width: int) -> Markup:
         layers: at least one, each with an own error, worst first.
         width: SVG units.
     """
-    layout = Rows(len(layers), width, top=10)
     rows = [(f"{layer.place} · {layer.kind}", layer.own_sqnr_db or 0.0, layer.sqnr_db, layer.cause) for layer in layers]
+    layout = Rows([(label, f"{signed(own, 1)} dB, {cause}") for label, own, _, cause in rows], width, top=10)
     values = [value for _, own, accumulated, _ in rows for value in (own, accumulated) if value is not None]
     # A layer with far more noise than signal is drawn at the edge; the numbers beside it say how far.
     low, high = max(min([0.0, *values]), -20.0), max([10.0, *values])
@@ -341,7 +347,7 @@ def sqnr_plot(layers: Sequence[LayerError], width: int) -> Markup:
     drawn, said = layout.axis(scale, "SQNR, dB"), []
     for place, (label, own, accumulated, cause) in enumerate(rows):
         y, before = layout.middle(place), ""
-        drawn += layout.texts(place, label, f"{signed(own, 1)} dB, {cause}")
+        drawn += layout.texts(place)
         if accumulated is not None:
             before = f", accumulated {signed(accumulated, 1)} dB"
             drawn.append(svg_line(scale(accumulated), y, scale(own), y, "whisker", 1.5))

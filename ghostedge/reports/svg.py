@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from ghostedge.reports.format import signed
@@ -15,6 +17,9 @@ WIDE, NARROW = 720, 340
 
 #: Mean width of a character of the 13 px label font, pixels.
 _CHARACTER = 7.2
+
+#: From one line of a label to the next, units.
+_LINE = 16
 
 
 # -- Elements -----------------------------------------------------------------------------------------------
@@ -95,13 +100,21 @@ def responsive(draw: Callable[[int], Markup]) -> Markup:
     return join([element("div", draw(WIDE), class_="wide"), element("div", draw(NARROW), class_="narrow")])
 
 
-def shorten(text: str, pixels: float) -> str:
-    """`text`, its middle cut out where it would be wider than `pixels`."""
+def broken(text: str, pixels: float) -> list[str]:
+    """`text` in lines of at most `pixels`, broken after separators; a longer piece breaks where the line ends.
+
+    Nothing is cut out: of `blocks.15.ghost1.conv` and `blocks.15.ghost2.conv` the middle is what tells them apart.
+    """
     most = max(int(pixels / _CHARACTER), 5)
-    if len(text) <= most:
-        return text
-    head = (most - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+    pieces = [
+        piece[at : at + most] for piece in re.findall(r"[^_./, -]*[_./, -]*", text) for at in range(0, len(piece), most)
+    ]
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > most:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
 
 
 # -- Axes ---------------------------------------------------------------------------------------------------
@@ -197,11 +210,29 @@ class Plane:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows of a plot and their texts are: in columns on a desk, above each other on a phone."""
+    """Where the rows of a plot and their texts are: in columns on a desk, above each other on a phone.
 
-    count: int
+    Attributes:
+        labelled: each row's label, and the numbers at its end.
+        width: of the plot, units.
+        top: where the first row begins, units.
+    """
+
+    labelled: Sequence[tuple[str, str]]
     width: float
     top: float
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.labelled)
+
+    @cached_property
+    def lines(self) -> list[list[str]]:
+        """The lines of each row's label."""
+        if not self.stacked:
+            return [broken(label, self.ends[0] - 18) for label, _ in self.labelled]
+        return [broken(label, self.width - 12 - _CHARACTER * len(numbers)) for label, numbers in self.labelled]
 
     @property
     def stacked(self) -> bool:
@@ -210,8 +241,9 @@ class Rows:
 
     @property
     def height(self) -> float:
-        """Height of one row, units."""
-        return 48 if self.stacked else 34
+        """Height of one row, units: the same for all, that of the row with the most lines."""
+        most = max(map(len, self.lines))
+        return 48 + _LINE * (most - 1) if self.stacked else max(34, _LINE * most + 6)
 
     @property
     def bottom(self) -> float:
@@ -227,14 +259,14 @@ class Rows:
         """The height at which row `place` is drawn."""
         return self.top + (place + 1) * self.height - (14 if self.stacked else self.height / 2)
 
-    def texts(self, place: int, label: str, numbers: str, *, strong: bool = True) -> list[Markup]:
+    def texts(self, place: int, *, strong: bool = True) -> list[Markup]:
         """The label and the numbers of row `place`."""
+        lines, numbers = self.lines[place], self.labelled[place][1]
         baseline = self.top + place * self.height + 18 if self.stacked else self.middle(place) + 4.5
-        room = self.width - 12 - _CHARACTER * len(numbers) if self.stacked else self.ends[0] - 18
-        return [
-            svg_text(0, baseline, shorten(label, room), class_="strong" if strong else None),
-            svg_text(self.width, baseline, numbers, anchor="end"),
-        ]
+        first = baseline if self.stacked else baseline - _LINE * (len(lines) - 1) / 2
+        style = "strong" if strong else None
+        labels = [svg_text(0, first + _LINE * number, line, class_=style) for number, line in enumerate(lines)]
+        return [*labels, svg_text(self.width, baseline, numbers, anchor="end")]
 
     def verticals(self, x: float, class_: str, stroke: float = 1) -> list[Markup]:
         """A vertical line through every row that leaves out the texts between stacked rows."""

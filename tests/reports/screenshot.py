@@ -40,7 +40,7 @@ def render(report: Path, png: Path, *, height: int, section: str | None = None, 
     document = report.read_text(encoding="utf-8")
     if section is not None:
         if f'id="{section}"' not in document:
-            ids = ", ".join(re.findall(r'<h2[^>]* id="([^"]+)"', document))
+            ids = ", ".join(re.findall(r'<h[23][^>]* id="([^"]+)"', document))
             raise SystemExit(f"{report} has no section '{section}'; it has {ids}")
         # A screenshot is taken from the top of the page, whatever the address says: leave out what comes before.
         before = f"main > :not(:has(#{section})) {{ display: none }} main > section {{ margin: 0; border: 0 }}"

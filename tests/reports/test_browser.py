@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -15,8 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ghostedge.explain import Explanation
+from ghostedge.reports.explanation import explanation_html
+from ghostedge.reports.latency import latency_html
 from ghostedge.reports.parity import ParityReport
 from ghostedge.reports.parity_page import parity_html
+from tests.reports.test_page import explanation
+
+__all__ = ["explanation"]  # the fixture
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -47,9 +54,12 @@ for (const width of widths) {
   frame.srcdoc = SOURCE;
   frame.onload = () => {
     const page = frame.contentDocument, view = frame.contentWindow;
+    const closed = page.querySelectorAll("details:not([open])").length;
+    page.querySelectorAll("details").forEach(each => each.open = true);
     const visible = svg => view.getComputedStyle(svg.parentNode).display !== "none";
     const shown = [...page.querySelectorAll("svg")].filter(visible);
     found[width] = {
+      closed,
       plots: shown.map(svg => {
         const box = svg.getBoundingClientRect();
         const marks = [...svg.querySelectorAll("circle, rect, polyline, polygon")];
@@ -106,11 +116,73 @@ def test_every_plot_is_drawn_at_desk_and_phone_width(document: str, tmp_path: Pa
     found = measure(tmp_path, document)
     for width in ("375", "1200"):
         plots = found[width]["plots"]
-        # Intervals and waterfall, then reliability for four artifacts and flips for the three that have some.
-        assert len(plots) == 2 + 4 + 3
+        # Intervals and waterfall, then reliability and confidence for the three artifacts that have flips.
+        assert len(plots) == 2 + 3 + 3
+        assert found[width]["closed"] == 1 + 4 + 5  # one without a flip, numbers of each artifact, five ledgers
         assert all(w > 100 and h > 100 and missing == 0 and marks > 1 for w, h, missing, marks in plots)
         assert found[width]["scrollWidth"] <= int(width), "the page scrolls sideways"
         assert found[width]["smallest"] > 0.9, "text in a plot is shrunk"
+
+
+@pytest.mark.parametrize("page", ["explanation", "latency"])
+def test_the_other_pages_fit_a_desk_and_a_phone(page: str, explanation: Explanation, tmp_path: Path) -> None:
+    record = json.loads((Path(__file__).parents[1] / "data" / "latency_record.json").read_text())
+    layer = dataclasses.replace(explanation.layers[0], place="blocks.15.ghost2.primary_conv")
+    long = dataclasses.replace(explanation, layers=(layer, *explanation.layers[1:]))
+    text = explanation_html(long) if page == "explanation" else latency_html([("ssh:pi@raspberrypi", record)])
+    assert "…" not in text, "something is cut out"
+    found = measure(tmp_path, text)
+    for width in ("375", "1200"):
+        assert found[width]["scrollWidth"] <= int(width), "the page scrolls sideways"
+        assert found[width]["smallest"] > 0.9, "text in a plot is shrunk"
+        assert all(missing == 0 and marks > 0 for _, _, missing, marks in found[width]["plots"])
+
+
+#: Clicks a column twice and filters, in a frame; says what is shown.
+BEHAVE = """<!DOCTYPE html><body><script>
+const frame = document.createElement("iframe"), found = {};
+frame.style.cssText = "border:0;height:900px;width:1200px";
+frame.srcdoc = SOURCE;
+frame.onload = () => {
+  const page = frame.contentDocument, table = page.querySelector("table.sortable");
+  const names = () => [...table.tBodies[0].rows].filter(row => !row.hidden).map(row => row.cells[0].textContent.trim());
+  found.asWritten = names();
+  const button = table.tHead.rows[0].cells[COLUMN].querySelector("button");
+  button.click();
+  found.ascending = names();
+  button.click();
+  found.descending = names();
+  const box = page.querySelector("input[type=search]");
+  box.value = "int8 FAIL";
+  box.dispatchEvent(new Event("input"));
+  found.filtered = names();
+  found.artifacts = [...page.querySelectorAll("details.artifact:not([hidden]) h3")].map(each => each.textContent);
+  document.body.textContent = JSON.stringify(found);
+};
+document.body.append(frame);
+</script></body>"""
+
+
+def test_a_click_sorts_and_words_filter(document: str, tmp_path: Path) -> None:
+    source = json.dumps(document).replace("</", "<\\/")
+    probe = BEHAVE.replace("SOURCE", source).replace("COLUMN", "4")
+    printed, messages = chromium(tmp_path, probe, "--dump-dom")
+    assert messages == []
+    body = re.search(r"<body>(\{.*\})</body>", printed, re.DOTALL)
+    assert body, printed[-500:]
+    found = json.loads(html.unescape(body[1]))
+    assert found["asWritten"] == ["m.ckpt", "fp32.tflite", "dynamic.tflite", "int8.tflite", "ruined.tflite"]
+    # By the drop; the reference has none and stays last.
+    assert found["ascending"] == [*found["asWritten"][1:], "m.ckpt"]
+    assert found["descending"] == [*found["asWritten"][:0:-1], "m.ckpt"]
+    assert found["filtered"] == found["artifacts"] == ["int8.tflite"]
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(document: str, tmp_path: Path) -> None:
+    planted = document.replace("<main>", "<main><script>document.title = 'planted'</script>")
+    printed, messages = chromium(tmp_path, planted, "--dump-dom")
+    assert "<title>planted" not in printed
+    assert any("Content Security Policy" in message for message in messages)
 
 
 def test_dark_is_dark(document: str, tmp_path: Path) -> None:
@@ -140,7 +212,7 @@ def test_a_picture_of_a_section_that_is_not_there_names_those_that_are(document:
     command = [sys.executable, str(Path(__file__).with_name("screenshot.py")), str(tmp_path / "parity.html")]
     done = subprocess.run([*command, str(tmp_path / "x.png"), "--section", "waterfall"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "has no section 'waterfall'; it has attribution, artifact-0" in done.stderr
+    assert "has no section 'waterfall'; it has ship, attribution, each, artifact-0" in done.stderr
 
 
 def test_the_checks_see_a_console_message_and_a_plot_that_is_not_drawn(document: str, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_the_parts_of_a_photo_and_the_curve_are_shown(record: dict[str, Any]) ->
 
 def test_a_hostile_name_stays_text(record: dict[str, Any]) -> None:
     record["artifact"]["file"] = record["device"]["model"] = "<script>alert(1)</script>"
-    assert "<script" not in latency_html([("<script>", record)])
+    assert latency_html([("<script>", record)]).count("<script") == 1  # the page's own
 
 
 def test_a_long_tail_does_not_squeeze_the_rest() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import html
 import math
 import re
@@ -66,11 +68,15 @@ def test_stacked_text_is_one_line_elsewhere() -> None:
     assert Stacked("74%") == "74%"
 
 
-def test_a_page_fetches_nothing_and_runs_nothing(explanation: Explanation) -> None:
+def test_a_page_fetches_nothing_and_runs_nothing_but_its_own_script(explanation: Explanation) -> None:
     page = explanation_html(explanation)
     assert "<title>Quantisation report</title>" in page
     assert "default-src 'none'" in page
-    assert not re.search(r"<script|<link|https?:|@import|url\(", page)
+    assert not re.search(r"<link|https?:|@import|url\(", page)
+    [script] = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "unsafe-inline" not in page.partition("script-src")[2].partition(";")[0]
     assert not re.search(r">\s+<", page), "line ends of the template are in the page"
 
 

@@ -11,7 +11,7 @@ from ghostedge.accuracy.attribution import Attribution, AttributionStep
 from ghostedge.accuracy.statistics import PairedDrop, Verdict
 from ghostedge.reports.format import signed
 from ghostedge.reports.plots import interval_plot, rate_plot, reliability_plot, waterfall_plot
-from ghostedge.reports.svg import responsive, ticks
+from ghostedge.reports.svg import broken, responsive, ticks
 
 
 def drop(value: float, low: float, high: float) -> PairedDrop:
@@ -105,6 +105,19 @@ def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
     slope = (float(diagonal["y2"]) - float(diagonal["y1"])) / (float(diagonal["x2"]) - float(diagonal["x1"]))
     assert (high[1] - low[1]) / (high[0] - low[0]) == pytest.approx(slope, abs=1e-3)
     assert other[1] < float(diagonal["y1"]) + slope * (other[0] - float(diagonal["x1"]))  # above it: y grows downwards
+
+
+def test_a_long_name_is_broken_after_separators_and_nothing_is_cut_out() -> None:
+    name = "blocks.15.ghost2.primary_conv_and_more_than_fits"
+    assert broken("int8.tflite", 200) == ["int8.tflite"]
+    assert broken(name, 150) == ["blocks.15.ghost2.", "primary_conv_and_", "more_than_fits"]
+    assert "".join(broken("x" * 50, 150)) == "x" * 50
+    for width in (340, 720):
+        rows: list[tuple[str, PairedDrop, Verdict]] = [(name * 2, drop(0.0, -0.1, 0.1), "PASS"), *ROWS]
+        drawing = ElementTree.fromstring(interval_plot(rows, 0.5, width))
+        texts = [node for node in drawing.iter("text") if node.get("class") == "strong"]
+        assert "".join(node.text or "" for node in texts).startswith(name * 2 + "fp16.tflite")
+        assert len({node.get("y") for node in texts}) == len(texts), "two lines lie on each other"
 
 
 def test_every_plot_says_what_it_shows() -> None:
