@@ -16,7 +16,7 @@ import ghostedge
 PACKAGE = Path(ghostedge.__file__).parent
 
 #: Room -> its layer; a module imports only from lower layers or from its own room.
-LAYERS = {
+LAYERS: dict[str, float] = {
     "errors": 0,
     "lazy": 1,
     "files": 1,
@@ -31,6 +31,7 @@ LAYERS = {
     "data": 3,
     "quantize": 3,
     "ghostnet": 4,
+    "networks": 4.5,
     "mindir": 5,
     "onnx": 6,
     "tflite": 7,
@@ -52,6 +53,7 @@ LAYERS = {
 
 #: Vendor library -> the modules that may name it.
 VENDORS = {
+    "mindcv": {"networks"},
     "mindspore": {"ghostnet", "mindir.read", "mindir.from_checkpoint", "runtimes.mindspore"},
     "onnx": {"mindir.to_onnx", "onnx", "tflite.onnx2tf", "inspection.onnx"},
     "onnxruntime": {"runtimes.onnx", "onnx.equalise"},

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from ghostedge.cli import ENGINE, IMAGES, Arguments, argument
+from ghostedge.cli import ENGINE, IMAGES, NETWORK, Arguments, argument
 from ghostedge.cli.evaluate import EvaluationProgress, table, to_json
 
 HELP = "run a checkpoint on MindSpore over labelled images: the reference ledger"
@@ -26,6 +26,7 @@ ARGUMENTS: Arguments = {
     "": [
         argument("--checkpoint C", "MindSpore checkpoint (.ckpt)", Path, required=True),
         argument("--output F", "the ledger (.parquet)", Path, required=True),
+        NETWORK,
     ],
     **IMAGES,
     "how": [
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     threads = (os.cpu_count() or 1) if args.threads is None else args.threads
     if threads < 1:
         raise UsageError(f"--threads {threads}: at least 1 is needed")
-    checkpoint = open_model(args.checkpoint)
+    checkpoint = open_model(args.checkpoint, network=args.network)
     dataset = open_dataset(args.data, args.ground_truth)
     options = Options(
         limit=args.limit,

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError
-from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
-from ghostedge.ghostnet.checkpoint import load_checkpoint
-from ghostedge.ghostnet.variants import check_input_size
+from ghostedge.ghostnet.cell import LOCK, mindspore_on
 from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import Model
+from ghostedge.networks import load_network
 from ghostedge.runtimes import SingleImageRuntime, check_batch
 
 __all__ = ["MindSporeRuntime"]
@@ -58,8 +57,8 @@ class MindSporeRuntime(SingleImageRuntime):
             self._check_model([info.input_shape], [info.output_shape])
             batch_size = 1
         else:
-            check_input_size(self.input.height, self.input.width)
-            checkpoint = load_checkpoint(artifact.path, len(artifact.labels) or None)
+            network = load_network(artifact.path, artifact.network, len(artifact.labels) or None)
+            network.check_input(self.input.height, self.input.width)
         ms = mindspore_on(device_target)
         self.info = {
             "name": "mindspore",
@@ -78,7 +77,7 @@ class MindSporeRuntime(SingleImageRuntime):
                 with self._refusing("does not load", Exception):
                     self._model: Any = ms.nn.GraphCell(ms.load(str(artifact.path)))
             else:
-                self._model = build_cell(checkpoint.variant, checkpoint.weights)
+                self._model = network.cell()
                 if batch_size is not None:
                     self._model = ms.jit(self._model)
             if batch_size is not None:

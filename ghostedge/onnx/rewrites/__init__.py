@@ -13,6 +13,7 @@ from ghostedge.lazy import choose, require
 from ghostedge.onnx.graph import OnnxGraph, name_of
 from ghostedge.onnx.rewrites.convolutions import depthwise_before_concat, round_up_channels, split_concat_conv
 from ghostedge.onnx.rewrites.operators import (
+    batch_norm_as_depthwise,
     hard_sigmoid_as_clip,
     mean_as_pool,
     pad_before_max_pool,
@@ -74,7 +75,7 @@ def prepare(model: Any) -> Any:
     dims[0].dim_value = 1
     proto.output[0].type.tensor_type.ClearField("shape")
     graph = OnnxGraph(proto)
-    for rewrite in (hard_sigmoid_as_clip, pad_before_max_pool, mean_as_pool):
+    for rewrite in (batch_norm_as_depthwise, hard_sigmoid_as_clip, pad_before_max_pool, mean_as_pool):
         rewrite(graph)
     return _with_shapes(model)
 
