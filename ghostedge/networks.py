@@ -8,7 +8,7 @@ import io
 import re
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ from ghostedge.ghostnet.ckpt_format import parse_ckpt
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.lazy import choose, require
 
-__all__ = ["Network", "input_size", "load_network", "mindcv_name"]
+__all__ = ["Network", "build", "input_size", "load_network", "mindcv_name"]
 
 _PREFIX = "mindcv:"
 
@@ -177,10 +177,10 @@ def _mindcv() -> Any:
 
 def _load(data: bytes, path: Path, name: str) -> _OfMindCV:
     content = (parse_safetensors if path.suffix == ".safetensors" else parse_ckpt)(data, str(path))
-    cell, classes = _build(name, _CLASSES), _CLASSES
+    cell, classes = build(name, _CLASSES), _CLASSES
     shapes = {key: array.shape for key, array in content.tensors.items()}
     if (found := _classes(shapes, cell)) != classes:
-        cell, classes = _build(name, found), found
+        cell, classes = build(name, found), found
     expected = _shapes(cell)
     ignored = _refuse_other(shapes, expected, path, name)
     weights: Mapping[str, NDArray[np.float32]] = checked_weights(content.tensors, expected, str(path))
@@ -192,14 +192,35 @@ def _load(data: bytes, path: Path, name: str) -> _OfMindCV:
     return _OfMindCV(path, classes, name, trained, ignored, cell)
 
 
-def _build(name: str, classes: int) -> Any:
+def build(name: str, classes: int = _CLASSES) -> Any:
+    """A network of MindCV, most of its weights zeros. Raises: ConvertError where MindCV cannot build it."""
     models = _mindcv()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _zeros_at_first():
             warnings.simplefilter("ignore")
             return models.create_model(name, num_classes=classes, pretrained=False)
     except Exception as exc:  # MindCV's and MindSpore's are of every kind
         raise ConvertError(f"MindCV cannot build {name}: {first_line(exc)}") from exc
+
+
+@contextlib.contextmanager
+def _zeros_at_first() -> Iterator[None]:
+    """Let MindCV's own initial values be zeros: the checkpoint replaces them all.
+
+    Drawing them takes time, and MindCV 0.3's ReXNet reshapes one before it is drawn, which MindSpore 2.9 refuses.
+    """
+    ms = require("mindspore", "mindspore")
+    module = require("mindspore.common.initializer", "mindspore")
+    drawing = module.initializer
+
+    def zeros(init: Any, shape: Any = None, dtype: Any = ms.float32) -> Any:
+        return drawing(init, shape, dtype) if shape is None else ms.Tensor(np.zeros(shape), dtype)
+
+    module.initializer = zeros
+    try:
+        yield
+    finally:
+        module.initializer = drawing
 
 
 def _shapes(cell: Any) -> dict[str, tuple[int, ...]]:

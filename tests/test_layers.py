@@ -54,7 +54,7 @@ LAYERS: dict[str, float] = {
 #: Vendor library -> the modules that may name it.
 VENDORS = {
     "mindcv": {"networks"},
-    "mindspore": {"ghostnet", "mindir.read", "mindir.from_checkpoint", "runtimes.mindspore"},
+    "mindspore": {"ghostnet", "networks", "mindir.read", "mindir.from_checkpoint", "runtimes.mindspore"},
     "onnx": {"mindir.to_onnx", "onnx", "tflite.onnx2tf", "inspection.onnx"},
     "onnxruntime": {"runtimes.onnx", "onnx.equalise"},
     "openvino": {"openvino", "runtimes.openvino"},

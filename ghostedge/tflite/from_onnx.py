@@ -17,7 +17,7 @@ from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.graph import Graph
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.onnx2tf import Reply, Worker
-from ghostedge.tflite.rewrites.channels import gather_as_copies
+from ghostedge.tflite.rewrites.channels import pick_by_copies
 from ghostedge.tflite.rewrites.for_float16 import drop_spare_channels, group_pixels, pad_rows
 from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add, resize_as_copies
 from ghostedge.tflite.rewrites.raw_input import take_raw
@@ -153,7 +153,7 @@ def _finish(source: Model, output: StageOutput, raw: Path, reply: Reply) -> Mode
     model = unpack(raw.read_bytes(), output.path.name)
     add_n_as_add(model)
     resize_as_copies(model)
-    gather_as_copies(model)
+    pick_by_copies(model)
     if output.input.range == "raw":
         take_raw(model, output.input, float16=wants_float16(output))
     return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))

@@ -25,7 +25,6 @@ from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.flatbuffer import unpack
 from ghostedge.tflite.from_onnx import TFLiteStage
 from ghostedge.tflite.quantize.stage import QuantizeTFLiteStage
-from tests.tflite.graphs import kinds
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +79,7 @@ class Network:
         x = self.node("Mul", x, self.node("HardSigmoid", gate, alpha=1 / 6, beta=0.5))
         x = self.node("Concat", kept, x, axis=1)
         wider = self.node("Pad", x, self.constant(np.array([0, 0, 0, 0, 0, 8, 0, 0])))
-        x = self.node("Add", self.conv(x, 24, 32), wider)
+        x = self.conv(self.node("Add", self.conv(x, 24, 32), wider), 32, 32)
         x = self.node("Mul", x, self.node("Sigmoid", x))
         x = self.node("Flatten", self.node("GlobalAveragePool", x))
         weight = (self.rng.standard_normal((7, 32)) / 3).astype(np.float32)
@@ -140,6 +139,4 @@ def test_it_answers_like_the_onnx_wholly_on_xnnpack(made: dict[str, Model], prec
     assert compare(logits(made["onnx"]), logits(made[precision])).snr_db > bound
     path: Path = made[precision].path
     assert coverage(path).whole
-    graph = unpack(path.read_bytes(), path.name)
-    assert graph.spatial_transposes() == ()
-    assert not {"GATHER", "AVERAGE_POOL_2D"} & set(kinds(graph)) or precision == "fp32"
+    assert unpack(path.read_bytes(), path.name).spatial_transposes() == ()

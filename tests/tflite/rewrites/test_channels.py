@@ -9,8 +9,8 @@ import pytest
 
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.flatbuffer import pack
-from ghostedge.tflite.graph import Graph, options
-from ghostedge.tflite.rewrites.channels import gather_as_copies
+from ghostedge.tflite.graph import VALID, Graph, options
+from ghostedge.tflite.rewrites.channels import pick_by_copies
 from tests.tflite.graphs import empty, kinds, run
 
 pytest.importorskip("ai_edge_litert")
@@ -25,34 +25,40 @@ PICKS = {
 }
 
 
-def gathering(channels: list[int], axis: int = 3) -> Graph:
-    """Rounded-down channels of an image of 4 x 5 pixels and 6 channels."""
+def picking(channels: list[int], activation: int = 0, factor: float = 1) -> Graph:
+    """Channels of an image of 4 x 5 pixels and 6 channels, by a convolution with ones."""
     graph = empty()
-    image, given = (graph.add_tensor((1, 4, 5, 6), "FLOAT32", name) for name in ("image", "given"))
-    shape = [1, 4, 5, 6]
-    shape[axis] = len(channels)
-    picked = graph.add_tensor(shape, "FLOAT32", "picked")
-    indices = graph.add_constant(np.array(channels, np.int32), "indices")
-    gather = options("Gather", axis=axis, batchDims=0)
-    graph.operators = [graph.make("RELU", [image], [given]), graph.make("GATHER", [given, indices], [picked], gather)]
+    image = graph.add_tensor((1, 4, 5, 6), "FLOAT32", "image")
+    picked = graph.add_tensor((1, 4, 5, len(channels)), "FLOAT32", "picked")
+    weights = np.zeros((len(channels), 1, 1, 6), np.float32)
+    weights[np.arange(len(channels)), 0, 0, channels] = factor
+    constants = [graph.add_constant(value, "c") for value in (weights, np.zeros(len(channels), np.float32))]
+    windows = options("Conv2D", padding=VALID, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1)
+    windows.fusedActivationFunction = activation
+    graph.operators = [graph.make("CONV_2D", [image, *constants], [picked], windows)]
     graph.inputs, graph.outputs = [image], [picked]
     return graph
 
 
+@pytest.mark.parametrize("activation", ["", "RELU", "RELU6"])
 @pytest.mark.parametrize("pick", PICKS)
-def test_a_pick_of_channels(pick: str, tmp_path: Path) -> None:
+def test_a_pick_of_channels(pick: str, activation: str, tmp_path: Path) -> None:
     channels, expected = PICKS[pick]
-    graph, path = gathering(channels), tmp_path / "picked.tflite"
+    graph, path = picking(channels, {"": 0, "RELU": 1, "RELU6": 3}[activation]), tmp_path / "picked.tflite"
     before, before_two = run(graph), run(graph, batch=2)
-    assert gather_as_copies(graph) == 1
-    assert kinds(graph) == ["RELU", *expected]
+    stays = expected == ["CONV_2D"]
+    assert pick_by_copies(graph) == (not stays)
+    assert kinds(graph) == expected + [activation] * (bool(activation) and not stays)
     np.testing.assert_array_equal(run(graph), before)
     np.testing.assert_array_equal(run(graph, batch=2), before_two)
     path.write_bytes(pack(graph))
     assert coverage(path).whole
 
 
-def test_rows_stay() -> None:
-    graph = gathering([0, 2, 1], axis=1)
-    assert gather_as_copies(graph) == 0
-    assert kinds(graph) == ["RELU", "GATHER"]
+def test_what_does_more_than_pick_stays() -> None:
+    for graph in (picking([0, 1, 2], factor=2), picking([0, 1, 2], activation=4)):  # tanh
+        assert pick_by_copies(graph) == 0
+        assert kinds(graph) == ["CONV_2D"]
+    graph = picking([0, 1, 2])
+    graph.set_constant(graph.operators[0].inputs[2], np.ones(3, np.float32))
+    assert pick_by_copies(graph) == 0
