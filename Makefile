@@ -9,7 +9,7 @@ EDGE   ?= build/edge-venv
 NO_PYTHON = neither Python 3.11 nor 3.12 is here, for which MindSpore and TensorFlow have packages; install one, or with uv \
     (pip install uv): uv python install 3.12, then: make PYTHON="$$(uv python find 3.12)"
 
-.PHONY: help install install-demo lint check test docs golden fuzz test-edge test-oldest test-arm64 compat compat-newest demo lock clean
+.PHONY: help install install-demo lint check test docs golden fuzz test-edge test-oldest test-arm64 compat compat-newest demo networks lock clean
 
 help:
 	@echo "make install   everything into $(VENV)"
@@ -33,6 +33,7 @@ help:
 	@echo "make compat    build/demo's artifacts in old, pinned and newest runtimes: writes docs/compatibility.md"
 	@echo "make compat-newest"
 	@echo "               five artifacts in the newest runtimes that make compat has found (make test's companion in CI)"
+	@echo "make networks  networks of MindCV through every format: writes docs/networks.md (an hour; goes on where it stopped)"
 	@echo "make lock      write locks/ anew from pyproject.toml"
 	@echo "make clean     remove build/"
 
@@ -123,6 +124,9 @@ compat-newest: install
 	  --images ghostedge/demo/files/validation/tiger --output build/compat/artifacts \
 	  --recipe onnx_fp32 --recipe openvino_fp32 --recipe tflite_fp32 --recipe tflite_fp16 --recipe tflite_dynamic
 	$(BIN)/python benchmarks/compatibility.py --artifacts build/compat/artifacts --only newest
+
+networks: install
+	$(BIN)/python benchmarks/networks.py --page docs/networks.md
 
 demo: install-demo
 	$(BIN)/ghostedge demo --output build/demo

@@ -31,9 +31,8 @@ from ghostedge.evaluation.run import Options, Progress, Subject, evaluate
 from ghostedge.evaluation.worker import ModelSetup
 from ghostedge.formats import open_model
 from ghostedge.ghostnet.arithmetic import Arithmetic
-from ghostedge.ghostnet.cell import build_cell
-from ghostedge.ghostnet.checkpoint import Checkpoint
 from ghostedge.lazy import require
+from ghostedge.networks import Network
 from ghostedge.reports.format import drop_text, snr_text
 from ghostedge.runtimes.mindspore import MindSporeRuntime
 
@@ -64,11 +63,11 @@ class RoundedRuntime(MindSporeRuntime):
             f"{rounding} emulated on the CPU", {"bits_after_the_point": str(BITS[rounding]), "sums": "float32"}
         )
 
-    def _network(self, checkpoint: Checkpoint) -> Any:
-        network = build_cell(checkpoint.variant, checkpoint.weights)
-        for _, cell in network.cells_and_names():
+    def _network(self, network: Network) -> Any:
+        whole = network.cell()
+        for _, cell in whole.cells_and_names():
             round_layer(cell, self._rounding)
-        return network
+        return whole
 
 
 def round_layer(cell: Any, name: str) -> None:

@@ -94,7 +94,7 @@ class MissingExtraError(GhostedgeError):
 _FOR_EXPORT = frozenset({"mindspore", "tensorflow", "tf_keras", "onnx2tf", "nncf", "ai_edge_quantizer"})
 
 #: Extras whose versions locks/export.txt holds; those of the others are in locks/edge.txt.
-_EXPORT_EXTRAS = frozenset({"all", "cluster", "demo", "export", "mindspore", "torch"})
+_EXPORT_EXTRAS = frozenset({"all", "cluster", "demo", "export", "mindcv", "mindspore", "torch"})
 
 
 def _how_to_install(package: str, extra: str) -> str:

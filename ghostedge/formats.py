@@ -12,11 +12,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ghostedge.data.imagenet import imagenet_labels
-from ghostedge.errors import ArtifactError
+from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.files import NOT_REGULAR
-from ghostedge.ghostnet.checkpoint import load_checkpoint
 from ghostedge.mindir.read import describe_mindir
-from ghostedge.model import KEY, Format, InputSpec, Model
+from ghostedge.model import KEY, OTHER_NETWORK, Format, InputSpec, Model
+from ghostedge.networks import input_size, load_network
 from ghostedge.stored import parse_json
 from ghostedge.wire import fields
 
@@ -36,9 +36,13 @@ _METADATA_PROPS = 14
 
 
 def open_model(
-    path: Path | str, *, input_spec: InputSpec | None = None, labels: tuple[str, ...] | None = None
+    path: Path | str,
+    *,
+    input_spec: InputSpec | None = None,
+    labels: tuple[str, ...] | None = None,
+    network: str = "",
 ) -> Model:
-    """Describe a model file, without loading the model or any vendor's library.
+    """Describe a model file, without loading the model or any vendor's library (but MindCV for its checkpoints).
 
     The description is read from the file itself: ONNX ``metadata_props``, OpenVINO ``rt_info``, the file
     ``ghostedge.json`` in the archive at the end of a TFLite file, MindIR ``user_info``. A checkpoint, and a MindIR that
@@ -49,15 +53,23 @@ def open_model(
         path: ``.ckpt``, ``.mindir``, ``.onnx``, ``.xml`` (with its ``.bin`` beside it) or ``.tflite``.
         input_spec: instead of what the file says; needed where it says nothing.
         labels: instead of what the file says.
+        network: of a checkpoint: ``"mindcv:NAME"``; empty for GhostNetV2.
 
     Raises:
         ArtifactError: the file is missing, of another format, damaged, or neither it nor the caller says what its input
             holds.
+        CheckpointError: a checkpoint is damaged or of another network.
+        UsageError: no such network, or one for a file that is no checkpoint.
+        MissingExtraError: MindSpore or MindCV is not installed, for a network of MindCV.
     """
     path = Path(path)
     model = read_description(path)
-    if model is None and (assume := _ASSUMED.get(_format(path))):
-        model = assume(path)
+    if model is None and _format(path) == "checkpoint":
+        model = _assumed_of_checkpoint(path, network)
+    elif network:
+        raise UsageError(f"{path} is no checkpoint, so that it needs no --network; leave it out")
+    elif model is None and _format(path) == "mindir":
+        model = _assumed_of_mindir(path)
     if model is None:
         if input_spec is None:
             raise ArtifactError(
@@ -169,17 +181,23 @@ def _tflite_description(path: Path) -> Model | None:
         raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
 
 
-def _assumed_of_checkpoint(path: Path) -> Model:
-    return Model(path, "checkpoint", InputSpec(), _model_zoo_labels(load_checkpoint(path).num_classes))
+def _assumed_of_checkpoint(path: Path, network: str) -> Model:
+    labels = _model_zoo_labels(load_network(path, network).num_classes)
+    size = input_size(network)
+    return Model(path, "checkpoint", _spec(size, size), labels, network=network)
 
 
 def _assumed_of_mindir(path: Path) -> Model:
-    spec, found = InputSpec(), describe_mindir(path)
-    if len(found.input_shape) == 4:
-        height, width = found.input_shape[2:]
-        share = spec.resize / spec.height  # the same share of the image is cropped away at every size
-        spec = InputSpec(height=height, width=width, resize=round(max(height, width) * share))
-    return Model(path, "mindir", spec, _model_zoo_labels(found.output_shape[-1] if found.output_shape else 0))
+    found = describe_mindir(path)
+    spec = _spec(*found.input_shape[2:]) if len(found.input_shape) == 4 else InputSpec()
+    labels = _model_zoo_labels(found.output_shape[-1] if found.output_shape else 0)
+    return Model(path, "mindir", spec, labels, network=OTHER_NETWORK)
+
+
+def _spec(height: int, width: int) -> InputSpec:
+    """The same share of the image is cropped away at every size."""
+    share = InputSpec.resize / InputSpec.height
+    return InputSpec(height=height, width=width, resize=round(max(height, width) * share))
 
 
 def _model_zoo_labels(classes: int) -> tuple[str, ...]:
@@ -192,9 +210,4 @@ _READERS: dict[Format, Callable[[Path], Model | None]] = {
     "onnx": _onnx_description,
     "openvino": _openvino_description,
     "tflite": _tflite_description,
-}
-
-_ASSUMED: dict[Format, Callable[[Path], Model]] = {
-    "checkpoint": _assumed_of_checkpoint,
-    "mindir": _assumed_of_mindir,
 }

@@ -140,6 +140,9 @@ KEY = "ghostedge"
 
 _SCHEMA_VERSION = 1
 
+#: `Model.network` of a MindIR of another origin, and of what is made from it.
+OTHER_NETWORK = "other"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -159,6 +162,7 @@ class Model:
             same export carry the same.
         bounds: ``min_snr_db`` and ``min_top1_agreement`` of its recipe, which its answers must keep to wherever it
             runs; empty when unknown.
+        network: ``"mindcv:NAME"``, or `OTHER_NETWORK` for a MindIR that does not say; empty for GhostNetV2.
     """
 
     path: Path
@@ -169,6 +173,7 @@ class Model:
     calibration: Mapping[str, str] = field(default_factory=dict, hash=False)
     source_sha256: str = ""
     bounds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    network: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -196,6 +201,8 @@ class Model:
             data["source_sha256"] = self.source_sha256
         if self.bounds:
             data["bounds"] = dict(self.bounds)
+        if self.network:
+            data["network"] = self.network
         return json.dumps(data, sort_keys=True, ensure_ascii=False)
 
     @classmethod
@@ -319,11 +326,13 @@ class StageOutput:
             `Model.calibration` names the images of `calibration`.
         options: the recipe's ``[options]`` table, for this stage alone.
         calibration: the images to measure activation ranges on; only for precisions in `Stage.calibrated`.
+        notes: what a user should know of what was made, one line each; the stage adds them.
     """
 
     model: Model
     options: Mapping[str, Any] = field(default_factory=dict)
     calibration: CalibrationSet | None = None
+    notes: list[str] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         if self.calibration is not None:

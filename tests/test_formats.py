@@ -189,7 +189,7 @@ def test_a_mindir_of_another_origin_is_taken_as_trained_by_the_model_zoo(tmp_pat
     path = tmp_path / "model.mindir"
     path.write_bytes(mindir((1, 3, 224, 224), 1000))
     assert read_description(path) is None
-    assert open_model(path) == Model(path, "mindir", InputSpec(), imagenet_labels())
+    assert open_model(path) == Model(path, "mindir", InputSpec(), imagenet_labels(), network="other")
     path.write_bytes(mindir((1, 3, 320, 256), 10))
     # 256 / 224 of the longer of the two: the same share of a square image is cropped away.
     assert open_model(path) == Model(path, "mindir", InputSpec(height=320, width=256, resize=366))

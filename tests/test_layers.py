@@ -16,7 +16,7 @@ import ghostedge
 PACKAGE = Path(ghostedge.__file__).parent
 
 #: Room -> its layer; a module imports only from lower layers or from its own room.
-LAYERS = {
+LAYERS: dict[str, float] = {
     "errors": 0,
     "signals": 0,
     "lazy": 1,
@@ -32,6 +32,7 @@ LAYERS = {
     "data": 3,
     "quantize": 3,
     "ghostnet": 4,
+    "networks": 4.5,
     "mindir": 5,
     "onnx": 6,
     "tflite": 7,
@@ -54,7 +55,8 @@ LAYERS = {
 
 #: Vendor library -> the modules that may name it.
 VENDORS = {
-    "mindspore": {"ghostnet", "mindir.read", "mindir.from_checkpoint", "runtimes.mindspore"},
+    "mindcv": {"networks"},
+    "mindspore": {"ghostnet", "networks", "mindir.read", "mindir.from_checkpoint", "runtimes.mindspore"},
     "onnx": {"mindir.to_onnx", "onnx", "tflite.onnx2tf", "inspection.onnx"},
     "onnxruntime": {"runtimes.onnx", "onnx.equalise"},
     "openvino": {"openvino", "runtimes.openvino"},

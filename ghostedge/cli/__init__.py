@@ -71,6 +71,9 @@ def thread_counts(text: str) -> tuple[int, ...]:
 
 LABELS = argument("--labels F", "class names, one a line (default for 1,000: ImageNet)", Path)
 INPUT_SPEC = argument("--input-spec F", "JSON that says what the models' input holds", Path)
+NETWORK = argument(
+    "--network N", "what a checkpoint is of: mindcv:NAME, a network of MindCV (default: GhostNetV2)", default=""
+)
 GOLDEN = argument("--golden F", "golden vectors (default: those beside the artifact)", Path)
 
 #: Which images an evaluation runs.

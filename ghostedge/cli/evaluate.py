@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli import ENGINE, IMAGES, INPUT_SPEC, Arguments, argument, warn_of_changed
+from ghostedge.cli import ENGINE, IMAGES, INPUT_SPEC, NETWORK, Arguments, argument, warn_of_changed
 from ghostedge.console import ProgressWriter, aligned, time_left
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ ARGUMENTS: Arguments = {
             "f16: compute .tflite files that allow it in float16 here too, as CPUs with float16 arithmetic do",
         ),
         INPUT_SPEC,
+        NETWORK,
     ],
     **ENGINE,
 }
@@ -67,7 +68,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--threads {args.threads}: at least 1 is needed")
     spec = load_input_spec(args.input_spec) if args.input_spec else None
     warn_of_changed(args.artifact)
-    models = [open_model(path, input_spec=spec) for path in args.artifact]
+    # What is made from a checkpoint says itself what it is.
+    networks = [args.network if path.suffix.lower() == ".ckpt" else "" for path in args.artifact]
+    if args.network and not any(networks):
+        raise UsageError(f"--network {args.network} is for checkpoints, of which none is given; leave it out")
+    models = [open_model(path, input_spec=spec, network=n) for path, n in zip(args.artifact, networks, strict=True)]
     options = Options(
         limit=args.limit,
         workers=workers_for(args.threads) if args.workers is None else args.workers,

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import EXIT_CODES, LABELS, Arguments, argument
+from ghostedge.cli import EXIT_CODES, LABELS, NETWORK, Arguments, argument
 from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ examples:
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision int8 --calibration imagenet/train/
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision int8 --input raw --calibration photos/
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --precision int8 --calibration train/ --max-drop 0.5 --tuning tuning/
+  ghostedge export --network mindcv:mobilenet_v3_small_100 --checkpoint mobilenet.ckpt --target all --output build/
   ghostedge export --mindir model.mindir --target onnx
   ghostedge export --checkpoint flowers.ckpt --labels flowers.txt --recipe my_recipes/openvino_fp16.toml
 
@@ -40,7 +41,7 @@ OUTPUT/rejected/ and the command exits with 2. Running it again does only what i
 
 ARGUMENTS: Arguments = {
     "source (one of)": [
-        argument("--checkpoint C", "MindSpore checkpoint of GhostNetV2 (.ckpt)", Path),
+        argument("--checkpoint C", "MindSpore checkpoint of GhostNetV2, or of --network (.ckpt)", Path),
         argument("--mindir M", "MindIR of any feed-forward vision network", Path),
     ],
     "what to make": [
@@ -60,7 +61,11 @@ ARGUMENTS: Arguments = {
         argument("--name NAME", "the files' names begin with it (default: the source's name)"),
         argument("--force", "make again what is already there and unchanged"),
     ],
-    "the model": [LABELS, argument("--input-size N", "rows and columns of the input (default: 224)", int)],
+    "the model": [
+        NETWORK,
+        LABELS,
+        argument("--input-size N", "rows and columns of the input (default: 224)", int),
+    ],
     "calibration of int8 and int16x8": [
         argument("--calibration D", "images: a folder, tar, Parquet shards, or a .txt list of paths", Path),
         argument("--calibration-count N", "how many to draw (default: 200)", int),
@@ -101,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
     exported = export(
         checkpoint=args.checkpoint,
         mindir=args.mindir,
+        network=args.network,
         output=args.output,
         target=args.target or "all",
         precision=args.precision or (),

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli import Arguments, argument, warn_of_changed
+from ghostedge.cli import NETWORK, Arguments, argument, warn_of_changed
 
 if TYPE_CHECKING:
     from ghostedge.prediction import Prediction
@@ -35,6 +35,7 @@ ARGUMENTS: Arguments = {
         argument("--threads N", "threads of the runtime (default: 1)", int, default=1),
         argument("--input-spec F", "JSON that says what the model's input holds", Path),
         argument("--labels F", "class names, one a line", Path),
+        NETWORK,
     ]
 }
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         args.artifact,
         input_spec=load_input_spec(args.input_spec) if args.input_spec else None,
         labels=load_labels(args.labels) if args.labels else None,
+        network=args.network,
     )
     found = []
     with open_runtime(model, threads=args.threads) as runtime:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostedge.cli import ENGINE, IMAGES, Arguments, argument
+from ghostedge.cli import ENGINE, IMAGES, NETWORK, Arguments, argument
 from ghostedge.cli.evaluate import EvaluationProgress, table, to_json
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ ARGUMENTS: Arguments = {
     "": [
         argument("--checkpoint C", "MindSpore checkpoint (.ckpt)", Path, required=True),
         argument("--output F", "the ledger (.parquet)", Path, required=True),
+        NETWORK,
     ],
     **IMAGES,
     "how": [
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     threads = (os.cpu_count() or 1) if args.threads is None else args.threads
-    checkpoint = open_model(args.checkpoint)
+    checkpoint = open_model(args.checkpoint, network=args.network)
     if args.protocol == "mindcv":
         given = {name: value for name in _OF_PROTOCOL["mindcv"] if (value := getattr(args, name)) is not None}
         checkpoint = replace(checkpoint, input=mindcv_input(checkpoint.input, **given))

@@ -20,6 +20,15 @@ DEVICE_TARGETS = ("CPU", "GPU", "Ascend")
 LOCK = threading.RLock()
 
 
+#: Whether a device was chosen in this process.
+_chosen = False
+
+
+def mindspore_here() -> Any:
+    """The `mindspore` module on the device that this process has chosen; on the CPU where it has chosen none."""
+    return require("mindspore", "mindspore") if _chosen else mindspore_on("CPU")
+
+
 def mindspore_on(device_target: str = "CPU", device_id: int | None = None) -> Any:
     """The `mindspore` module, set to run on `device_target`; a process can use one device.
 
@@ -32,6 +41,7 @@ def mindspore_on(device_target: str = "CPU", device_id: int | None = None) -> An
         MissingExtraError: MindSpore is not installed.
     """
     choose("device target", device_target, DEVICE_TARGETS)
+    global _chosen
     number = None if device_target == "CPU" else device_id
     with LOCK:
         ms = require("mindspore", "mindspore")
@@ -49,6 +59,7 @@ def mindspore_on(device_target: str = "CPU", device_id: int | None = None) -> An
                 raise UsageError(f"MindSpore cannot run on {device_target} in this process: {first_line(exc)}") from exc
         if number is not None and number >= (count := device_count(device_target)):
             raise UsageError(f"there is no {device_target} {number} here: {count} are, numbered from 0")
+        _chosen = True
     return ms
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -124,7 +124,7 @@ def _parse(data: bytes, path: Path, sha256: str) -> Checkpoint:
         variant=found.variant if upsampling is None else get_variant(found.variant.name, upsampling),
         gate_upsampling_recorded=upsampling is not None,
         num_classes=found.num_classes,
-        weights=checked_weights(content.tensors, found, str(path)),
+        weights=checked_weights(content.tensors, parameter_shapes(found.variant, found.num_classes), str(path)),
         ignored=found.ignored,
     )
 
@@ -202,7 +202,7 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], name: str, display: Mapping
     num_classes = (shapes.get("classifier.bias") or (1000,))[0]
     variant = min(VARIANTS.values(), key=lambda variant: _distance(shapes, parameter_shapes(variant, num_classes)))
     expected = parameter_shapes(variant, num_classes)
-    ignored, unexpected = _further(shapes, expected)
+    ignored, unexpected = split_training_state(shapes, expected)
     missing = [key for key in expected if key not in shapes]
     wrong = [key for key in expected if key in shapes and shapes[key] != expected[key]]
     shown = {key: (display or {}).get(key, key) for key in expected}
@@ -227,11 +227,18 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], name: str, display: Mapping
 def _distance(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
     """Sorts the nearest variant first: most parameters in common, then least that is wrong."""
     common = len(expected.items() & shapes.items())
-    return -common, len(expected) - common + len(_further(shapes, expected)[1]) if common else 0
+    return -common, len(expected) - common + len(split_training_state(shapes, expected)[1]) if common else 0
 
 
-def _further(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The entries that are no parameters: training state, and others."""
+def split_training_state(
+    shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """The entries that are no parameters of a network: training state, and others.
+
+    Args:
+        shapes: name -> shape of all entries.
+        expected: the network's parameters.
+    """
     found: tuple[list[str], list[str]] = [], []
     for key in (key for key in shapes if key not in expected):
         found[not _is_training_state(key, shapes, expected)].append(key)
@@ -255,27 +262,33 @@ def _is_training_state(key: str, shapes: Mapping[str, tuple[int, ...]], expected
 
 
 def checked_weights(
-    tensors: Mapping[str, NDArray[Any]], found: Recognised, name: str, display: Mapping[str, str] | None = None
+    tensors: Mapping[str, NDArray[Any]], names: Iterable[str], file: str, display: Mapping[str, str] | None = None
 ) -> dict[str, NDArray[np.float32]]:
-    """The recognised network's weights in its own order, as float32.
+    """A network's weights in its own order, as float32.
+
+    Args:
+        tensors: name -> array, of all `names` at least.
+        names: the network's parameters.
+        file: what to call the file in errors.
+        display: as for `recognise`.
 
     Raises:
         CheckpointError: one is not of a floating type, holds NaN or infinity, or is a variance below zero.
     """
     weights = {}
-    for key in parameter_shapes(found.variant, found.num_classes):
+    for key in names:
         shown = (display or {}).get(key, key)
         array = tensors[key]
         if array.dtype.kind != "f":
-            raise CheckpointError(f"{name}: parameter '{shown}' is {array.dtype}, not floating point")
+            raise CheckpointError(f"{file}: parameter '{shown}' is {array.dtype}, not floating point")
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is named below
             array = array.astype(np.float32, copy=False).view()
         if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
             raise CheckpointError(
-                f"{name}: parameter '{shown}' holds {bad} NaN or infinite value(s); use an earlier checkpoint"
+                f"{file}: parameter '{shown}' holds {bad} NaN or infinite value(s); use an earlier checkpoint"
             )
         if key.endswith(".moving_variance") and array.min() < 0:
-            raise CheckpointError(f"{name}: variance '{shown}' goes below zero ({array.min():g}); copy the file again")
+            raise CheckpointError(f"{file}: variance '{shown}' goes below zero ({array.min():g}); copy the file again")
         array.setflags(write=False)
         weights[key] = array
     return weights

@@ -112,7 +112,8 @@ def import_weights(source: Path | str, output: Path | str, gate_upsampling: str 
     arrays = {official.get(name, name): array for name, array in tensors.items()}
     found = recognise({name: array.shape for name, array in arrays.items()}, str(source), display)
     variant = get_variant(found.variant.name, gate_upsampling)
-    weights = checked_weights(arrays, found, str(source), display)
+    names = parameter_shapes(found.variant, found.num_classes)
+    weights = checked_weights(arrays, names, str(source), display)
     save_checkpoint(output, weights, variant, file=source.name, sha256=hashlib.sha256(data).hexdigest(), entry=entry)
     return Imported(output, variant, found.num_classes, entry, found.ignored)
 

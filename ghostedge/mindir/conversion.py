@@ -10,6 +10,7 @@ from ghostedge.errors import ConvertError, GhostedgeError
 from ghostedge.mindir.graph import Graph
 from ghostedge.mindir.lowerings import lower, supported_primitives
 from ghostedge.mindir.passes.assign_names import assign_names, own_outputs
+from ghostedge.mindir.passes.channels import gather_channels
 from ghostedge.mindir.passes.free_batch import free_batch
 from ghostedge.mindir.passes.references import resolve_references
 from ghostedge.mindir.passes.simplify import simplify
@@ -59,7 +60,7 @@ def _convert(graph: Graph, dynamic_batch: bool, metadata: Mapping[str, str]) -> 
     graph = resolve_references(graph).without_dead_code()
     graph.check()
     parameters = [name for name, value in graph.values.items() if value.data is not None]
-    graph = own_outputs(simplify(lower(graph)))
+    graph = own_outputs(gather_channels(simplify(lower(graph))).without_dead_code())
     axes: Mapping[str, int] = {}
     if dynamic_batch:
         graph, axes = free_batch(graph)

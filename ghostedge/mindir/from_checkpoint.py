@@ -1,4 +1,4 @@
-"""Export a GhostNetV2 checkpoint to MindIR."""
+"""Export a checkpoint to MindIR."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from ghostedge.errors import ConvertError, RecipeError, first_line
 from ghostedge.files import atomic_path, scratch_folder
-from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
-from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
+from ghostedge.ghostnet.cell import LOCK, mindspore_on
 from ghostedge.ghostnet.variants import check_input_size
 from ghostedge.model import KEY, Format, Model, Stage, StageOutput
+from ghostedge.networks import Network, load_network
 
 __all__ = ["MindIRStage"]
 
@@ -42,7 +42,8 @@ class MindIRStage(Stage):
             raise RecipeError(f"the MindIR stage has no option '{next(iter(output.options))}'; it knows none")
         if output.input.layout != "NCHW" or output.input.dtype != "float32":
             raise ConvertError(f"MindIR takes NCHW float32, not {output.input.layout} {output.input.dtype}")
-        check_input_size(output.input.height, output.input.width)
+        if not output.model.network:
+            check_input_size(output.input.height, output.input.width)
 
     def build(self, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
         """Export `source` once an output, load each file back and run it.
@@ -56,25 +57,25 @@ class MindIRStage(Stage):
             UsageError: the network cannot take an input of that size.
             MissingExtraError: MindSpore is not installed.
         """
-        checkpoint = load_checkpoint(source.path)
+        network = load_network(source.path, source.network)
         for output in outputs:
             self.check(output)
-            if output.labels and len(output.labels) != checkpoint.num_classes:
+            if output.labels and len(output.labels) != network.num_classes:
                 raise ConvertError(
-                    f"{checkpoint.path} has {checkpoint.num_classes} classes, but there are {len(output.labels)} labels"
+                    f"{network.path} has {network.num_classes} classes, but there are {len(output.labels)} labels"
                 )
         ms = mindspore_on("CPU")
         with LOCK:
-            cell = build_cell(checkpoint.variant, checkpoint.weights)
-            return tuple(_export(ms, cell, checkpoint, output) for output in outputs)
+            cell = network.cell()
+            return tuple(_export(ms, cell, network, output) for output in outputs)
 
 
-def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> Model:
+def _export(ms: Any, cell: Any, network: Network, output: StageOutput) -> Model:
     image = ms.Tensor(np.random.default_rng(0).standard_normal(output.input.shape(1)).astype(np.float32))
     description = output.model.to_json()
 
     def finish(model: Any) -> None:
-        _rename(model)
+        _rename(model, output.model.network.rpartition(":")[2] or _GRAPH_NAME)
         # A map by MindSpore's documentation, and since 2.10; the generated code of 2.9 has a list of entries.
         if hasattr(model.user_info, "add"):
             model.user_info.add(key=KEY, value=description)
@@ -90,20 +91,20 @@ def _export(ms: Any, cell: Any, checkpoint: Checkpoint, output: StageOutput) -> 
             except OSError:
                 raise
             except Exception as exc:
-                raise ConvertError(f"MindSpore cannot export {checkpoint.path} to MindIR: {first_line(exc)}") from exc
+                raise ConvertError(f"MindSpore cannot export {network.path} to MindIR: {first_line(exc)}") from exc
             shutil.copyfile(exported, partial)
         try:
             logits = ms.nn.GraphCell(ms.load(str(partial)))(image).asnumpy()
         except Exception as exc:
             raise ConvertError(
-                f"MindSpore cannot run the MindIR that it made of {checkpoint.path}: {first_line(exc)}"
+                f"MindSpore cannot run the MindIR that it made of {network.path}: {first_line(exc)}"
             ) from exc
-        if logits.shape != (1, checkpoint.num_classes) or not np.isfinite(logits).all():
-            raise ConvertError(f"the MindIR of {checkpoint.path} gives {logits.shape} logits that are not all finite")
+        if logits.shape != (1, network.num_classes) or not np.isfinite(logits).all():
+            raise ConvertError(f"the MindIR of {network.path} gives {logits.shape} logits that are not all finite")
     return output.model
 
 
-def _rename(model: Any) -> None:
+def _rename(model: Any, graph_name: str) -> None:
     """Replace what differs from export to export: the names of graph, nodes and primitives, and the compilation's.
 
     MindSpore counts nodes and graphs through the life of the process, puts local variables' names together in hash
@@ -112,10 +113,11 @@ def _rename(model: Any) -> None:
 
     Args:
         model: a `ModelProto` of one flat graph; parameters are ``<graph>:<name>``, nodes have one output of their name.
+        graph_name: without a colon.
     """
     graph = model.graph
-    names = {value.name: f"{_GRAPH_NAME}:{value.name.partition(':')[2]}" for value in (*graph.parameter, *graph.input)}
-    names |= {node.name: f"{_GRAPH_NAME}:{index}" for index, node in enumerate(graph.node)}
+    names = {value.name: f"{graph_name}:{value.name.partition(':')[2]}" for value in (*graph.parameter, *graph.input)}
+    names |= {node.name: f"{graph_name}:{index}" for index, node in enumerate(graph.node)}
     primitives: dict[str, str] = {}
     for node in graph.node:
         node.name = names[node.name]
@@ -127,7 +129,7 @@ def _rename(model: Any) -> None:
             node.op_type = _REFERENCE + primitives[old]
     for value in (*graph.parameter, *graph.input, *graph.output):
         value.name = names[value.name]
-    graph.name = _GRAPH_NAME
+    graph.name = graph_name
     by_name = {primitive.name: primitive for primitive in model.primitives}
     ordered = [by_name[old] for old in primitives]
     for primitive in ordered:

@@ -12,7 +12,7 @@ addition to the next convolution.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,10 @@ class _Channels:
     def _tie_node(self, node: Any) -> None:
         kind, output = node.op_type, node.output[0]
         activations = [name for name in node.input if name in self.ranges]
+        if picked := self._picked(node):
+            for name, channels in picked.items():
+                self._join(self._of(name), [self._of(node.input[0])[channel] for channel in channels])
+            return
         only_activations = len(activations) == len(node.input)
         if kind in _WEIGHTED:
             if not self.is_scalable(node):
@@ -180,6 +184,22 @@ class _Channels:
             self._tie(output, activations[fixed.index(True) - 1])
         else:
             self._fix(*activations, *node.output)
+
+    def _picked(self, node: Any) -> dict[str, Sequence[int]]:
+        """What a node makes that holds channels of its first input as they are -> which; nothing of other nodes."""
+        count, axis = len(self._of(node.input[0])), attributes(node).get("axis", 0)
+        constants = [self.graph.constant(name) for name in node.input[1:] if self.graph.is_constant(name)]
+        if any(name not in self.ranges for name in (node.input[0], *node.output)) or not constants:
+            return {}
+        if node.op_type == "Gather" and axis == 1 and constants[0].ndim == 1:
+            return {node.output[0]: constants[0].tolist()}
+        if node.op_type == "Split" and axis == 1:
+            parts = np.split(np.arange(count), np.cumsum(constants[0])[:-1])
+            return {name: part.tolist() for name, part in zip(node.output, parts, strict=True)}
+        if node.op_type == "Slice" and len(constants) == 4 and constants[2].tolist() == [1]:
+            start, end, step = (int(constants[index][0]) for index in (0, 1, 3))
+            return {node.output[0]: range(count)[start:end:step]}
+        return {}
 
     def _is_fixed(self, name: str) -> bool:
         """Whether no channel of an activation has a factor, by what was seen of the graph so far."""

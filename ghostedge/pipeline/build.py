@@ -21,7 +21,7 @@ from ghostedge.files import locked, output_error, scratch_folder, sha256_file
 from ghostedge.formats import open_model
 from ghostedge.lazy import require
 from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-from ghostedge.model import Model
+from ghostedge.model import Model, StageOutput
 from ghostedge.pipeline.plan import ExportRequest, Step, plan, versions_of
 from ghostedge.pipeline.recipe import Recipe
 from ghostedge.pipeline.verify import MIN_SENSITIVITY, Logits, Verified, Verifier, sensitivity
@@ -173,7 +173,7 @@ class _Build:
 
     def _build_all(self, steps: tuple[Step, ...], staging: Path) -> list[Step]:
         """Build and verify each step once its source is there, side by side; return those that never could be."""
-        waiting, running = list(steps), dict[Future[Any], tuple[Step, float]]()
+        waiting, running = list(steps), dict[Future[Any], tuple[Step, tuple[StageOutput, ...], float]]()
         pool = ThreadPoolExecutor(max_workers=len(steps))
         try:
             while True:
@@ -184,11 +184,12 @@ class _Build:
                         step = dataclasses.replace(ready, recipes=missing)
                         for later in waiting:
                             later.stage.prepare()
-                        running[self._submit(pool, step, staging)] = (step, time.monotonic())
+                        outputs = tuple(self.request.output_of(step, recipe, staging) for recipe in step.recipes)
+                        running[self._submit(pool, step, outputs)] = (step, outputs, time.monotonic())
                 if not running:
                     return waiting
-                step, started = running.pop(future := next(as_completed(running)))
-                self._finish(step, future, time.monotonic() - started)
+                step, outputs, started = running.pop(future := next(as_completed(running)))
+                self._finish(step, outputs, future, time.monotonic() - started)
         finally:
             for step in steps:
                 step.stage.close()
@@ -211,13 +212,12 @@ class _Build:
             self.on_event(Event("unchanged", recipe.name, f"{record.files[0].name} is up to date", record))
         return tuple(missing)
 
-    def _submit(self, pool: ThreadPoolExecutor, step: Step, staging: Path) -> Future[Any]:
-        outputs = tuple(self.request.output_of(step, recipe, staging) for recipe in step.recipes)
+    def _submit(self, pool: ThreadPoolExecutor, step: Step, outputs: tuple[StageOutput, ...]) -> Future[Any]:
         for recipe, output in zip(step.recipes, outputs, strict=True):
             self.on_event(Event("start", recipe.name, f"making {output.path.name}"))
         return pool.submit(step.stage.build, self.models[step.source], outputs)
 
-    def _finish(self, step: Step, future: Future[Any], seconds: float) -> None:
+    def _finish(self, step: Step, outputs: tuple[StageOutput, ...], future: Future[Any], seconds: float) -> None:
         try:
             built: tuple[Model, ...] = future.result()
         except GhostedgeError as exc:
@@ -225,7 +225,9 @@ class _Build:
                 self.on_event(Event("failed", recipe.name, str(exc)))
             self.errors.append(exc)
             return
-        for recipe, staged in zip(step.recipes, built, strict=True):
+        for recipe, output, staged in zip(step.recipes, outputs, built, strict=True):
+            for note in output.notes:
+                self._warn(note)
             try:
                 self._admit(step, recipe, staged, seconds)
             except GhostedgeError as exc:

@@ -16,10 +16,10 @@ from ghostedge.data.imagenet import load_labels
 from ghostedge.data.images import list_images, sample_images
 from ghostedge.errors import UsageError
 from ghostedge.formats import open_model
-from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
 from ghostedge.lazy import choose
 from ghostedge.manifest import Manifest
 from ghostedge.model import CalibrationSet, Model
+from ghostedge.networks import Network, load_network
 from ghostedge.pipeline.build import Event, build
 from ghostedge.pipeline.plan import ExportRequest, needs_calibration
 from ghostedge.pipeline.recipe import Recipe, find_recipe, recipes
@@ -60,6 +60,7 @@ def export(
     *,
     checkpoint: Paths | None = None,
     mindir: Paths | None = None,
+    network: str = "",
     output: Paths = "build",
     target: str | Iterable[str] = "all",
     precision: str | Iterable[str] = (),
@@ -86,8 +87,9 @@ def export(
         PosixPath('build/ghostnetv2_1x_fp16.tflite')
 
     Args:
-        checkpoint: a MindSpore checkpoint of GhostNetV2; this or `mindir`.
+        checkpoint: a MindSpore checkpoint, of GhostNetV2 or of `network`; this or `mindir`.
         mindir: a MindIR of any feed-forward vision network.
+        network: of the checkpoint: ``"mindcv:NAME"``, which MindCV builds; empty for GhostNetV2.
         output: the folder for artifacts and ``manifest.json``.
         target: ``"mindir"``, ``"onnx"``, ``"openvino"``, ``"tflite"``, several of them, or ``"all"``.
         precision: ``"fp32"``, ``"fp16"``, ``"dynamic"``, ``"int8"``, ``"int16x8"`` or several; empty: all there are.
@@ -124,8 +126,8 @@ def export(
     if isinstance(calibration, Paths):
         calibration = choose_calibration(Path(calibration))
     # Held until the end, so that the stages and the runtime that load it do not parse it again.
-    content = None if checkpoint is None else load_checkpoint(Path(checkpoint))
-    source = _described(open_model(Path(checkpoint or mindir or "")), labels, input_size, content)
+    content = None if checkpoint is None else load_network(Path(checkpoint), network)
+    source = _described(open_model(Path(checkpoint or mindir or ""), network=network), labels, input_size, content)
     request = ExportRequest(
         source=source,
         recipes=tuple(_with_input(recipe, input) for recipe in wanted),
@@ -161,7 +163,7 @@ def _several(names: str | Iterable[str]) -> tuple[str, ...]:
 # -- the source ----------------------------------------------------------------------------------------------
 
 
-def _described(source: Model, labels: Paths | Sequence[str], size: int | None, content: Checkpoint | None) -> Model:
+def _described(source: Model, labels: Paths | Sequence[str], size: int | None, content: Network | None) -> Model:
     """`source` with the class names and the input size that the caller wants; `content` of a checkpoint."""
     if isinstance(labels, Paths):
         names, said = load_labels(Path(labels)), str(labels)

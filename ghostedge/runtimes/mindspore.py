@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from ghostedge.errors import ArtifactError, UsageError
 from ghostedge.ghostnet.arithmetic import casts_network, set_arithmetic
-from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_on
-from ghostedge.ghostnet.checkpoint import Checkpoint, load_checkpoint
-from ghostedge.ghostnet.variants import check_input_size
+from ghostedge.ghostnet.cell import LOCK, mindspore_on
 from ghostedge.mindir.read import describe_mindir
 from ghostedge.model import Model
+from ghostedge.networks import Network, load_network
 from ghostedge.runtimes import SingleImageRuntime, check_batch
 
 __all__ = ["MindSporeRuntime"]
@@ -72,8 +71,10 @@ class MindSporeRuntime(SingleImageRuntime):
             self._check_model([info.input_shape], [info.output_shape])
             batch_size = 1
         else:
-            check_input_size(self.input.height, self.input.width)
-            checkpoint = load_checkpoint(artifact.path, len(artifact.labels) or None)
+            if artifact.network:  # MindCV builds it, which sets a device where none is set
+                mindspore_on(device_target, device_id)
+            network = load_network(artifact.path, artifact.network, len(artifact.labels) or None)
+            network.check_input(self.input.height, self.input.width)
         if artifact.format == "mindir" and casts_network(device_target, arithmetic):
             raise UsageError(
                 f"{artifact.path} has its types fixed: on {device_target} only a checkpoint (.ckpt) is run in float16"
@@ -97,7 +98,7 @@ class MindSporeRuntime(SingleImageRuntime):
                 with self._refusing("does not load", Exception):
                     self._model: Any = ms.nn.GraphCell(ms.load(str(artifact.path)))
             else:
-                self._model = self._network(checkpoint)
+                self._model = self._network(network)
                 if casts_network(device_target, arithmetic):
                     self._model = ms.amp.auto_mixed_precision(self._model, "O3")  # every layer, as MindCV's "O3"
                 if batch_size is not None:
@@ -105,9 +106,9 @@ class MindSporeRuntime(SingleImageRuntime):
             if batch_size is not None:
                 self._infer(np.zeros(self.input.shape(batch_size), np.float32))  # compile now, not in the first `run`
 
-    def _network(self, checkpoint: Checkpoint) -> Any:
+    def _network(self, network: Network) -> Any:
         """The Cell to run; a script that emulates another device changes it."""
-        return build_cell(checkpoint.variant, checkpoint.weights)
+        return network.cell()
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Logits float32 (n, classes) of a batch float32 (n, 3, h, w), RGB, normalised. Raises: ArtifactError."""

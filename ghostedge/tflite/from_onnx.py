@@ -17,6 +17,7 @@ from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.graph import Graph
 from ghostedge.tflite.metadata import embed
 from ghostedge.tflite.onnx2tf import Reply, Worker
+from ghostedge.tflite.rewrites.channels import pick_by_copies
 from ghostedge.tflite.rewrites.for_float16 import drop_spare_channels, group_pixels, pad_rows
 from ghostedge.tflite.rewrites.for_xnnpack import add_n_as_add, resize_as_copies
 from ghostedge.tflite.rewrites.raw_input import take_raw
@@ -47,8 +48,8 @@ class TFLiteStage:
 
     The recipe's ``[options]``:
 
-    - ``xnnpack = "require"`` (the default) or ``"report"``, which accepts a model that is not wholly on XNNPACK or that
-      holds layout transposes; ``ghostedge inspect`` shows both.
+    - ``xnnpack = "require"`` (GhostNetV2's default) or ``"report"`` (other networks'), which accepts a model that is
+      not wholly on XNNPACK or that holds layout transposes, and says so; ``ghostedge inspect`` shows both.
     - ``inference_precision = "f16"`` (fp16 alone): CPUs with float16 arithmetic may compute in it, see
       `ghostedge.tflite.float16`; ``"f32"`` (the default): all compute in float32.
     - ``rewrites = ["...", ...]``: which rewrites of `ghostedge.onnx.rewrites` are made; by default all, but of an
@@ -152,6 +153,7 @@ def _finish(source: Model, output: StageOutput, raw: Path, reply: Reply) -> Mode
     model = unpack(raw.read_bytes(), output.path.name)
     add_n_as_add(model)
     resize_as_copies(model)
+    pick_by_copies(model)
     if output.input.range == "raw":
         take_raw(model, output.input, float16=wants_float16(output))
     return finish(model, output, source.path, (reply.input, reply.output), bool(reply.order_dependent))
@@ -186,12 +188,13 @@ def finish(
             covered = coverage(partial)
         except ArtifactError as exc:
             raise ConvertError(f"LiteRT cannot run what was made of {source}: {exc}") from exc
-        problems = _problems(output, covered, [] if order_dependent else transposes)
-        if problems and output.options.get("xnnpack", "require") == "require":
-            raise ConvertError(
-                f"{output.path.name} would be slow: {'; '.join(problems)}; "
-                'set xnnpack = "report" in the [options] of its recipe to accept it'
-            )
+        if problems := "; ".join(_problems(output, covered, [] if order_dependent else transposes)):
+            if output.options.get("xnnpack", "require") == "require":
+                raise ConvertError(
+                    f"{output.path.name} would be slow: {problems}; "
+                    'set xnnpack = "report" in the [options] of its recipe to accept it'
+                )
+            output.notes.append(f"{output.path.name} is slower than it could be: {problems}")
     return output.model
 
 

@@ -243,6 +243,32 @@ def test_an_option_that_a_stage_does_not_know_is_refused_before_anything_is_made
     assert not request_.output.exists()
 
 
+def test_what_is_slow_is_refused_of_ghostnetv2_and_said_of_other_networks(
+    tiny: type[TinyStage], request_: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_slow(stage: TinyStage, source: Model, outputs: tuple[StageOutput, ...]) -> tuple[Model, ...]:
+        for output in outputs:
+            assert output.options.get("xnnpack") == wanted.get(output.model.path.name)
+            output.notes.append(f"{output.path.name} is slow")
+        return plain_build(stage, source, outputs)
+
+    plain_build = TinyStage.build
+    monkeypatch.setattr(TinyStage, "build", build_slow)
+    chosen = tuple(recipes()[name] for name in ("onnx_fp32", "tflite_fp32", "tflite_int16x8"))
+    wanted = {"net_int16x8.tflite": "report"}  # as its recipe says
+    build(dataclasses.replace(request_, recipes=chosen))
+    wanted["net_fp32.tflite"] = "report"
+    source = dataclasses.replace(request_.source, network="mindcv:resnet18")
+    events: list[Event] = []
+    manifest = build(dataclasses.replace(request_, source=source, recipes=chosen, force=True), events.append)
+    assert "net_fp32.tflite is slow" in manifest.warnings
+    assert ("warning", "net_fp32.tflite is slow") in [(event.kind, event.message) for event in events]
+    assert tiny_described["net_fp32.tflite"].network == "mindcv:resnet18"
+    own = dataclasses.replace(chosen[1], options={"xnnpack": "require"})
+    wanted["net_fp32.tflite"] = "require"
+    build(dataclasses.replace(request_, source=source, recipes=(own,), force=True))
+
+
 def test_a_mindir_is_not_made_from_a_mindir(tiny: type[TinyStage]) -> None:
     with pytest.raises(UsageError, match="is mindir already"):
         plan((recipes()["mindir_fp32"],), "mindir")

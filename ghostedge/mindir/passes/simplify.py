@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ghostedge.mindir.graph import Graph, Node, Value
 
-__all__ = ["fold_affine", "fold_constants", "fuse_bounds", "merge_layout", "simplify"]
+__all__ = ["fold_affine", "fold_constants", "fuse_bounds", "merge_layout", "simplify", "slice_array"]
 
 Array = NDArray[Any]
 Vector = NDArray[np.float64]
@@ -36,7 +36,8 @@ def _add_constant(values: dict[str, Value], node: Node, role: str, data: Array) 
 _MAX_ELEMENTS = 1 << 24
 
 
-def _slice(x: Array, starts: Array, ends: Array, axes: Array, steps: Array) -> Array:
+def slice_array(x: Array, starts: Array, ends: Array, axes: Array, steps: Array) -> Array:
+    """What ONNX's Slice takes out of an array."""
     slices = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         slices[axis] = slice(int(start), None if step < 0 and end < -x.shape[axis] else int(end), int(step))
@@ -59,7 +60,7 @@ _EVALUATE: dict[str, Callable[..., Array]] = {
     "ReduceMean": lambda node, x: x.mean(tuple(node.attributes["axes"]), keepdims=bool(node.attributes["keepdims"])),
     "ReduceSum": lambda node, x, axes: x.sum(tuple(axes), keepdims=bool(node.attributes["keepdims"])),
     "Reshape": lambda node, x, shape: x.reshape(tuple(shape)),
-    "Slice": lambda node, *inputs: _slice(*inputs),
+    "Slice": lambda node, *inputs: slice_array(*inputs),
     "Sqrt": lambda node, x: np.sqrt(x),
     "Squeeze": lambda node, x, axes: np.squeeze(x, tuple(axes)),
     "Sub": lambda node, x, y: x - y,

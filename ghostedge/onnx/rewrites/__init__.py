@@ -13,6 +13,8 @@ from ghostedge.lazy import choose, require
 from ghostedge.onnx.graph import OnnxGraph, name_of
 from ghostedge.onnx.rewrites.convolutions import depthwise_before_concat, round_up_channels, split_concat_conv
 from ghostedge.onnx.rewrites.operators import (
+    batch_norm_as_depthwise,
+    gather_as_convolution,
     hard_sigmoid_as_clip,
     mean_as_pool,
     pad_before_max_pool,
@@ -40,6 +42,9 @@ INT8_REWRITES = ("depthwise_before_concat", "pool_as_depthwise")
 #: The rewrites that make a model faster which the CPU may compute in float16: XNNPACK's float16 tiles are of 16
 #: channels, which `round_up_channels` does not fill, and its slices are copies.
 FLOAT16_REWRITES = tuple(name for name in REWRITES if name != "round_up_channels")
+
+#: The rewrites without which XNNPACK would not have all operators.
+_ALWAYS = (batch_norm_as_depthwise, hard_sigmoid_as_clip, pad_before_max_pool, mean_as_pool)
 
 #: ONNX operators whose result depends on the order of a tensor in memory; of an NCHW feature map they have no
 #: NHWC equivalent without a transpose.
@@ -73,14 +78,15 @@ def prepare(model: Any) -> Any:
         raise ConvertError(f"the ONNX input has shape {shape}, not (batch, channels, height, width) of known size")
     dims[0].dim_value = 1
     proto.output[0].type.tensor_type.ClearField("shape")
-    graph = OnnxGraph(proto)
-    for rewrite in (hard_sigmoid_as_clip, pad_before_max_pool, mean_as_pool):
+    model = _with_shapes(model)
+    graph = OnnxGraph(model.graph)
+    for rewrite in _ALWAYS:
         rewrite(graph)
     return _with_shapes(model)
 
 
 def apply_rewrites(model: Any, names: Sequence[str]) -> Any:
-    """Apply the rewrites of these names, in the order of `REWRITES`.
+    """Apply the rewrites of these names, in the order of `REWRITES`, and write Gather as what converts.
 
     Args:
         model: ``onnx.ModelProto`` with inferred shapes, changed in place.
@@ -98,7 +104,9 @@ def apply_rewrites(model: Any, names: Sequence[str]) -> Any:
         if name in names:
             rewrite(OnnxGraph(model.graph))
             model = _with_shapes(model)
-    OnnxGraph(model.graph).remove_unread_constants()
+    graph = OnnxGraph(model.graph)
+    gather_as_convolution(graph)  # after the others, which would take it for a convolution like others
+    graph.remove_unread_constants()
     return model
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from ghostedge.onnx.graph import OnnxGraph, attributes, make_node, name_of
 
 __all__ = [
+    "batch_norm_as_depthwise",
+    "gather_as_convolution",
     "hard_sigmoid_as_clip",
     "mean_as_pool",
     "pad_before_max_pool",
@@ -38,6 +40,47 @@ def mean_as_pool(graph: OnnxGraph) -> None:
             make_node("GlobalAveragePool", [node.input[0]], f"{name}/pooled", f"{name}/pool"),
             make_node("Flatten", [f"{name}/pooled"], node.output[0], f"{name}/flatten"),
         )
+
+
+def batch_norm_as_depthwise(graph: OnnxGraph) -> None:
+    """BatchNormalization of a feature map -> Conv 1 x 1, one group a channel, with a bias.
+
+    One that follows no convolution (DenseNet's come before theirs) becomes MUL and ADD in TFLite, whose constants have
+    one scale for all channels when they are quantised; a convolution's weights have one each.
+
+    What stays: statistics that are not constant, other ranks than four.
+    """
+    for node in graph.nodes("BatchNormalization"):
+        shape = graph.shape(node.input[0])
+        if len(shape) != 4 or not graph.has_constants(node):
+            continue
+        gamma, beta, mean, variance = (graph.constant(name).astype(np.float64) for name in node.input[1:])
+        scale, name = gamma / np.sqrt(variance + attributes(node).get("epsilon", 1e-5)), name_of(node)
+        constants = {"weight": scale.reshape(-1, 1, 1, 1), "bias": beta - mean * scale}
+        inputs = [graph.add_constant(f"{name}/{role}", value.astype(np.float32)) for role, value in constants.items()]
+        fields = {"group": shape[1], "kernel_shape": [1, 1]}
+        graph.replace(node, make_node("Conv", [node.input[0], *inputs], node.output[0], name, fields))
+
+
+def gather_as_convolution(graph: OnnxGraph) -> None:
+    """Gather of a feature map's channels -> Conv 1 x 1 whose weights are zeros and ones.
+
+    onnx2tf 1.29.24 turns the map to NCHW and back around a Gather, and XNNPACK has none (LiteRT 2.1.0).
+    `ghostedge.tflite.rewrites.channels` makes copies of the convolution, where they are cheaper.
+
+    What stays: another axis than 1, indices that are not constant, other ranks than four.
+    """
+    for node in graph.nodes("Gather"):
+        shape = graph.shape(node.input[0])
+        if attributes(node).get("axis", 0) != 1 or len(shape) != 4 or not graph.has_constants(node):
+            continue
+        channels, name = graph.constant(node.input[1]), name_of(node)
+        if channels.ndim != 1:
+            continue
+        weight = np.zeros((len(channels), shape[1], 1, 1), np.float32)
+        weight[np.arange(len(channels)), channels] = 1
+        inputs = [node.input[0], graph.add_constant(f"{name}/ones", weight)]
+        graph.replace(node, make_node("Conv", inputs, node.output[0], name, {"kernel_shape": [1, 1]}))
 
 
 def pad_before_max_pool(graph: OnnxGraph) -> None:

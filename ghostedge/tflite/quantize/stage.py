@@ -19,6 +19,7 @@ from ghostedge.tflite.graph import Graph
 from ghostedge.tflite.quantize.activations import choose_ranges, observe
 from ghostedge.tflite.quantize.weights import round_model, weighted_operators
 from ghostedge.tflite.quantize.write import state_versions, write
+from ghostedge.tflite.rewrites.for_int8 import fuse_activations, hard_swish_as_products
 from ghostedge.tflite.rewrites.for_xnnpack import columns_as_channels, pool_as_depthwise
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation, take_raw, take_uint8
 
@@ -143,6 +144,8 @@ def _prepare(data: bytes, path: Path, output: StageOutput) -> _Prepared:
             fold_normalisation(graph, output.input)
         else:
             columns_as_channels(graph)
+        hard_swish_as_products(graph)
+        fuse_activations(graph)
     pool_as_depthwise(graph)
     data = pack(graph)
     if output.calibration is None:

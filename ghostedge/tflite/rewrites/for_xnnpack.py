@@ -31,14 +31,14 @@ def add_n_as_add(graph: Graph) -> int:
 
 
 def pool_as_depthwise(graph: Graph) -> int:
-    """Replace each AVERAGE_POOL_2D without padding by a DEPTHWISE_CONV_2D with weights 1 / (rows * columns).
+    """Replace each AVERAGE_POOL_2D by a DEPTHWISE_CONV_2D with weights 1 / (rows * columns).
 
     LiteRT 2.1.0 gives no int8 AVERAGE_POOL_2D to XNNPACK: each of GhostNetV2's 14 gates would leave the delegate and
     come back, 15 partitions for one. Most pools are convolutions already when they come here, by the rewrite of this
     name in `ghostedge.onnx.rewrites`; what is left are larger windows, and models of other origin. A pool with SAME
-    padding divides by fewer elements at the border, so it stays.
+    padding divides by fewer elements at the border: a MUL of each pixel makes up for that.
     """
-    found = [op for op in graph.operators if op.kind == "AVERAGE_POOL_2D" and op.options.padding == VALID]
+    found = [op for op in graph.operators if op.kind == "AVERAGE_POOL_2D"]
     for operator in found:
         pool, (image,) = operator.options, operator.inputs
         rows, columns, channels = pool.filterHeight, pool.filterWidth, graph.shape(image)[3]
@@ -46,9 +46,29 @@ def pool_as_depthwise(graph: Graph) -> int:
         bias = np.zeros(channels, np.float32)
         convolution = depthwise(graph, image, operator.output, weights, bias, operator.name)
         convolution.options.strideH, convolution.options.strideW = pool.strideH, pool.strideW
-        convolution.options.fusedActivationFunction = pool.fusedActivationFunction
-        graph.replace(operator, [convolution])
+        convolution.options.padding = pool.padding
+        shares = _border_shares(graph.shape(image), graph.shape(operator.output), pool)
+        if pool.padding == VALID or (shares == 1).all():
+            convolution.options.fusedActivationFunction = pool.fusedActivationFunction
+            graph.replace(operator, [convolution])
+            continue
+        sums = graph.add_tensor(graph.shape(operator.output), "FLOAT32", f"{operator.name}/shares")
+        convolution.outputs = [sums]
+        inputs = [sums, graph.add_constant(shares, f"{operator.name}/border")]
+        fused = options("Mul", fusedActivationFunction=pool.fusedActivationFunction)
+        graph.replace(operator, [convolution, graph.make("MUL", inputs, [operator.output], fused)])
     return len(found)
+
+
+def _border_shares(image: Sequence[int], made: Sequence[int], pool: Any) -> NDArray[np.float32]:
+    """Float32 (1, rows, columns, 1): a window's elements over those of them that lie inside the image."""
+    inside = []
+    for axis, taps, stride in ((1, pool.filterHeight, pool.strideH), (2, pool.filterWidth, pool.strideW)):
+        before = max(0, (made[axis] - 1) * stride + taps - image[axis]) // 2  # TFLite's SAME
+        begins = np.arange(made[axis]) * stride - before
+        inside.append(np.minimum(begins + taps, image[axis]) - np.maximum(begins, 0))
+    shares = pool.filterHeight * pool.filterWidth / np.outer(*inside)
+    return np.asarray(shares[None, :, :, None], np.float32)
 
 
 def depthwise(

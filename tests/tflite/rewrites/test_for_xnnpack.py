@@ -52,11 +52,11 @@ def test_a_sum_of_three_stays() -> None:
     assert kinds(graph)[-1] == "ADD_N"
 
 
-def pooling(padding: int) -> Graph:
+def pooling(padding: int, window: int = 2) -> Graph:
     graph = empty()
     image = graph.add_tensor((1, 6, 8, 5), "FLOAT32", "image")
     pooled = graph.add_tensor((1, 3, 4, 5), "FLOAT32", "pooled")
-    pool = options("Pool2D", padding=padding, strideH=2, strideW=2, filterHeight=2, filterWidth=2)
+    pool = options("Pool2D", padding=padding, strideH=2, strideW=2, filterHeight=window, filterWidth=window)
     graph.operators = [graph.make("AVERAGE_POOL_2D", [image], [pooled], pool)]
     graph.inputs, graph.outputs = [image], [pooled]
     return graph
@@ -70,10 +70,20 @@ def test_a_pool_becomes_a_depthwise_convolution() -> None:
     np.testing.assert_allclose(run(graph), before, atol=1e-6)
 
 
-def test_a_pool_that_pads_stays() -> None:
+def test_a_pool_that_pads_divides_by_what_lies_inside() -> None:
+    graph = pooling(SAME, window=3)
+    before = run(graph)
+    assert pool_as_depthwise(graph) == 1
+    assert kinds(graph) == ["DEPTHWISE_CONV_2D", "MUL"]
+    np.testing.assert_allclose(run(graph), before, atol=1e-6)
+
+
+def test_a_pool_whose_padding_is_none_needs_no_product() -> None:
     graph = pooling(SAME)
-    assert pool_as_depthwise(graph) == 0
-    assert kinds(graph) == ["AVERAGE_POOL_2D"]
+    before = run(graph)
+    assert pool_as_depthwise(graph) == 1
+    assert kinds(graph) == ["DEPTHWISE_CONV_2D"]
+    np.testing.assert_allclose(run(graph), before, atol=1e-6)
 
 
 def network(
