@@ -98,6 +98,13 @@ def arithmetic_of(runtime: Mapping[str, Any]) -> str:
     return {"f16": "float16", "bf16": "bfloat16"}.get(str(runtime.get("inference_precision")), "")
 
 
+def backend_of(record: Mapping[str, Any]) -> str:
+    """What a latency record's runtime was told to use, where that is not the usual: ``"no XNNPACK"``, ``"WebGPU"``."""
+    if record["settings"]["xnnpack"] is False:
+        return "no XNNPACK"
+    return {"webgpu": "WebGPU", "webnn": "WebNN"}.get(str(record["runtime"].get("accelerator")), "")
+
+
 #: A model file's sha256, and `arithmetic_of` its runtime.
 ModelKey = tuple[str, str]
 
