@@ -46,8 +46,9 @@ LAYERS = {
     "pipeline": 12,
     "demo": 12,
     "reports": 13,
-    "cli": 14,
-    "__main__": 15,
+    "serve": 14,
+    "cli": 15,
+    "__main__": 16,
 }
 
 #: Vendor library -> the modules that may name it.
@@ -69,10 +70,14 @@ VENDORS = {
     "adbutils": {"latency.devices.phone", "latency.devices.adb"},
     "pyarrow": {"evaluation", "accuracy", "data.datasets"},
     "ray": {"evaluation.engines.ray"},
-    "msgspec": {"stored", "latency.records"},
+    "msgspec": {"stored", "latency.records", "serve.messages"},
     "filelock": {"files"},
     "jinja2": {"reports"},
     "httpx": {"ghostnet.fetch"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "segno": {"serve"},
+    "cryptography": {"serve"},
 }
 
 HEAVY = {*VENDORS, "cv2", "PIL", "tqdm", "keras", "scipy", "pandas", "google"}

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "parity": "ghostedge.cli.parity",
     "verify": "ghostedge.cli.verify",
     "benchmark": "ghostedge.cli.benchmark",
+    "serve": "ghostedge.cli.serve",
     "demo": "ghostedge.cli.demo",
 }
 
