@@ -96,7 +96,7 @@ test-edge:
 	@test -n "$(EDGE_PYTHON)" || { echo 'make: neither Python 3.13 nor 3.14 is here; name another: make test-edge EDGE_PYTHON=python3.12' >&2; exit 1; }
 	test -x $(EDGE)/bin/python || $(EDGE_PYTHON) -m venv $(EDGE)
 	$(EDGE)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(EDGE)/bin/uv pip install --quiet --python $(EDGE)/bin/python --constraint locks/edge.txt --editable '.[runtimes,evaluate,devices,fetch,test]'
+	$(EDGE)/bin/uv pip install --quiet --python $(EDGE)/bin/python --constraint locks/edge.txt --editable '.[runtimes,evaluate,devices,fetch,serve,test]'
 	$(EDGE)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 # The other end: every direct dependency of the edge roles at the lower bound that pyproject.toml states.
@@ -104,7 +104,7 @@ OLDEST ?= build/oldest-venv
 test-oldest:
 	test -x $(OLDEST)/bin/python || python3.11 -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[runtimes,evaluate,devices,fetch,test]'
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[runtimes,evaluate,devices,fetch,serve,test]'
 	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 test-arm64: install
@@ -134,11 +134,11 @@ demo: install-demo
 # For every Python at once, versions only. The devices' lock is then tried with pip, which refuses what uv does not.
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
-	    --extra runtimes --extra evaluate --extra devices --extra fetch --extra test pyproject.toml -o locks/edge.txt
+	    --extra runtimes --extra evaluate --extra devices --extra fetch --extra serve --extra test pyproject.toml -o locks/edge.txt
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11 \
 	    --extra all --extra dev pyproject.toml -o locks/export.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --constraint locks/edge.txt \
-	    '.[runtimes,evaluate,devices,fetch,test]'
+	    '.[runtimes,evaluate,devices,fetch,serve,test]'
 
 clean:
 	rm -rf build

@@ -71,6 +71,8 @@ SLOW = (
     "pipeline/test_tuning.py::test_a_bound_that_cannot_be_met_is_said_to_be_so",
     "pipeline/test_tuning.py::test_the_fewest_operators_stay_in_float",
     "reports/test_browser.py",
+    "serve/test_built.py",
+    "serve/test_page.py",
     "test_export.py",
     "tflite/quantize/test_stage.py::test_raw_pixels_of_a_float_model_are_normalised_exactly",
     "tflite/test_from_onnx.py::test_a_failed_conversion_names_the_operator_and_keeps_the_log",

@@ -49,6 +49,7 @@ LAYERS: dict[str, float] = {
     "demo": 12,
     "reports": 13,
     "regression": 14,
+    "serve": 14,
     "cli": 15,
     "__main__": 16,
 }
@@ -73,10 +74,14 @@ VENDORS = {
     "adbutils": {"latency.devices.phone", "latency.devices.adb"},
     "pyarrow": {"evaluation", "accuracy", "data.datasets"},
     "ray": {"evaluation.engines.ray"},
-    "msgspec": {"stored", "latency.records"},
+    "msgspec": {"stored", "latency.records", "serve.messages"},
     "filelock": {"files"},
     "jinja2": {"reports"},
     "httpx": {"ghostnet.fetch"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "segno": {"serve"},
+    "cryptography": {"serve"},
 }
 
 HEAVY = {*VENDORS, "cv2", "PIL", "tqdm", "keras", "scipy", "pandas", "google"}

@@ -76,12 +76,16 @@ NETWORK = argument(
 )
 GOLDEN = argument("--golden F", "golden vectors (default: those beside the artifact)", Path)
 
+GROUND_TRUTH = argument("--ground-truth F", "label file (default: looked for beside D), or none", Path)
+LIMIT = argument("--limit N", "N images spread evenly over all (default: all)", int)
+LOGITS = argument("--logits", "keep every logit in the ledger, as float16")
+
 #: Which images an evaluation runs.
 IMAGES: Arguments = {
     "images": [
         argument("--data D", "folder, .tar or .parquet of images", Path, required=True),
-        argument("--ground-truth F", "label file (default: looked for beside D), or none", Path),
-        argument("--limit N", "N images spread evenly over all (default: all)", int),
+        GROUND_TRUTH,
+        LIMIT,
         argument(
             "--allow-calibration-images", "evaluate a quantised artifact on images that it was calibrated on as well"
         ),
@@ -90,7 +94,7 @@ IMAGES: Arguments = {
             "images that cannot be read: fail after naming them (default), or skip: count them as wrong",
             default="fail",
         ),
-        argument("--logits", "keep every logit in the ledger, as float16"),
+        LOGITS,
     ]
 }
 

@@ -155,20 +155,20 @@ def _summary(record: DeviceRecord) -> dict[str, Any]:
 
 def table(records: Sequence[DeviceRecord]) -> str:
     """One row a record, then why a number is not valid and what should be known beside it, each once."""
-    from ghostedge.reports.format import answers_text
+    from ghostedge.reports.format import answers_text, backend_of
 
     times = ("p50 (ms)", "p90 (ms)", "p99 (ms)", "Load (ms)")
     rows: list[tuple[str, ...]] = [("Device", "Artifact", "Runtime", "Threads", *times, "Answers", "Valid")]
     notes: list[str] = []
     for record in records:
         content = record.content
-        latency, settings = content["latency_ms"], content["settings"]
+        latency, settings, backend = content["latency_ms"], content["settings"], backend_of(content)
         reasons = ", ".join(reason["code"] for reason in content["invalid_reasons"])
         rows.append(
             (
                 record.device,
                 content["artifact"]["file"],
-                content["runtime"]["name"] + (" (no XNNPACK)" if settings["xnnpack"] is False else ""),
+                content["runtime"]["name"] + (f" ({backend})" if backend else ""),
                 str(settings["threads"]),
                 *(f"{number:.2f}" for number in (latency["p50"], latency["p90"], latency["p99"], content["load_ms"])),
                 answers_text(content["verification"]),

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "verify": "ghostedge.cli.verify",
     "verify-files": "ghostedge.cli.verify_files",
     "benchmark": "ghostedge.cli.benchmark",
+    "serve": "ghostedge.cli.serve",
     "gate": "ghostedge.cli.gate",
     "card": "ghostedge.cli.card",
     "demo": "ghostedge.cli.demo",

@@ -1,4 +1,4 @@
-"""Read a ledger that the Android demo wrote: JSON Lines, because a phone has no Parquet.
+"""Ledgers of phones as JSON Lines: the Android demo has no Parquet, and ghostedge serve keeps each row as it comes.
 
 The first line says where the numbers come from, every further line is one image, sorted by `image_id`::
 
@@ -7,9 +7,9 @@ The first line says where the numbers come from, every further line is one image
      "label_logit": 9.1, "log_sum_exp": 9.2, "error": null}             with "logits": [...] where they were kept
     {"kind": "end", "sha256": "..."}                                    of all bytes before it; older files lack it
 
-Numbers that are not known are null: padding, and everything of an image that has an error. There is no `content_crc32`,
-so that such a ledger pairs with another one by name. It becomes the same `Ledger` as a Parquet file, and is checked as
-strictly.
+Numbers that are not known are null: padding, and everything of an image that has an error. `content_crc32` may be there
+in every row; without it, as from the app, such a ledger pairs with another one by name. It becomes the same `Ledger` as
+a Parquet file, and is checked as strictly.
 """
 
 from __future__ import annotations
@@ -23,15 +23,50 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ghostedge.errors import GhostedgeError, LedgerError
-from ghostedge.evaluation.columns import TOP, Columns, Rows
+from ghostedge.evaluation.columns import CONTENT, TOP, Columns, Rows
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
 from ghostedge.stored import as_type
 
 _HEADER = {"kind", "has_logits", "metadata"}
 
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+def header_line(metadata: LedgerMetadata, *, has_logits: bool) -> str:
+    """The first line of a ledger, with its end of line."""
+    head = json.dumps({"kind": "ledger", "has_logits": has_logits}, separators=(",", ":"))
+    return f'{head[:-1]},"metadata":{metadata.to_json()}}}\n'
+
+
+def row_lines(rows: Rows) -> list[str]:
+    """The lines of images, without their ends of line; finite numbers alone where a row has no error."""
+    lines = []
+    for place, error in enumerate(rows.errors):
+        row = {
+            "image_id": str(rows.image_ids[place]),
+            "label": int(rows.labels[place]),
+            CONTENT: int(rows.content_crc32[place]),
+            "top5_class": rows.top5_class[place].tolist() if error is None else [-1] * TOP,
+            **{
+                name: _numbers(getattr(rows, name)[place], known=error is None)
+                for name in ("top5_logit", "label_logit", "log_sum_exp")
+            },
+            "error": error,
+        }
+        if rows.logits is not None:
+            row["logits"] = np.nan_to_num(rows.logits[place]).tolist() if error is None else None
+        lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    return lines
+
+
+def _numbers(values: NDArray[np.float32] | np.float32, *, known: bool) -> Any:
+    """Plain numbers, None for those that are not known."""
+    if np.ndim(values):
+        return [_numbers(value, known=known) for value in np.asarray(values)]
+    return float(values) if known and np.isfinite(values) else None
 
 
 def read_json_lines(path: Path) -> Ledger:
@@ -76,7 +111,7 @@ def _ledger(data: bytes, text: str) -> Ledger:
 def _header(line: str) -> tuple[LedgerMetadata, bool]:
     data = _object(1, line)
     if data.get("kind") != "ledger" or set(data) != _HEADER:
-        raise LedgerError("its first line is not that of a ledger; make one with the Android demo")
+        raise LedgerError("its first line is not that of a ledger; make one with the Android demo or ghostedge serve")
     metadata = LedgerMetadata.from_dict(data["metadata"])
     if metadata.classes < 1 or type(data["has_logits"]) is not bool:
         raise LedgerError("damaged metadata (classes or has_logits); make the ledger again")
@@ -121,6 +156,7 @@ class _Row:
     log_sum_exp: _Logit
     error: str | None
     logits: list[_Logit] | None = None
+    content_crc32: int = -1
 
     def faults(self, classes: int, has_logits: bool) -> Iterator[str]:
         """What is wrong with it in a ledger of `classes` classes."""
@@ -133,6 +169,8 @@ class _Row:
         for name, text in (("image_id", self.image_id), ("error", self.error or "")):
             if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
                 yield f"{name} holds half a surrogate pair"
+        if not -1 <= self.content_crc32 < 2**32:
+            yield f"content_crc32 {self.content_crc32}"
         if not -1 <= self.label < classes:
             yield f"label {self.label} of {classes} classes"
         if set(padding) - {-1} or len(set(best)) < top or not all(0 <= c < classes for c in best):
@@ -164,7 +202,8 @@ _COLUMNS = frozenset(field.name for field in fields(_Row))
 def _row(number: int, line: str, classes: int, has_logits: bool) -> _Row:
     what = f"line {number} is not a row of this ledger"
     data = _object(number, line)
-    if wrong := data.keys() ^ (_COLUMNS if has_logits else _COLUMNS - {"logits"}):
+    needed = _COLUMNS - {CONTENT} - (set() if has_logits else {"logits"})
+    if wrong := data.keys() - {CONTENT} ^ needed:
         raise LedgerError(f"{what}: columns missing or unknown: {', '.join(sorted(wrong))}")
     row = as_type(data, _Row, what, LedgerError)
     if fault := next(row.faults(classes, has_logits), None):
@@ -182,6 +221,7 @@ def _columns(lines: Sequence[str], classes: int, has_logits: bool) -> Columns:
         row = _row(place + 2, line, classes, has_logits)
         ids[place], errors[place] = row.image_id, row.error
         rows.labels[place] = row.label
+        rows.content_crc32[place] = row.content_crc32
         for name in ("top5_class", "top5_logit", "label_logit", "log_sum_exp"):
             getattr(rows, name)[place] = getattr(row, name)
         if rows.logits is not None and row.logits is not None:

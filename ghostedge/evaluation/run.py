@@ -263,12 +263,12 @@ def _metadata(subject: Subject, about: About, number: int, image_ids: NDArray[np
         classes=about.classes[number],
         dataset={"images": len(image_ids), "ids_sha256": ids_sha256(image_ids)},
         is_reference=subject.is_reference,
-        checkpoint_sha256=hashes[0] if artifact.format == "checkpoint" else _checkpoint_of(artifact, hashes[0]),
+        checkpoint_sha256=hashes[0] if artifact.format == "checkpoint" else checkpoint_of(artifact, hashes[0]),
         arithmetic=about.arithmetics[number] if about.arithmetics else None,
     )
 
 
-def _checkpoint_of(artifact: Model, sha256: str) -> str | None:
+def checkpoint_of(artifact: Model, sha256: str) -> str | None:
     """The SHA-256 of the checkpoint that a manifest beside the artifact says it was made from."""
     try:
         manifest = Manifest.read(artifact.path.parent)

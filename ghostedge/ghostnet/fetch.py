@@ -34,7 +34,7 @@ PUBLISHED: dict[str, str] = {
 _TIMEOUT_SECONDS = 30.0
 _MAX_WAIT_SECONDS = 30.0
 _RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
-_SUFFIXES = re.compile(r"\.(ckpt|safetensors|pth|pt|bin|pth\.tar)$")
+_SUFFIXES = re.compile(r"\.(ckpt|safetensors|pth|pt|bin|pth\.tar|tgz)$")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The records of a latency and of a verification: their types, their JSON Schemas, and reading them.
 
-They are written by edge_benchmark.py and by the Android app alike, one JSON document a run. Units are in the names;
-None means that the system does not tell. `python -m ghostedge.latency.records` writes the schemas after a change here.
+They are written by edge_benchmark.py, by the Android app and by ghostedge serve alike, one JSON document a run. Units
+are in the names; None means that the system does not tell. `python -m ghostedge.latency.records` writes the schemas
+after a change here.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Benchmark(TypedDict):
 
     program: str
     version: str
-    sha256: Annotated[Sha256 | None, Meta(description="of the script; null for the app")]
+    sha256: Annotated[Sha256 | None, Meta(description="of the script; null for the app and the page")]
 
 
 class File(TypedDict):
@@ -78,8 +79,9 @@ class Device(TypedDict):
     memory_mib: Amount | None
     system: str
     kernel: str | None
-    python: Annotated[str | None, Meta(description="null for the app")]
+    python: Annotated[str | None, Meta(description="null for the app and the page")]
     emulated: Annotated[bool, Meta(description="the processor is QEMU's: times mean nothing")]
+    browser: NotRequired[Annotated[str, Meta(description="user agent, of the page")]]
 
 
 class Settings(TypedDict):
@@ -94,9 +96,11 @@ class Settings(TypedDict):
 class VerifiedRuntime(TypedDict):
     """What ran the model."""
 
-    name: Literal["litert", "tflite-runtime", "openvino", "onnxruntime", "null"]
+    name: Literal["litert", "tflite-runtime", "openvino", "onnxruntime", "litert.js", "null"]
     version: str
     inference_precision: NotRequired[Annotated[str, Meta(description="of floating-point operators: f32, f16, bf16")]]
+    accelerator: NotRequired[Annotated[Literal["wasm", "webgpu", "webnn"], Meta(description="of litert.js")]]
+    build: NotRequired[Annotated[str, Meta(description="of litert.js: the file that was loaded")]]
 
 
 class Runtime(VerifiedRuntime):

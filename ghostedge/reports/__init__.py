@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import jinja2
 
 
+#: Templates of pages, and the style that they share.
+TEMPLATES = Path(__file__).with_name("templates")
+
+
 def render(name: str, **values: Any) -> str:
     """A whole document from the template ``NAME.j2``; a page has nothing to fetch, and runs no script but report.js.
 
@@ -50,7 +54,7 @@ def environment() -> jinja2.Environment:
     import jinja2
 
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is None or name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

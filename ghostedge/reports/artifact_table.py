@@ -16,6 +16,7 @@ from ghostedge.reports.format import (
     Stacked,
     answers_wrong,
     arithmetic_of,
+    backend_of,
     drop_text,
     model_key,
     named,
@@ -42,7 +43,7 @@ class Beside:
     latencies: tuple[tuple[str, Record], ...] = ()
 
     def runs(self, key: ModelKey) -> dict[tuple[str, int], Record]:
-        """(device, threads) -> latency record of an artifact; XNNPACK on where it is a choice.
+        """(device, threads) -> latency record of an artifact; on the CPU, XNNPACK on where it is a choice.
 
         Latencies with wrong answers are left out.
         """
@@ -50,7 +51,7 @@ class Beside:
             (device, record["settings"]["threads"]): record
             for device, record in self.latencies
             if record["artifact"] and model_key(record["artifact"], record["runtime"]) == key
-            if record["settings"]["xnnpack"] is not False and not answers_wrong(record)
+            if not backend_of(record) and not answers_wrong(record)
         }
 
 

@@ -112,6 +112,13 @@ def computed_in(metadata: LedgerMetadata) -> str:
     return "not recorded" if metadata.runtime.get("name") == "mindspore" else "as the model file says"
 
 
+def backend_of(record: Mapping[str, Any]) -> str:
+    """What a latency record's runtime was told to use, where that is not the usual: ``"no XNNPACK"``, ``"WebGPU"``."""
+    if record["settings"]["xnnpack"] is False:
+        return "no XNNPACK"
+    return {"webgpu": "WebGPU", "webnn": "WebNN"}.get(str(record["runtime"].get("accelerator")), "")
+
+
 #: A model file's sha256, and `arithmetic_of` its runtime.
 ModelKey = tuple[str, str]
 

@@ -20,6 +20,7 @@ from ghostedge.reports.format import (
     answers_text,
     answers_wrong,
     arithmetic_of,
+    backend_of,
     model_key,
     named,
     plural,
@@ -169,7 +170,7 @@ def _name(record: Record, short: Mapping[str, str] = MappingProxyType({})) -> st
 def _label(record: Record, short: Mapping[str, str] = MappingProxyType({})) -> str:
     settings = record["settings"]
     label = f"{_name(record, short)}, {plural(settings['threads'], 'thread')}"
-    return label + (", no XNNPACK" if settings["xnnpack"] is False else "")
+    return ", ".join(filter(None, (label, backend_of(record))))
 
 
 def run_row(record: Record) -> list[str]:
@@ -177,9 +178,10 @@ def run_row(record: Record) -> list[str]:
     latency, peak, runtime = record["latency_ms"], record["memory"]["rss_peak_mib"], record["runtime"]
     numbers = (latency["p50"], latency["p90"], latency["p99"], record["load_ms"], record["first_ms"])
     reasons = ", ".join(reason["code"].replace("_", " ") for reason in record["invalid_reasons"])
+    backend = backend_of(record)
     return [
         _name(record),
-        f"{runtime['name']} {runtime['version']}" + (" (no XNNPACK)" if record["settings"]["xnnpack"] is False else ""),
+        f"{runtime['name']} {runtime['version']}" + (f" ({backend})" if backend else ""),
         str(record["settings"]["threads"]),
         *(f"{number:.2f}" for number in numbers),
         "–" if peak is None else f"{peak:.0f}",

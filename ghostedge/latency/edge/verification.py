@@ -134,48 +134,65 @@ class Verification:
             self._runtime.run()
             rows.append(self._answer())
         self._first = first
-        found, wanted = np.stack(rows), self._golden["logits"]
-        same = found.argmax(axis=1) == wanted.argmax(axis=1)
-        finite = bool(np.isfinite(found).all())
-        error = np.abs(found.astype(np.float64) - wanted) if finite else None
-        record: Record = {
-            "golden": {
-                "file": Path(self._path).name,
-                "sha256": sha256_of(self._path),
-                "images": len(rows),
-                "source_sha256": str(self._golden["source_sha256"]),
-            },
-            "snr_db": snr_db(noise_power(wanted, found)) if finite else None,
-            "max_abs": float(error.max()) if error is not None else None,
-            "finite": finite,
-            "top1_agreement": float(same.mean()),
-            "disagreeing": [str(name) for name in self._golden["names"][~same][:5]],
-            "bounds": bounds,
-            "repeats": {
-                "inferences": count,
-                "identical": different is None,
-                "first_different": different,
-                "snr_db": None if different is None or not math.isfinite(worst) else snr_db(worst),
-                "after_timing_identical": None,
-            },
-            "duration_s": round(time.perf_counter() - started, 3),
-        }
-        reason = wrong_answers(record)
-        record.update(correct=reason is None, reason=reason)
-        return record
+        found = np.stack(rows)
+        file = {"file": Path(self._path).name, "sha256": sha256_of(self._path)}
+        repeats = {"inferences": count, "first_different": different, "worst": worst}
+        return compared(self._golden, file, found, repeats, bounds, time.perf_counter() - started)
 
     def again(self, record: Record) -> None:
-        """After the timed samples: run the first picture once more; another answer than before may be a wrong one."""
-        import numpy as np
-
+        """After the timed samples: run the first picture once more."""
         self._runtime.set_input(self.first_input())
         self._runtime.run()
-        answer = self._answer()
-        same = bool(np.array_equal(self._first, answer, equal_nan=True))
-        record["repeats"]["after_timing_identical"] = same
-        snr = None if same else snr_db(noise_power(self._first, answer))
-        if record["correct"] and snr is not None and snr < record["bounds"]["min_snr_db"]:
-            record.update(correct=False, reason="after the timed samples one picture got another answer than before")
+        compare_again(record, self._first, self._answer())
+
+
+def compared(
+    golden: dict[str, Any], file: Record, found: Any, repeats: Record, bounds: Record, duration_s: float
+) -> Record:
+    """What a record says of answers to golden vectors.
+
+    `file` is their file's name and sha256; `found` the answers, float32 (pictures, classes). `repeats` are those of the
+    first picture: ``inferences``, ``first_different`` (from 1, None for none) and ``worst``, the `noise_power` of the
+    answer that was farthest from the first.
+    """
+    import numpy as np
+
+    wanted = golden["logits"]
+    same = found.argmax(axis=1) == wanted.argmax(axis=1)
+    finite = bool(np.isfinite(found).all())
+    error = np.abs(found.astype(np.float64) - wanted) if finite else None
+    different, worst = repeats["first_different"], repeats["worst"]
+    record: Record = {
+        "golden": {**file, "images": len(found), "source_sha256": str(golden["source_sha256"])},
+        "snr_db": snr_db(noise_power(wanted, found)) if finite else None,
+        "max_abs": float(error.max()) if error is not None else None,
+        "finite": finite,
+        "top1_agreement": float(same.mean()),
+        "disagreeing": [str(name) for name in golden["names"][~same][:5]],
+        "bounds": bounds,
+        "repeats": {
+            "inferences": repeats["inferences"],
+            "identical": different is None,
+            "first_different": different,
+            "snr_db": None if different is None or not math.isfinite(worst) else snr_db(worst),
+            "after_timing_identical": None,
+        },
+        "duration_s": round(duration_s, 3),
+    }
+    reason = wrong_answers(record)
+    record.update(correct=reason is None, reason=reason)
+    return record
+
+
+def compare_again(record: Record, first: Any, answer: Any) -> None:
+    """Add to a record the answer to the first picture after the timed samples; another one may be a wrong one."""
+    import numpy as np
+
+    same = bool(np.array_equal(first, answer, equal_nan=True))
+    record["repeats"]["after_timing_identical"] = same
+    snr = None if same else snr_db(noise_power(first, answer))
+    if record["correct"] and snr is not None and snr < record["bounds"]["min_snr_db"]:
+        record.update(correct=False, reason="after the timed samples one picture got another answer than before")
 
 
 def noise_power(wanted: Any, found: Any) -> float:

@@ -1,0 +1,170 @@
+// Run a model in LiteRT.js: load it, ask it golden pictures, time it, answer single pictures. Runs in a worker.
+import { build } from "./loader.js";
+import { encode } from "./preprocess.js";
+let litert;
+let model;
+let spec;
+let firstCrop = null;
+async function infer(input) {
+    const shape = spec.layout === "NHWC" ? [1, spec.height, spec.width, 3] : [1, 3, spec.height, spec.width];
+    const tensor = new litert.Tensor(input, shape);
+    try {
+        const [output, ...others] = await model.run([tensor]);
+        const values = await output.data();
+        for (const each of [output, ...others])
+            each.delete();
+        return values;
+    }
+    finally {
+        tensor.delete();
+    }
+}
+async function load(task) {
+    const started = performance.now();
+    litert = (await import("./litert/index.js"));
+    const threads = task.accelerator === "wasm" && task.threads > 1;
+    // A GPU that does not take all operators leaves the others to WebAssembly, which needs to wait for it (JSPI).
+    const jspi = task.accelerator !== "wasm" && "Suspending" in WebAssembly;
+    await litert.loadLiteRt("litert/wasm/", threads ? { threads } : jspi ? { jspi } : {});
+    const imported = performance.now();
+    spec = task.spec;
+    model = await litert.loadAndCompile(new Uint8Array(task.model), {
+        accelerator: task.accelerator,
+        cpuOptions: { numThreads: task.threads },
+        gpuOptions: { precision: "fp32" },
+        webNNOptions: { precision: "fp32" },
+    });
+    const used = model.options?.accelerator;
+    if (used && used !== task.accelerator) {
+        throw new Error(`${task.accelerator} does not take all of this model's operators here; choose WebAssembly`);
+    }
+    return { import_ms: imported - started, load_ms: performance.now() - imported, build: build() };
+}
+function same(one, two) {
+    return one.every((value, i) => Object.is(value, two[i]));
+}
+function distance(one, two) {
+    const sum = one.reduce((total, value, i) => total + (value - two[i]) ** 2, 0);
+    return Number.isFinite(sum) ? sum : Infinity;
+}
+async function check({ crops, pictures, rules }, tell) {
+    const size = crops.byteLength / pictures;
+    const crop = (number) => new Uint8Array(crops, number * size, size);
+    firstCrop = crop(0);
+    const input = encode(firstCrop, spec);
+    const started = performance.now();
+    const first = await infer(input);
+    const first_ms = performance.now() - started;
+    const seconds = () => (performance.now() - started) / 1e3;
+    const { most, limit_s, fewest } = rules.repeats;
+    let [inferences, last, told] = [1, first, 0];
+    let [first_different, worst] = [null, null];
+    while (inferences < most && (inferences < fewest || seconds() < limit_s)) {
+        last = await infer(input);
+        inferences++;
+        if (!same(first, last)) {
+            first_different ??= inferences;
+            if (!worst || distance(first, last) > distance(first, worst))
+                worst = last;
+        }
+        if (seconds() > told + 0.2)
+            tell("one picture again and again", inferences, most + pictures), (told = seconds());
+    }
+    const answers = new Float32Array(pictures * first.length);
+    answers.set(last); // a driver that is right only the first time has wrong answers
+    for (let number = 1; number < pictures; number++) {
+        answers.set(await infer(encode(crop(number), spec)), number * first.length);
+        tell("golden pictures", most + number, most + pictures);
+    }
+    return { first_ms, answers, first, inferences, duration_s: seconds(), first_different, worst };
+}
+function median(values) {
+    const ordered = [...values].sort((a, b) => a - b);
+    const middle = ordered.length >> 1;
+    return ordered.length % 2 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2;
+}
+/** As collect() of ghostedge/latency/edge/timing.py. */
+async function collect(run, least, leastSeconds, mostSeconds = Infinity, watch = null) {
+    const samples = [];
+    const started = performance.now();
+    let next = watch ? watch.every_s : Infinity;
+    for (;;) {
+        const before = performance.now();
+        await run();
+        const after = performance.now();
+        samples.push(after - before);
+        const elapsed = (after - started) / 1e3;
+        if ((samples.length >= least && elapsed >= leastSeconds) || elapsed >= mostSeconds)
+            return [samples, elapsed];
+        if (elapsed >= next) {
+            watch.look(elapsed, samples.length);
+            next = elapsed + watch.every_s;
+        }
+    }
+}
+async function warmUp(run, timing, steady, tell) {
+    const [medians, started] = [[], performance.now()];
+    let [samples, elapsed] = [0, 0];
+    let spread = null;
+    while (elapsed < timing.warmup_limit_s && (spread === null || spread > steady.spread)) {
+        const [window] = await collect(run, steady.min_samples, timing.window_s, timing.warmup_limit_s - elapsed);
+        samples += window.length;
+        medians.push(median(window));
+        const last = medians.slice(-steady.windows);
+        const lowest = Math.min(...last);
+        spread = last.length === steady.windows && lowest > 0 ? Math.max(...last) / lowest - 1 : null;
+        elapsed = (performance.now() - started) / 1e3;
+        tell("warming up", 0, 0);
+    }
+    return {
+        samples,
+        duration_s: elapsed,
+        steady: spread !== null && spread <= steady.spread,
+        spread_percent: spread === null ? null : 100 * spread,
+        window_medians_ms: medians,
+    };
+}
+/** The smallest step of the clock that is seen within some milliseconds. */
+function clockStep() {
+    const started = performance.now();
+    let [last, step] = [started, Infinity];
+    while (last - started < 20) {
+        const now = performance.now();
+        if (now > last)
+            step = Math.min(step, now - last);
+        last = now;
+    }
+    return step;
+}
+async function time({ mode, rules }, tell) {
+    const timing = rules[mode];
+    const noise = new Uint8Array(3 * spec.height * spec.width).map((_, i) => Math.imul(i, 0x9e3779b1) >>> 24);
+    const input = encode(noise, spec);
+    let output = new Float32Array();
+    const run = async () => {
+        output = await infer(input);
+    };
+    const started = performance.now();
+    await run();
+    const first_ms = performance.now() - started;
+    const warmup = await warmUp(run, timing, rules.steady, tell);
+    tell("timing", 0, timing.min_seconds);
+    const look = (seconds) => tell("timing", Math.min(seconds, timing.min_seconds), timing.min_seconds);
+    const every_s = Math.min(rules.watch_every_s, timing.min_seconds / 4);
+    const [samples_ms, duration_s] = await collect(run, timing.min_samples, timing.min_seconds, Infinity, { every_s, look });
+    tell("timed", 1, 1);
+    const nothing = async () => { };
+    const [empty] = await collect(nothing, rules.overhead_samples, 0);
+    const mean = empty.reduce((sum, value) => sum + value, 0) / empty.length; // the clock is too coarse for a median
+    const again = firstCrop && (await infer(encode(firstCrop, spec)));
+    return { first_ms, warmup, samples_ms, duration_s, overhead_us: 1e3 * mean, clock_ms: clockStep(), output, again };
+}
+/** A question of the page; the answer goes back with its number, and progress before it. */
+export function handle(event) {
+    const { number, name, task } = event.data;
+    const post = (message) => self.postMessage({ number, ...message });
+    const tell = (text, done, total) => post({ progress: { text, done, total } });
+    const tasks = { load, check, time, answer: ({ crop }) => infer(encode(crop, spec)) };
+    const work = tasks[name];
+    work(task, tell).then((value) => post({ value }), (error) => post({ error: error instanceof Error ? error.message : String(error) }));
+}

@@ -1,0 +1,262 @@
+"""The page in a real browser: all four parts, a phone's width, and what happens when the answers are wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ghostedge.data.preprocess import resize_and_crop, to_spec
+from ghostedge.errors import FetchError
+from ghostedge.evaluation.api import evaluate
+from ghostedge.evaluation.jsonl import read_json_lines
+from ghostedge.evaluation.ledger import read_ledger
+from ghostedge.latency.records import read_record
+from ghostedge.model import InputSpec
+from ghostedge.serve.litert_js import LiteRtJs, find_litert_js
+from tests.chromium import CHROMIUM, Browser
+from tests.latency.schemas import check_record
+from tests.serve.conftest import IMAGES, Served
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="left out: Chromium is not installed")
+
+WIDTH, HEIGHT = 390, 844
+
+
+@pytest.fixture(scope="module")
+def litert_js() -> LiteRtJs:
+    try:
+        return find_litert_js(None, lambda done, total: None)
+    except FetchError as exc:
+        pytest.skip(f"left out: {exc}")
+
+
+@pytest.fixture(scope="module")
+def reference(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Python's LiteRT answers to the images."""
+    (done,) = evaluate(model, data, tmp_path_factory.mktemp("reference"))
+    return done.ledger
+
+
+@pytest.fixture(scope="module")
+def server(
+    litert_js: LiteRtJs,
+    model: Path,
+    data: Path,
+    reference: Path,
+    serve: Callable[..., contextlib.AbstractContextManager[Served]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    output = tmp_path_factory.mktemp("phones")
+    with serve(litert_js, output, [model], reference, data=data, order="decisive") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as opened:
+        opened.size(WIDTH, HEIGHT)
+        yield opened
+
+
+@pytest.fixture
+def page(server: Served, browser: Browser) -> Browser:
+    """The page, ready."""
+    browser.messages.clear()
+    browser.open(server.url)
+    browser.wait("document.body?.dataset.ready")
+    return browser
+
+
+def serious(messages: list[str]) -> list[str]:
+    """The console's messages without those that LiteRT.js always has: its log, and that there is no GPU here."""
+    usual = ("litert_wasm_", "No available adapters.", "Failed to create default WebGPU device")
+    return [message for message in messages if not any(each in message for each in usual)]
+
+
+def do(page: Browser, part: str, button: str = ".start", seconds: float = 60) -> str:
+    """Press a button and wait until the part is through. Returns: its result."""
+    page.click(f"#{part} {button}")
+    page.wait(
+        f"document.querySelector('#{part} progress').hidden && document.querySelector('#{part} .result').innerText",
+        seconds,
+    )
+    return str(page.script(f"document.querySelector('#{part}').innerText"))
+
+
+def test_check_says_right_and_leaves_a_record(page: Browser, server: Served) -> None:
+    shown = do(page, "check")
+    assert "Right" in shown
+    assert "6 of 6 pictures" in shown
+    assert "all 100 answers to one picture are the same" in shown
+    (file,) = server.output.glob("verification/*/*.json")
+    record = read_record(file)
+    check_record(record)
+    assert record["verification"]["snr_db"] is None or record["verification"]["snr_db"] >= 100
+    assert record["runtime"]["accelerator"] == "wasm"
+    assert "Chrome" in record["device"]["browser"]
+    assert serious(page.messages) == []
+
+
+def test_measure_leaves_a_latency_record(page: Browser, server: Served) -> None:
+    shown = do(page, "measure", ".quick")
+    assert "ms, not a valid number" in shown
+    (file,) = server.output.glob("latency/*/*.json")
+    record = read_record(file, "latency_record")
+    check_record(record)
+    assert record["verification"]["correct"]
+    assert record["verification"]["repeats"]["after_timing_identical"]
+    assert record["mode"] == "quick"
+    assert len(record["samples_ms"]) >= 50
+    assert (server.output / "latency.html").is_file()
+
+
+def test_evaluate_is_paused_resumed_and_judged_the_same_as_in_python(
+    page: Browser, server: Served, reference: Path
+) -> None:
+    page.click("#evaluate .start")
+    page.wait("document.querySelector('#evaluate progress').value >= 8")
+    page.click("#evaluate .stop")
+    page.wait("document.querySelector('#evaluate .status').innerText.startsWith('Paused')")
+    (part,) = server.output.glob("ledgers/*.part")
+    before = part.read_text().splitlines()
+    assert 8 <= len(before) - 1 < IMAGES
+    page.open(server.url)  # the tab was closed
+    page.wait("document.body?.dataset.ready")
+    assert f"{IMAGES} of {IMAGES} images" in do(page, "evaluate")
+    (file,) = server.output.glob("ledgers/*.jsonl")
+    ledger, python = read_json_lines(file), read_ledger(reference)
+    assert (ledger.top5_class[:, 0] == python.top5_class[:, 0]).all()
+    assert np.abs(ledger.top5_logit - python.top5_logit).max() < 1e-4
+    assert (ledger.content_crc32 == python.content_crc32).all()
+    report = json.loads((server.output / "parity.json").read_text())
+    (comparison,) = report["comparisons"]
+    assert comparison["result"]["agreement"]["percent"] == 100
+    assert any("INCONCLUSIVE" in line for line in server.said)
+
+
+def test_try_names_what_is_on_a_photo_and_before_the_camera(page: Browser, data: Path) -> None:
+    page.choose_file("#photo", next(data.glob("*/*.jpg")))
+    page.wait("document.querySelectorAll('#try li').length == 5")
+    assert "class" in page.script("document.querySelector('#try li').innerText")
+    page.wait("document.querySelector('#try progress').hidden")
+    page.script("document.querySelector('#try ol').replaceChildren()")
+    page.click("#try .start")
+    page.wait("document.querySelectorAll('#try li').length == 5")
+    page.click("#try .stop")
+    page.wait("document.querySelector('#try progress').hidden")
+    assert serious(page.messages) == []
+
+
+def test_preprocessing_in_the_page_is_pythons_to_the_bit(page: Browser) -> None:
+    random = np.random.default_rng(11)
+    for height, width in ((31, 47), (500, 375), (64, 64), (257, 40)):
+        for spec in (
+            InputSpec(height=32, width=30, resize=37, layout="NHWC"),
+            InputSpec(height=32, width=32, resize=64, layout="NCHW", colour_order="BGR", std=(0.2, 0.3, 0.4)),
+            InputSpec(height=24, width=24, resize=24, layout="NHWC", range="raw", dtype="uint8"),
+        ):
+            image = random.integers(0, 256, (height, width, 3), np.uint8)
+            rgba = np.concatenate([image, np.full((height, width, 1), 255, np.uint8)], axis=2)
+            given = f"{json.dumps(rgba.ravel().tolist())}, {height}, {width}, spec"
+            found = page.script(
+                f"import('./preprocess.js').then(p => {{ const spec = {json.dumps(spec.to_dict())};"
+                f"const crop = p.resizeAndCrop({given}); return [[...crop], [...p.encode(crop, spec)]]; }})"
+            )
+            crop = resize_and_crop(image, spec)
+            assert (np.array(found[0], np.uint8) == crop.ravel()).all(), (height, width, spec)
+            wanted = to_spec(crop[None], spec).ravel()
+            assert (np.array(found[1], wanted.dtype) == wanted).all(), (height, width, spec)
+
+
+def test_it_fits_a_phone_in_light_and_dark_and_is_named_for_screen_readers(page: Browser) -> None:
+    brightness = []
+    for dark in (False, True):
+        page.size(360, 740, dark=dark)
+        assert page.script("document.documentElement.scrollWidth") <= 360
+        with Image.open(io.BytesIO(page.picture())) as picture:
+            brightness.append(np.asarray(picture.convert("L")).mean())
+    page.size(WIDTH, HEIGHT)
+    assert brightness[0] > 180 > 80 > brightness[1]
+    unnamed = page.script(
+        "[...document.querySelectorAll('input, select, button')].filter(e => "
+        "!(e.innerText || e.labels?.length)).map(e => e.outerHTML)"
+    )
+    assert unnamed == []
+    small = page.script(
+        "[...document.querySelectorAll('button, .button, select')].filter(e => e.offsetParent && "
+        "e.getBoundingClientRect().height < 44).map(e => e.outerHTML)"
+    )
+    assert small == []
+
+
+def test_it_works_by_keyboard(page: Browser) -> None:
+    page.script("document.querySelector('#check .result').replaceChildren()")
+    page.script("document.querySelector('#name').focus()")
+    for _ in range(10):
+        page.press("Tab")
+        if page.script("document.activeElement.matches('#check .start')"):
+            break
+    page.press("Enter")
+    page.wait("document.querySelector('#check .verdict') !== null")
+
+
+def test_a_gpu_that_is_right_only_once_is_found_out(
+    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    """The fault that users of LiteRT.js report (google-ai-edge/LiteRT issue 8065), planted."""
+    fault = b"""
+let answered = 0;
+const right = Tensor.prototype.data;
+Tensor.prototype.data = async function () {
+  const values = await right.call(this);
+  return answered++ ? values.map((value, i) => value + (i % 2 ? 9 : -9)) : values;
+};
+"""
+    broken = replace(litert_js, files={**litert_js.files, "index.js": litert_js.files["index.js"] + fault})
+    with serve(broken, tmp_path, [model]) as server:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        shown = do(browser, "check")
+    assert "Wrong" in shown
+    assert "answer 2 to one picture differs" in shown
+    assert any("WRONG" in line for line in server.said)
+
+
+def test_a_model_that_is_damaged_or_of_int8_is_one_line(
+    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    golden = next(model.parent.glob("*.npz"))
+    damaged = tmp_path / "tiny_fp32.tflite"
+    content = bytearray(model.read_bytes())
+    content[20:400] = bytes(380)
+    damaged.write_bytes(content)
+    shutil.copy(golden, tmp_path)
+    with serve(litert_js, tmp_path / "phones", [damaged]) as server:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        browser.click("#check .start")
+        browser.wait("document.querySelector('#check .status').innerText.startsWith('It did not work')")
+
+
+def test_the_page_says_that_the_computer_is_gone_and_goes_on_when_it_is_back(
+    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    with serve(litert_js, tmp_path, [model], data=data) as server:
+        port = int(server.url.split(":")[2].split("/")[0])
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+    browser.click("#evaluate .start")
+    browser.wait("document.querySelector('#line').innerText.includes('does not answer')")
+    with serve(litert_js, tmp_path, [model], port=port, data=data):
+        browser.wait(f"document.querySelector('#evaluate .result').innerText.startsWith('{IMAGES} of {IMAGES}')")
+        browser.wait("document.querySelector('#line').hidden")
