@@ -40,14 +40,15 @@ class Event:
 
     Attributes:
         kind: ``"start"`` (a stage begins to build), ``"verify"``, ``"done"``, ``"unchanged"``, ``"failed"`` or
-            ``"warning"``; of `ghostedge.pipeline.export` also ``"skipped"`` (recipes left out), ``"trial"`` (int8
-            settings measured) and ``"unmet"`` (no settings are shown to keep the accuracy).
+            ``"warning"``; of `ghostedge.pipeline.export` also ``"chosen"`` (a device's recipe), ``"skipped"``
+            (recipes left out), ``"trial"`` (int8 settings measured) and ``"unmet"`` (no settings are shown to keep the
+            accuracy).
         recipe: the recipe's name; empty where the event is about the whole.
         message: one line for people.
         record: of ``"done"`` and ``"unchanged"``.
     """
 
-    kind: Literal["start", "verify", "done", "unchanged", "failed", "warning", "skipped", "trial", "unmet"]
+    kind: Literal["start", "verify", "done", "unchanged", "failed", "warning", "chosen", "skipped", "trial", "unmet"]
     recipe: str
     message: str
     record: ArtifactRecord | None = None
