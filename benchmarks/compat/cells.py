@@ -21,7 +21,7 @@ RUN_LIMIT_S = 300
 _DENSE = "refuses a dense layer of int8 weights with a scale a class, which it would compute wrongly"
 #: Package and version -> precision -> why it cannot be right there. Such a cell is no fault; being right is one, so
 #: that what stands here is never out of date.
-KNOWN = {("tflite-runtime", "2.14.0"): {"dynamic": _DENSE, "int8": _DENSE}}
+KNOWN = {("tflite-runtime", "2.14.0"): {"dynamic": _DENSE, "int8": _DENSE, "mixed": _DENSE}}
 
 #: Whose numbers are those of float32: they must agree with the golden answers on every picture.
 FLOAT = ("fp32", "fp16", "equalised")

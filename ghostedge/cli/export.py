@@ -22,6 +22,7 @@ HELP = "make MindIR, ONNX, OpenVINO IR and TFLite from a checkpoint, each verifi
 EPILOG = """\
 examples:
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target all --output build/
+  ghostedge export --checkpoint ghostnetv2_1x.ckpt --for pi5 --output build/
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision fp16 --images photos/
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision int8 --calibration imagenet/train/
   ghostedge export --checkpoint ghostnetv2_1x.ckpt --target tflite --precision int8 --input raw --calibration photos/
@@ -48,7 +49,7 @@ ARGUMENTS: Arguments = {
         argument("--target T", "mindir, onnx, openvino, tflite or all (default)", action="append"),
         argument(
             "--precision P",
-            "fp32, fp16, dynamic, int8 or int16x8; repeat for several (default: all that can be made)",
+            "fp32, fp16, dynamic, int8, int16x8 or mixed; repeat for several (default: all that can be made)",
             action="append",
         ),
         argument(
@@ -57,6 +58,12 @@ ARGUMENTS: Arguments = {
             default="normalised",
         ),
         argument("--recipe R", "a recipe by name or .toml file, instead of these", action="append"),
+        argument(
+            "--for DEVICE",
+            "pi4, pi5, phone or pc, instead of these: what costs least there, as measured on the demo, of all that "
+            "keeps its accuracy; repeat for several",
+            action="append",
+        ),
         argument("--output DIR", "folder (default: build)", Path, default=Path("build")),
         argument("--name NAME", "the files' names begin with it (default: the source's name)"),
         argument("--force", "make again what is already there and unchanged"),
@@ -66,7 +73,7 @@ ARGUMENTS: Arguments = {
         LABELS,
         argument("--input-size N", "rows and columns of the input (default: 224)", int),
     ],
-    "calibration of int8 and int16x8": [
+    "calibration of int8, int16x8 and mixed": [
         argument("--calibration D", "images: a folder, tar, Parquet shards, or a .txt list of paths", Path),
         argument("--calibration-count N", "how many to draw (default: 200)", int),
         argument("--calibration-seed S", "of the draw (default: 0)", int, default=0),
@@ -112,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision or (),
         input=args.input,
         recipes=args.recipe or (),
+        device=getattr(args, "for") or (),  # a keyword of Python
         name=args.name or "",
         labels=args.labels or (),
         input_size=args.input_size,

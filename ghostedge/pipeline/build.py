@@ -39,15 +39,17 @@ class Event:
 
     Attributes:
         kind: ``"start"`` (a stage begins to build), ``"verify"``, ``"done"``, ``"unchanged"``, ``"failed"`` or
-            ``"warning"``; of `ghostedge.pipeline.export` also ``"skipped"`` (recipes left out), ``"trial"`` (int8
-            settings measured), ``"unmet"`` (no settings are shown to keep the accuracy) and ``"unnamed"`` (the
-            artifacts hold no class names).
+            ``"warning"``; of `ghostedge.pipeline.export` also ``"chosen"`` (a device's recipe), ``"skipped"``
+            (recipes left out), ``"trial"`` (int8 settings measured), ``"unmet"`` (no settings are shown to keep the
+            accuracy) and ``"unnamed"`` (the artifacts hold no class names).
         recipe: the recipe's name; empty where the event is about the whole.
         message: one line for people.
         record: of ``"done"`` and ``"unchanged"``.
     """
 
-    kind: Literal["start", "verify", "done", "unchanged", "failed", "warning", "skipped", "trial", "unmet", "unnamed"]
+    kind: Literal[
+        "start", "verify", "done", "unchanged", "failed", "warning", "chosen", "skipped", "trial", "unmet", "unnamed"
+    ]
     recipe: str
     message: str
     record: ArtifactRecord | None = None

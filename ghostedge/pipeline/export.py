@@ -21,6 +21,7 @@ from ghostedge.manifest import Manifest
 from ghostedge.model import CalibrationSet, Model
 from ghostedge.networks import Network, load_network
 from ghostedge.pipeline.build import Event, build
+from ghostedge.pipeline.devices import choose_artifact
 from ghostedge.pipeline.plan import ExportRequest, needs_calibration
 from ghostedge.pipeline.recipe import Recipe, find_recipe, recipes
 from ghostedge.pipeline.stages import STAGES, source_precision
@@ -66,6 +67,7 @@ def export(
     precision: str | Iterable[str] = (),
     input: Literal["normalised", "raw"] = "normalised",
     recipes: Iterable[str] = (),
+    device: str | Iterable[str] = (),
     name: str = "",
     labels: Paths | Sequence[str] = (),
     input_size: int | None = None,
@@ -92,14 +94,17 @@ def export(
         network: of the checkpoint: ``"mindcv:NAME"``, which MindCV builds; empty for GhostNetV2.
         output: the folder for artifacts and ``manifest.json``.
         target: ``"mindir"``, ``"onnx"``, ``"openvino"``, ``"tflite"``, several of them, or ``"all"``.
-        precision: ``"fp32"``, ``"fp16"``, ``"dynamic"``, ``"int8"``, ``"int16x8"`` or several; empty: all there are.
+        precision: ``"fp32"``, ``"fp16"``, ``"dynamic"``, ``"int8"``, ``"int16x8"``, ``"mixed"`` or several; empty: all
+            there are.
         input: what TFLite and OpenVINO take: normalised float32, or raw uint8 pixels in NHWC layout.
         recipes: names or ``.toml`` files of recipes, instead of `target` and `precision`.
+        device: ``"pi4"``, ``"pi5"``, ``"phone"``, ``"pc"`` or several, instead of these: the artifact that is cheapest
+            there, as measured (`ghostedge.pipeline.devices`), of those that can be made.
         name: the artifacts' file names begin with it; the source's name where empty.
         labels: class names, or a file with one a line; ImageNet's for 1,000 classes where empty.
         input_size: rows and columns of the input, pixels.
-        calibration: the images int8 and int16x8 are calibrated on: any data set of `ghostedge.data.datasets`, or what
-            `ghostedge.data.calibration.choose_calibration` gave.
+        calibration: the images int8, int16x8 and mixed are calibrated on: any data set of `ghostedge.data.datasets`, or
+            what `ghostedge.data.calibration.choose_calibration` gave.
         images: photos to verify on, or a folder of them; those of the package where empty.
         max_drop: percentage points of top-1 that int8 may lose on `tuning`; its settings are searched until it does
             not: cheap remedies first, then the fewest operators in float.
@@ -119,8 +124,12 @@ def export(
     """
     if (checkpoint is None) == (mindir is None):
         raise UsageError("give either a checkpoint or a MindIR to export")
-    named, precisions = _several(recipes), _several(precision)
-    wanted = _choose_recipes(named, _several(target), precisions, "mindir" if checkpoint is None else "checkpoint")
+    named, targets, precisions, devices = map(_several, (recipes, target, precision, device))
+    if devices:
+        if named or precisions or targets != ("all",):
+            raise UsageError("--for chooses what to make; leave --target, --precision and --recipe out")
+        named = _for_devices(devices, calibration is not None, on_event)
+    wanted = _choose_recipes(named, targets, precisions, "mindir" if checkpoint is None else "checkpoint")
     if not named and not precisions and calibration is None:
         wanted = _without_calibrated(wanted, on_event)
     if isinstance(calibration, Paths):
@@ -210,6 +219,14 @@ def _choose_recipes(
                 + f" ({target} has {', '.join(sorted(have))})"
             )
     return tuple(recipe for recipe in candidates if recipe.precision in precisions)
+
+
+def _for_devices(devices: tuple[str, ...], calibrated: bool, on_event: OnEvent) -> tuple[str, ...]:
+    """The names of the recipes that suit these devices, each once; why it is these is told."""
+    choices = [choose_artifact(device, calibrated) for device in devices]
+    for choice in choices:
+        on_event(Event("chosen", choice.recipe, str(choice)))
+    return tuple(dict.fromkeys(choice.recipe for choice in choices))
 
 
 def _without_calibrated(wanted: tuple[Recipe, ...], on_event: OnEvent) -> tuple[Recipe, ...]:

@@ -20,7 +20,7 @@ _QUANTISERS: dict[str, str] = {
 }
 
 #: The precisions that are made from a float artifact of the same target.
-QUANTISED: tuple[str, ...] = ("dynamic", "int8", "int16x8")
+QUANTISED: tuple[str, ...] = ("dynamic", "int8", "int16x8", "mixed")
 
 #: Float32, channels rescaled: what precisions with 256 levels an activation are made from.
 _EQUALISED = "equalised"
@@ -40,6 +40,6 @@ def make_stage(target: str, precision: str = "fp32") -> Stage:
 
 def source_precision(target: str, precision: str) -> str:
     """The precision of what the stage that writes `precision` of `target` reads."""
-    if precision == "int8" or (precision == _EQUALISED and target != "onnx"):
+    if precision in ("int8", "mixed") or (precision == _EQUALISED and target != "onnx"):
         return _EQUALISED
     return "fp32"

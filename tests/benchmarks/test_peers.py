@@ -225,7 +225,7 @@ def test_every_recipe_is_exported_that_the_photos_allow(
     recipes = {path.stem for path in (FOLDER.parents[1] / "export").glob("*.toml")}
     assert recipes <= set(with_photos)
     left_out = recipes - set(without)
-    assert left_out == {name for name in recipes if name.endswith(("_int8", "_int16x8", "_equalised"))}
+    assert left_out == {name for name in recipes if name.endswith(("_int8", "_int16x8", "_mixed", "_equalised"))}
 
 
 @pytest.mark.parametrize("model", ["tiny_fp32.tflite", "tiny.onnx"])

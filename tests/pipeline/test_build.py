@@ -172,6 +172,7 @@ ALL = [
     "net_int16x8.tflite",
     "net_int8.tflite",
     "net_int8.xml",
+    "net_mixed.tflite",
 ]
 
 
@@ -216,7 +217,7 @@ def test_int8_is_made_from_the_equalised_model_and_dynamic_from_the_plain_one(ti
 
 def test_what_is_made_from_a_calibrated_model_needs_calibration_too() -> None:
     needing = {name for name, recipe in recipes().items() if needs_calibration(recipe)}
-    assert needing == {name for name in recipes() if name.rsplit("_", 1)[1] in ("equalised", "int8", "int16x8")}
+    assert needing == {name for name in recipes() if name.endswith(("equalised", "int8", "int16x8", "mixed"))}
 
 
 def test_what_must_be_calibrated_is_refused_without_images(

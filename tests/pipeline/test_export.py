@@ -24,6 +24,7 @@ from ghostedge.manifest import Manifest
 from ghostedge.model import CalibrationSet, InputSpec
 from ghostedge.pipeline import export as exporting
 from ghostedge.pipeline.build import Event
+from ghostedge.pipeline.devices import choose_artifact
 from ghostedge.pipeline.export import Exported, export
 from ghostedge.pipeline.plan import ExportRequest
 from ghostedge.pipeline.recipe import recipes
@@ -57,7 +58,7 @@ def test_without_calibration_what_needs_it_is_left_out_and_said(
     exported = export(checkpoint=str(oracle_checkpoint), output=tmp_path, on_event=events.append)
     (request,) = requests
     made = set(names(request))
-    left_out = {name for name in recipes() if name.endswith(("equalised", "int8", "int16x8"))}
+    left_out = {name for name in recipes() if name.endswith(("equalised", "int8", "int16x8", "mixed"))}
     assert made == recipes().keys() - left_out
     assert [event.kind for event in events] == ["skipped"]
     assert events[0].message == f"without --calibration not made: {', '.join(sorted(left_out))}"
@@ -76,6 +77,22 @@ def test_one_target_or_several_and_raw_input(requests: list[ExportRequest], orac
     ]
     raw = requests[1].recipes[1].input_spec(InputSpec())
     assert (raw.layout, raw.dtype, raw.range, requests[1].name) == ("NHWC", "uint8", "raw", "net")
+
+
+def test_a_device_gets_what_is_cheapest_there_and_the_caller_is_told_why(
+    requests: list[ExportRequest], oracle_checkpoint: Path
+) -> None:
+    events: list[Event] = []
+    export(checkpoint=oracle_checkpoint, device="pi4", on_event=events.append)
+    export(checkpoint=oracle_checkpoint, device=["pi5", "pi4", "pi5"], calibration=CALIBRATION, on_event=events.append)
+    chosen = [choose_artifact("pi4", False), *(choose_artifact(name, True) for name in ("pi5", "pi4", "pi5"))]
+    assert [(event.kind, event.recipe, event.message) for event in events] == [
+        ("chosen", choice.recipe, str(choice)) for choice in chosen
+    ]
+    assert [names(request) for request in requests] == [
+        [chosen[0].recipe],
+        list(dict.fromkeys(choice.recipe for choice in chosen[1:])),
+    ]
 
 
 def test_labels_and_the_size_of_the_input_are_the_callers(
@@ -118,6 +135,9 @@ def test_classes_without_names_are_told_after_the_export(
         ({"checkpoint": None}, "either a checkpoint or a MindIR"),
         ({"mindir": "x.mindir"}, "either a checkpoint or a MindIR"),
         ({"recipes": ["onnx_fp32"], "target": "onnx"}, "leave --target and --precision out"),
+        ({"device": "pi5", "target": "onnx"}, "--for chooses what to make; leave --target"),
+        ({"device": "pi5", "recipes": ["onnx_fp32"]}, "--for chooses what to make; leave --target"),
+        ({"device": ["pi5", "pi45"]}, "unknown device 'pi45'; did you mean 'pi5'"),
         ({"recipes": ["onx_fp32"]}, "did you mean 'onnx_fp32'"),
         ({"target": "tflight"}, "did you mean 'tflite'"),
         ({"precision": "fp61"}, "did you mean 'fp16'"),

@@ -1,4 +1,4 @@
-"""Quantise a float32 TFLite model: dynamic, int8 and int16x8."""
+"""Quantise a float32 TFLite model: dynamic, int8, int16x8 and mixed."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class Settings:
         min_weight_elements: for dynamic: operators with fewer weights stay in float, unless all have fewer.
         keep_float: names of the outputs of operators that stay in float.
         int16: names of the outputs of operators with int16 activations.
+        float_pixels: for mixed: operators that read or make a feature map of at least this part of the image's pixels
+            stay in float.
     """
 
     estimator: str = "mse"
@@ -48,6 +50,7 @@ class Settings:
     min_weight_elements: int = 4096
     keep_float: Collection[str] = ()
     int16: Collection[str] = ()
+    float_pixels: float = 0.25
 
 
 _OPTIONS = (*(field.name for field in dataclasses.fields(Settings)), *_FINISH)
@@ -71,7 +74,7 @@ class _Prepared:
 class QuantizeTFLiteStage(Stage):
     """Float32 TFLite to quantised TFLite; see export/README.md for what the precisions mean.
 
-    Needs: a float32 model with one image in and one row of logits out; calibration images for int8 and int16x8.
+    Needs: a float32 model with one image in and one row of logits out; calibration images for all but dynamic.
 
     Promises, and checks on each file before it takes its place:
 
@@ -80,6 +83,7 @@ class QuantizeTFLiteStage(Stage):
     - normalised input is float32, raw input uint8; logits are float32. Between the QUANTIZE at one end and the
       DEQUANTIZE before the last dense layer an int8 model holds neither, and no float operator unless ``keep_float``
       names it; that layer has int8 weights and quantises its input as it runs.
+    - mixed is int8 but for the operators on the largest feature maps, which are float32 from the image on.
     - XNNPACK runs all of it in one partition, as in `ghostedge.tflite.from_onnx` (int16x8: LiteRT has no fast kernels
       for it, so ``xnnpack = "report"``).
     - equal inputs give equal bytes.
@@ -87,14 +91,15 @@ class QuantizeTFLiteStage(Stage):
     The recipe's ``[options]``: ``estimator`` (of activation ranges: ``"mse"``, ``"lp"``, ``"percentile"``,
     ``"minmax"``), ``rounding`` (of weights: ``"compensated"``, ``"nearest"``), ``bias_correction`` (true or false),
     ``keep_float`` and ``int16`` (lists of operators, by the names of their outputs), ``min_weight_elements`` (dynamic:
-    operators with fewer weights stay in float), ``inference_precision`` (dynamic alone) and ``xnnpack`` as in
+    operators with fewer weights stay in float), ``float_pixels`` (mixed: operators on feature maps of at least this
+    part of the image's pixels stay in float), ``inference_precision`` (dynamic alone) and ``xnnpack`` as in
     `ghostedge.tflite.from_onnx`.
     """
 
     source: Format = "tflite"
     target: Format = "tflite"
-    precisions: tuple[str, ...] = ("dynamic", "int8", "int16x8")
-    calibrated: tuple[str, ...] = ("int8", "int16x8")
+    precisions: tuple[str, ...] = ("dynamic", "int8", "int16x8", "mixed")
+    calibrated: tuple[str, ...] = ("int8", "int16x8", "mixed")
     packages: tuple[str, ...] = ("ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy")
 
     def check(self, output: StageOutput) -> None:
@@ -108,6 +113,9 @@ class QuantizeTFLiteStage(Stage):
         least = output.options.get("min_weight_elements", 0)
         if not isinstance(least, int) or isinstance(least, bool) or least < 0:
             raise UsageError(f"{output.path.name}: min_weight_elements is {least!r}; it must be a number of weights")
+        share = output.options.get("float_pixels", Settings.float_pixels)
+        if not isinstance(share, int | float) or not 0 < share <= 1:
+            raise UsageError(f"{output.path.name}: float_pixels is {share!r}; it must lie above 0 and be at most 1")
         if output.precision in self.calibrated and output.calibration is None:
             raise UsageError(f"{output.path.name} needs images to calibrate on")
 
@@ -125,10 +133,10 @@ class QuantizeTFLiteStage(Stage):
         if stored & {"INT8", "INT16", "UINT8", "FLOAT16"}:
             raise ConvertError(f"{source.path} is quantised already, or stores float16; give the float32 model")
         names = (graph.name(graph.inputs[0]), graph.name(graph.outputs[0]))
-        prepared: dict[tuple[InputSpec, bool], _Prepared] = {}
+        prepared: dict[tuple[InputSpec, bool, bool], _Prepared] = {}
         made = []
         for output in outputs:
-            key = (output.input, output.calibration is not None)
+            key = (output.input, output.calibration is not None, output.precision == "mixed")
             if key not in prepared:  # observing takes longest; precisions of one input share it
                 prepared[key] = _prepare(data, source.path, output)
             made.append(_make(prepared[key], output, source.path, names))
@@ -142,7 +150,7 @@ def _prepare(data: bytes, path: Path, output: StageOutput) -> _Prepared:
     if output.calibration is not None:
         if output.input.range == "raw":
             fold_normalisation(graph, output.input)
-        else:
+        elif output.precision != "mixed":  # its first convolution is float, which loses by it
             columns_as_channels(graph)
         hard_swish_as_products(graph)
         fuse_activations(graph)
@@ -168,6 +176,8 @@ def _make(prepared: _Prepared, output: StageOutput, source: Path, names: tuple[s
 def _quantise(prepared: _Prepared, precision: str, settings: Settings, fixed: Mapping[str, Range]) -> Graph:
     """The quantised model; its input and output stay float32. `fixed`: activation -> its range, where that is known."""
     graph, keep_float = unpack(prepared.data, "the float model"), settings.keep_float
+    if precision == "mixed":
+        precision, keep_float = "int8", {*keep_float, *_on_large_maps(graph, settings.float_pixels)}
     round_model(graph, prepared.moments, settings.rounding, settings.bias_correction, keep_float)
     ranges: dict[str, Range] = {}
     if precision != "dynamic":
@@ -180,6 +190,26 @@ def _quantise(prepared: _Prepared, precision: str, settings: Settings, fixed: Ma
     made = unpack(written, f"the {precision} model")
     state_versions(made)
     return made
+
+
+def _on_large_maps(graph: Graph, share: float) -> set[str]:
+    """The names of the outputs of operators that read or make a feature map of `share` of the image's pixels or more.
+
+    XNNPACK's int8 convolutions pay by the output pixel (requantisation) what they save by the product, and there are
+    few products a pixel where maps are large. On a Cortex-A72 the two sum up alike at 16 to 48 channels; without VNNI
+    x86 CPUs gain likewise (docs/notes/quantisation.md).
+    """
+
+    def pixels(tensor: int) -> int:
+        shape = graph.shape(tensor)
+        return shape[1] * shape[2] if len(shape) == 4 else 0
+
+    least = share * pixels(graph.inputs[0])
+    return {
+        operator.name
+        for operator in graph.operators
+        if max(map(pixels, (*operator.activations, operator.output))) >= least
+    }
 
 
 def _logits(graph: Graph, settings: Settings) -> tuple[str, ...]:

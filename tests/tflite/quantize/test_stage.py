@@ -69,8 +69,8 @@ def logits(artifact: Model, calibration: CalibrationSet) -> NDArray[np.float32]:
         return np.concatenate([runtime.run(image[None]) for image in calibration_batch(calibration, runtime.input)])
 
 
-# 8-bit steps, a few layers deep: measured 41 dB (int8), 59 dB (int16x8), 43 dB (dynamic).
-@pytest.mark.parametrize(("precision", "bound"), [("int8", 36), ("int16x8", 50), ("dynamic", 36)])
+# 8-bit steps, a few layers deep: measured 41 dB (int8), 59 dB (int16x8), 43 dB (dynamic), more of mixed.
+@pytest.mark.parametrize(("precision", "bound"), [("int8", 36), ("int16x8", 50), ("dynamic", 36), ("mixed", 36)])
 def test_it_answers_like_the_float_model(
     quantise: Quantise, tiny_tflite: dict[str, Model], calibration: CalibrationSet, precision: str, bound: float
 ) -> None:
@@ -126,6 +126,25 @@ def test_int8_is_one_partition_with_integers_inside(quantise: Quantise, fields: 
     assert first == ("DEQUANTIZE" if fields else "QUANTIZE")
     assert not {"QUANTIZE", "DEQUANTIZE", "AVERAGE_POOL_2D"} & set(inside[1:] if fields else inside)
     assert {graph.dtype(operator.output) for operator in graph.operators[2:-2]} == {"INT8"}
+
+
+@pytest.mark.parametrize("fields", [{}, RAW])
+@pytest.mark.parametrize(("share", "least"), [(0.25, 16 * 16), (1, 32 * 32)])
+def test_mixed_is_float_on_large_maps_and_int8_on_small_ones(
+    quantise: Quantise, share: float, least: int, fields: dict[str, Any]
+) -> None:
+    path = quantise("mixed", {"float_pixels": share}, **fields).path
+    assert coverage(path).whole
+    graph = unpack(path.read_bytes(), "m")
+
+    def pixels(tensor: int) -> int:
+        shape = graph.shape(tensor)
+        return shape[1] * shape[2] if len(shape) == 4 else 0
+
+    computing = [op for op in graph.operators[:-1] if op.kind not in ("QUANTIZE", "DEQUANTIZE")]
+    on_large = {op.name: max(map(pixels, (*op.activations, op.output))) >= least for op in computing}
+    assert {name: graph.dtype(op.output) == "FLOAT32" for name, op in zip(on_large, computing, strict=True)} == on_large
+    assert set(on_large.values()) == {True, False}
 
 
 def test_the_same_bytes_come_again(quantise: Quantise) -> None:
@@ -233,6 +252,9 @@ def test_what_cannot_be_quantised_is_refused(
         stage.build(tiny_tflite["fp32"], (dataclasses.replace(output, options={"estimator": "minmx"}),))
     with pytest.raises(UsageError, match="did you mean 'nearest'"):
         stage.build(tiny_tflite["fp32"], (dataclasses.replace(output, options={"rounding": "nerest"}),))
+    for share in (0, 1.5, "all"):
+        with pytest.raises(UsageError, match=f"float_pixels is {share!r}; it must lie above 0 and be at most 1"):
+            stage.build(tiny_tflite["fp32"], (dataclasses.replace(output, options={"float_pixels": share}),))
     with pytest.raises(UsageError, match="min_weight_elements is -1; it must be a number of weights"):
         stage.build(tiny_tflite["fp32"], (dataclasses.replace(output, options={"min_weight_elements": -1}),))
     with pytest.raises(ConvertError, match="normalised float32 or raw uint8"):

@@ -1,0 +1,123 @@
+"""Choose the artifact for a device: the cheapest there, as measured, of those that keep their accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ghostedge.lazy import choose
+from ghostedge.pipeline.plan import needs_calibration
+from ghostedge.pipeline.recipe import recipes
+
+__all__ = ["DEVICES", "DROPS", "Choice", "Device", "choose_artifact"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A kind of device, and what one inference costs on it.
+
+    Attributes:
+        about: the board and its core, for people.
+        unit: of `costs`, with a place for the number.
+        costs: recipe -> cost of one inference of the demo's GhostNetV2-1x, one thread.
+    """
+
+    about: str
+    unit: str
+    costs: Mapping[str, float]
+
+
+_INSTRUCTIONS, _RATIO = "{:.0f} M ARM64 instructions an inference", "{:.2f} times the time of tflite_fp32"
+
+#: What ``--for`` takes. ARM: ``benchmarks/arm64/cost.py`` on emulated cores, LiteRT 2.1.0; instructions are a cost and
+#: not a time. PC: processor time on an AMD EPYC with AVX2 and no VNNI, one thread, in turn, median of 100 rounds.
+DEVICES: Mapping[str, Device] = {
+    "pi4": Device(
+        "Raspberry Pi 4, Cortex-A72",
+        _INSTRUCTIONS,
+        {"tflite_fp32": 93.3, "tflite_fp16": 98.3, "tflite_dynamic": 97.1, "tflite_int8": 87.9, "tflite_mixed": 85.6},
+    ),
+    "pi5": Device(
+        "Raspberry Pi 5, Cortex-A76",
+        _INSTRUCTIONS,
+        {"tflite_fp32": 91.8, "tflite_fp16": 55.8, "tflite_dynamic": 47.5, "tflite_int8": 57.1, "tflite_mixed": 59.3},
+    ),
+    "phone": Device(
+        "a phone, Cortex-A710",
+        _INSTRUCTIONS,
+        {"tflite_fp32": 88.2, "tflite_fp16": 55.8, "tflite_dynamic": 44.3, "tflite_int8": 53.9, "tflite_mixed": 55.7},
+    ),
+    "pc": Device(
+        "an x86 CPU",
+        _RATIO,
+        {
+            "tflite_fp32": 1.0,
+            "tflite_fp16": 1.05,
+            "tflite_dynamic": 0.99,
+            "tflite_int8": 0.95,
+            "tflite_mixed": 0.9,
+            "openvino_fp32": 1.16,
+            "openvino_int8": 1.02,
+        },
+    ),
+}
+
+#: Recipe -> points of top-1 that it loses on the demo's 2,000 images, and the upper end of the 90% interval:
+#: ``ghostedge demo``, "Every artifact" of its page. Float16 arithmetic loses no more.
+DROPS: Mapping[str, tuple[float, float]] = {
+    "tflite_fp32": (0.0, 0.15),
+    "tflite_fp16": (0.0, 0.15),
+    "tflite_dynamic": (0.30, 0.61),
+    "tflite_int8": (0.25, 0.70),
+    "tflite_mixed": (-0.05, 0.38),
+    "openvino_fp32": (0.0, 0.15),
+    "openvino_int8": (0.15, 0.60),
+}
+
+#: Points of top-1 that an artifact may lose to be chosen, and that the interval may reach.
+_MAX_DROP, _MAX_UPPER = 0.5, 1.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The artifact for a device.
+
+    Attributes:
+        device: a key of `DEVICES`.
+        recipe: what to make.
+        better: a recipe that costs less but needs calibration images, which there are none of; else empty.
+    """
+
+    device: str
+    recipe: str
+    better: str = ""
+
+    def __str__(self) -> str:
+        known = DEVICES[self.device]
+        said = f"for {self.device} ({known.about}): {self.recipe}, {known.unit.format(known.costs[self.recipe])}"
+        said += f", {DROPS[self.recipe][0]:.2f} points of top-1 lost on the demo"
+        if not self.better:
+            return said
+        return f"{said}; with --calibration {self.better}: {known.unit.format(known.costs[self.better])}"
+
+
+def choose_artifact(device: str, calibrated: bool) -> Choice:
+    """The recipe whose artifact costs least on a device, of those that lose little.
+
+    What counts is measured on the demo: another network of the family costs more or less, in about these proportions;
+    what its own quantised artifacts lose, `ghostedge evaluate` and `parity` say.
+
+    Args:
+        device: a key of `DEVICES`.
+        calibrated: whether there are images to calibrate on.
+
+    Raises:
+        UsageError: no such device.
+    """
+    costs = DEVICES[choose("device", device, DEVICES)].costs
+    accurate = [name for name in costs if DROPS[name][0] <= _MAX_DROP and DROPS[name][1] <= _MAX_UPPER]
+    best = min(accurate, key=lambda name: costs[name])
+    if calibrated or not needs_calibration(recipes()[best]):
+        return Choice(device, best)
+    plain = [name for name in accurate if not needs_calibration(recipes()[name])]
+    return Choice(device, min(plain, key=lambda name: costs[name]), best)
