@@ -37,6 +37,9 @@ _HEED_S = 1.5
 #: One that has noticed may take so long to end what it started; a benchmark on a device elsewhere takes longest.
 _CLEAN_S = 12.0
 
+#: So often the child's end is looked for as well: QEMU's user mode loses signals that come before they are waited for.
+_LOOK_S = 0.5
+
 #: prctl's option of Linux: the signal to get when the parent ends.
 _PR_SET_PDEATHSIG = 1
 
@@ -117,8 +120,8 @@ def _wait(child: int, waited: set[signal.Signals], journal: int) -> tuple[int, i
                 _kill_group(child, signal.SIGKILL)
             if came is None:
                 continue
-        else:
-            came = signal.sigwaitinfo(waited)
+        elif (came := signal.sigtimedwait(waited, _LOOK_S)) is None:
+            continue
         if came.si_signo == signal.SIGTSTP:  # Ctrl-Z reaches the terminal's group alone, which is ours
             _kill_group(child, signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -178,9 +181,10 @@ def _run(command: Callable[[], int], journal: int, parent: int, mask: set[int | 
     """Be the child: run the command; an interruption ends this process here, without a library's own shutdown."""
     global _journal
     os.setpgid(0, 0)
-    import ctypes
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # some builds of Python lack ctypes
+        import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
     _journal = journal
