@@ -64,9 +64,14 @@ def supervised(command: Callable[[], int]) -> int:
     # What was ignored when we were started stays so: nohup, and jobs in the background of a script.
     waited = {*SIGNALS, signal.SIGTSTP}
     waited = {signal.SIGCHLD, *(number for number in waited if signal.getsignal(number) != signal.SIG_IGN)}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, a child's exit code is lost
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-    journal, parent = os.memfd_create("ghostedge"), os.getpid()
-    child = os.fork()
+    parent = os.getpid()
+    try:
+        journal, child = os.memfd_create("ghostedge"), os.fork()
+    except (AttributeError, OSError):  # no memory file, or no room for a process: the command says more
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return command()
     if child == 0:
         return _run(command, journal, parent, mask)
     with contextlib.suppress(OSError):
@@ -92,11 +97,6 @@ def signal_name(number: int) -> str:
         return f"signal {signal.Signals(number).name}"
     except ValueError:
         return f"signal {number}"
-
-
-def interruption() -> int | None:
-    """The number of the signal that has interrupted this process; None where none has."""
-    return _interrupted
 
 
 def _farewell(number: int) -> str:
