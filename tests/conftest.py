@@ -62,6 +62,7 @@ MISSING = [name for name in EXPORT_PACKAGES if importlib.util.find_spec(name) is
 #: Single tests may carry the marker themselves. `pytest_runtest_call` fails where one is missing.
 SLOW = (
     "benchmarks/test_compatibility.py",
+    "benchmarks/test_interruptions.py",
     "evaluation/engines/test_ray.py",
     "evaluation/test_memory.py",
     "evaluation/test_run.py::test_a_killed_evaluation_resumes_and_gives_the_bytes_of_an_uninterrupted_one",

@@ -398,6 +398,6 @@ def test_a_bad_development_kit_is_one_line(truth: bytes, meta: bytes, tmp_path: 
     with tarfile.open(kit, "w:gz") as tar:
         add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta)
         add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth)
-    with pytest.raises(DatasetError, match="development kit|is damaged") as caught:
+    with pytest.raises(DatasetError, match=r"development kit|is damaged") as caught:
         open_dataset(folder, kit)
     assert "\n" not in str(caught.value)
