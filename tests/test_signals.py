@@ -112,6 +112,7 @@ def test_a_second_signal_does_not_skip_what_cleans_up(start: Start, tmp_path: Pa
     for _ in range(4):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
+        os.kill(child, signal.SIGTERM)  # as systemd does, to every process
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err.count("\n")) == (130, 1)
     assert (tmp_path / "cleaned").exists()
