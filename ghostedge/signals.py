@@ -213,10 +213,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(each, signal.SIG_IGN)
     if _journal is not None:
         os.write(_journal, b"!\0")
-    # What destructors, threads and libraries say of it is noise.
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
+    # What destructors, threads and libraries say of it is noise; some code puts the file itself back.
+    sys.stderr = open(os.devnull, "w")
+    os.dup2(sys.stderr.fileno(), 2)
     raise KeyboardInterrupt
 
 
