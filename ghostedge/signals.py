@@ -214,7 +214,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if _journal is not None:
         os.write(_journal, b"!\0")
     # What destructors, threads and libraries say of it is noise; some code puts the file itself back.
-    sys.stderr = open(os.devnull, "w")
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     os.dup2(sys.stderr.fileno(), 2)
     raise KeyboardInterrupt
 
