@@ -36,7 +36,10 @@ class FileRecord:
     def matches(self, folder: Path) -> bool:
         """Whether the file is in `folder` with these bytes."""
         path = folder / self.name
-        return path.is_file() and path.stat().st_size == self.size_bytes and sha256_file(path) == self.sha256
+        try:
+            return path.is_file() and path.stat().st_size == self.size_bytes and sha256_file(path) == self.sha256
+        except OSError:  # also of a name that is too long
+            return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,10 +182,11 @@ def check_files(folder: Path) -> dict[FileRecord, Literal["whole", "changed", "m
     manifest = Manifest.read(folder)
     if manifest is None:
         raise ManifestError(f"{folder / FILE_NAME} does not exist; give the --output of ghostedge export")
+    there = {path.name for path in folder.iterdir()}
     records = [file for artifact in manifest.artifacts.values() for file in artifact.files]
     records += [manifest.golden] if manifest.golden else []
     return {
-        record: "whole" if record.matches(folder) else "changed" if (folder / record.name).exists() else "missing"
+        record: "whole" if record.matches(folder) else "changed" if record.name in there else "missing"
         for record in records
     }
 

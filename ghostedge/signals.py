@@ -37,6 +37,9 @@ _HEED_S = 1.5
 #: One that has noticed may take so long to end what it started; a benchmark on a device elsewhere takes longest.
 _CLEAN_S = 12.0
 
+#: So often the child's end is looked for as well: QEMU's user mode loses signals that come before they are waited for.
+_LOOK_S = 0.5
+
 #: prctl's option of Linux: the signal to get when the parent ends.
 _PR_SET_PDEATHSIG = 1
 
@@ -61,9 +64,14 @@ def supervised(command: Callable[[], int]) -> int:
     # What was ignored when we were started stays so: nohup, and jobs in the background of a script.
     waited = {*SIGNALS, signal.SIGTSTP}
     waited = {signal.SIGCHLD, *(number for number in waited if signal.getsignal(number) != signal.SIG_IGN)}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, a child's exit code is lost
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-    journal, parent = os.memfd_create("ghostedge"), os.getpid()
-    child = os.fork()
+    parent = os.getpid()
+    try:
+        journal, child = os.memfd_create("ghostedge"), os.fork()
+    except (AttributeError, OSError):  # no memory file, or no room for a process: the command says more
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return command()
     if child == 0:
         return _run(command, journal, parent, mask)
     with contextlib.suppress(OSError):
@@ -91,11 +99,6 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def interruption() -> int | None:
-    """The number of the signal that has interrupted this process; None where none has."""
-    return _interrupted
-
-
 def _farewell(number: int) -> str:
     what = "interrupted" if number == signal.SIGINT else f"ended by {signal_name(number)}"
     return f"ghostedge: {what}; run the same command again to continue"
@@ -117,8 +120,8 @@ def _wait(child: int, waited: set[signal.Signals], journal: int) -> tuple[int, i
                 _kill_group(child, signal.SIGKILL)
             if came is None:
                 continue
-        else:
-            came = signal.sigwaitinfo(waited)
+        elif (came := signal.sigtimedwait(waited, _LOOK_S)) is None:
+            continue
         if came.si_signo == signal.SIGTSTP:  # Ctrl-Z reaches the terminal's group alone, which is ours
             _kill_group(child, signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -178,9 +181,10 @@ def _run(command: Callable[[], int], journal: int, parent: int, mask: set[int | 
     """Be the child: run the command; an interruption ends this process here, without a library's own shutdown."""
     global _journal
     os.setpgid(0, 0)
-    import ctypes
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # some builds of Python lack ctypes
+        import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
     _journal = journal
@@ -209,10 +213,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(each, signal.SIG_IGN)
     if _journal is not None:
         os.write(_journal, b"!\0")
-    # What destructors, threads and libraries say of it is noise.
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
+    # What destructors, threads and libraries say of it is noise; some code puts the file itself back.
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    os.dup2(sys.stderr.fileno(), 2)
     raise KeyboardInterrupt
 
 

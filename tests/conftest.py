@@ -64,6 +64,7 @@ SLOW = (
     "benchmarks/test_compatibility.py",
     "docs/test_commands.py::test_the_commands_of_a_page_run",
     "docs/test_site.py",
+    "benchmarks/test_interruptions.py",
     "evaluation/engines/test_ray.py",
     "evaluation/test_memory.py",
     "evaluation/test_run.py::test_a_killed_evaluation_resumes_and_gives_the_bytes_of_an_uninterrupted_one",

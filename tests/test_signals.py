@@ -95,6 +95,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
+#: Around LiteRT's own words stderr is put elsewhere, and back at the end.
+PUT_BACK = """
+    kept = os.dup(2)
+    try:
+        time.sleep(60)
+    finally:
+        os.dup2(kept, 2)
+        print("interrupted", file=sys.stderr)
+"""
+
+
 @pytest.mark.parametrize("number", CODES)
 def test_one_line_and_the_signals_code(number: signal.Signals, start: Start) -> None:
     process, child = start(WAIT)
@@ -112,6 +123,7 @@ def test_a_second_signal_does_not_skip_what_cleans_up(start: Start, tmp_path: Pa
     for _ in range(4):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
+        os.kill(child, signal.SIGTERM)  # as systemd does, to every process
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err.count("\n")) == (130, 1)
     assert (tmp_path / "cleaned").exists()
@@ -135,6 +147,13 @@ def test_what_does_not_heed_it_is_killed_with_all_that_it_started(start: Start, 
 
 def test_a_command_that_swallows_it_is_ended_and_says_nothing(start: Start) -> None:
     process, _ = start(SWALLOW, "signals._CLEAN_S = 0.3")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err.count("\n")) == (130, 1)
+
+
+def test_one_line_where_stderr_is_put_back(start: Start) -> None:
+    process, _ = start(PUT_BACK)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err.count("\n")) == (130, 1)

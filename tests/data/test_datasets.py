@@ -388,3 +388,16 @@ def test_files_of_unreadable_kinds_are_not_passed_over(tmp_path: Path) -> None:
     (folder / "holiday.webp").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"1 of 8 images have no label in .*: holiday\.webp"):
         open_dataset(folder)
+
+
+@pytest.mark.parametrize("truth", [b"1\n\xff\n", b"1\n9999\n", b"x\n"], ids=["not UTF-8", "an unknown id", "no number"])
+@pytest.mark.parametrize("meta", [b"", b"MATLAB 5.0 MAT-file\n" * 40], ids=["no matrix", "damaged"])
+def test_a_bad_development_kit_is_one_line(truth: bytes, meta: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    folder, kit = flat_with_val_txt(tmp_path), tmp_path / "ILSVRC2012_devkit_t12.tar.gz"
+    with tarfile.open(kit, "w:gz") as tar:
+        add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta)
+        add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth)
+    with pytest.raises(DatasetError, match=r"development kit|is damaged") as caught:
+        open_dataset(folder, kit)
+    assert "\n" not in str(caught.value)

@@ -424,9 +424,9 @@ def test_a_full_disk_in_mid_run_is_one_line_and_loses_one_part(tmp_path: Path, m
 
 
 def test_a_ledger_that_does_not_fit_on_the_disk_keeps_the_parts(tmp_path: Path) -> None:
-    """A real limit of the kernel, met while the ledger is written: 7 kB a file."""
+    """A real limit of the kernel, met while the ledger is written: 9 kB a file."""
     data, models = flat(tmp_path / "d", 2000), artifacts(tmp_path, "a.onnx")
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (7_000, 7_000))\n" + SCRIPT
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))\n" + SCRIPT
     arguments = [sys.executable, "-c", limited, str(data), str(tmp_path / "out"), "1", str(models[0].path)]
     done = subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     last = done.stderr.splitlines()[-1]

@@ -157,7 +157,8 @@ def _text_rows(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
 def _csv_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[int, str, str]]:
     reader = csv.DictReader(lines)
     if not {"file", "index"} <= set(reader.fieldnames or ()):
-        raise DatasetError(f"{path} has the columns {', '.join(reader.fieldnames or ())}; it needs file and index")
+        found = ", ".join(reader.fieldnames or ())
+        raise DatasetError(f"{path} has the columns {found[:99]!r}; it needs file and index")
     for row in reader:
         yield reader.line_num, row["file"] or "", row["index"] or ""
 

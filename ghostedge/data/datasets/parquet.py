@@ -68,7 +68,7 @@ def _row_group(shard: Path, group: int) -> Any:
         _last_group.clear()  # frees the last one first
         try:
             table = _open_shard(shard).read_row_group(group, columns=["image.bytes"])
-        except (pa.ArrowException, OSError, DatasetError) as exc:
+        except (pa.ArrowException, OSError, ValueError, DatasetError) as exc:
             raise ImageError(f"the image cannot be read from {shard.name}: {first_line(exc)}") from exc
         images = _last_group[shard, group] = table.column("image").combine_chunks().field("bytes")
     return images
@@ -102,7 +102,12 @@ class ParquetShards:
                         yield path or f"{shard.stem}/{count:08d}"
                         count += 1
 
-        paths = name_column(names())
+        pa = require("pyarrow", "evaluate")
+        try:
+            paths = name_column(names())
+        except (pa.ArrowException, OSError, ValueError) as exc:
+            reason = f"is damaged ({first_line(exc)}); get it again"
+            raise DatasetError(f"a Parquet shard of {shards[0].parent} {reason}") from exc
         if not len(paths):
             raise DatasetError(f"{shards[0].parent} holds {len(shards)} Parquet shards without a row")
         self.image_ids = image_ids(shards[0].parent, base_names(paths), lambda: paths)
@@ -122,7 +127,7 @@ def _open_shard(path: Path) -> Any:
         file = parquet.ParquetFile(path)
         schema = file.schema_arrow
         columns = {field.name: field.type for field in schema}
-    except (pa.ArrowException, OSError) as exc:
+    except (pa.ArrowException, OSError, ValueError) as exc:
         raise DatasetError(f"{path} is cut short or not Parquet ({first_line(exc)}); get it again") from exc
     image, label = columns.get("image"), columns.get("label")
     if image is None or label is None or not _holds_images(image) or not pa.types.is_integer(label):
