@@ -73,6 +73,7 @@ def files(
     (subject,) = subjects_of([open_model(models[0])], folder)
     evaluate((subject,), open_dataset(folder / "validation"), Options(workers=1))
     subject.ledger.rename(folder / "reference.parquet")
+    shutil.copy(folder / "reference.parquet", folder / demo.NOISE_FLOOR)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     (folder / "SHA256SUMS").write_text("".join(f"{sha256_file(folder / name)}  {name}\n" for name in names))
     return folder
@@ -116,16 +117,18 @@ def test_the_demo_ends_with_one_page_of_everything(demo_files: Path, tmp_path: P
     assert cli.main(["demo", "--output", "out"]) == 0
     printed = capsys.readouterr().out
     assert "trained on 1,234 composed pictures; 40 validation images\n" in printed
-    assert "54 demo files have the sha256 they were published with" in printed
+    assert "55 demo files have the sha256 they were published with" in printed
     assert "(parity ends with 2 for FAIL: a script of yours would stop here)" in printed
     assert printed.splitlines()[-1] == str(tmp_path / "out" / "report.html")
 
     commands = [shlex.split(text.replace("\\\n", " ")) for text in re.findall(r"^\$ ((?:.*\\\n)*.*)", printed, re.M)]
     assert [command[1] for command in commands] == ["export", "predict", "evaluate", "benchmark", "parity"]
+    assert commands[-1][4] == "--noise-floor"
     assert not any(str(tmp_path) in word for command in commands for word in command), "not as one would type it"
 
     page = (tmp_path / "out" / "report.html").read_text().replace("<wbr>", "")
     assert 'src="http' not in page
+    assert page.count('class="noise"') == 2, "the band behind every artifact, in two widths"
     # A tiger for everything: a quarter of the labels are right.
     row = next(row for row in page.split("<tr>") if "3 small_int8.onnx" in row and "FAIL" in row)
     assert "25.00%" in row

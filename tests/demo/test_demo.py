@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from ghostedge import demo
+from ghostedge.accuracy.noise import noise_floor
 from ghostedge.data.datasets import open_dataset
 from ghostedge.data.imagenet import load_labels
-from ghostedge.demo import FILES, demo_file, demo_record, verify_demo_files
+from ghostedge.demo import FILES, NOISE_FLOOR, demo_file, demo_record, verify_demo_files
 from ghostedge.errors import DatasetError
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.files import sha256_file
@@ -128,6 +129,17 @@ def test_the_reference_ledger_is_mindspores_of_these_images() -> None:
     recorded = demo_record()["validation"]["all"]["top1_percent"]
     # PyTorch computed the record: another order of summation turns one of the closest calls in a few hundred.
     assert 100 * ledger.correct().mean() == pytest.approx(recorded, abs=0.5)
+
+
+@published
+def test_the_noise_floor_is_of_the_same_checkpoint_and_images_in_fewer_bits() -> None:
+    reference, again = (read_ledger(demo_file(name)) for name in ("reference.parquet", NOISE_FLOOR))
+    floor = noise_floor(reference, again)
+    assert not floor.identical
+    assert floor.flips < 10
+    assert 60 < (floor.logits[0].snr_db or 0) < 90
+    assert again.metadata.arithmetic is not None
+    assert again.metadata.arithmetic.asked == "hf32 emulated on the CPU"
 
 
 @published

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ghostedge.compare import compare
 from ghostedge.errors import ArtifactError, CheckpointError, GhostedgeError, UsageError
+from ghostedge.ghostnet.arithmetic import Arithmetic
+from ghostedge.ghostnet.cell import build_cell, mindspore_on
 from ghostedge.model import InputSpec, Model
 from ghostedge.runtimes import open_runtime
 from ghostedge.runtimes.mindspore import MindSporeRuntime
@@ -104,6 +107,49 @@ except UsageError as exc:
         pytest.skip("left out: there is an Ascend here")
     assert done.stdout.startswith("MindSpore cannot run on Ascend in this process: ")
     assert done.stdout.count("\n") == 1
+
+
+def test_device_and_arithmetic_are_set_in_this_order_before_anything_runs(
+    checkpoint: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    ms = mindspore_on("CPU")
+
+    def on(*device: object) -> object:
+        calls.append(("device", *device))
+        return ms
+
+    def arithmetic(*asked: object, deterministic: bool) -> Arithmetic:
+        calls.append(("arithmetic", *asked, deterministic))
+        return Arithmetic("recorded")
+
+    def cell(*network: Any) -> object:
+        calls.append(("cell",))
+        return build_cell(*network)
+
+    for name, stand_in in (("mindspore_on", on), ("set_arithmetic", arithmetic), ("build_cell", cell)):
+        monkeypatch.setattr(f"ghostedge.runtimes.mindspore.{name}", stand_in)
+    options: dict[str, Any] = {"device_id": 3, "arithmetic": "default", "deterministic": True}
+    with MindSporeRuntime(checkpoint, device_target="Ascend", **options) as runtime:
+        assert runtime.arithmetic == Arithmetic("recorded")
+    assert calls == [("device", "Ascend", 3), ("arithmetic", "Ascend", 3, "default", True), ("cell",)]
+
+
+def test_float16_is_computed_in_float16(
+    checkpoint: Model,
+    mindir: Model,
+    oracle_inputs: NDArray[np.float32],
+    oracle_logits: dict[str, NDArray[np.float32]],
+) -> None:
+    """By the network on a CPU, which has no setting for it; and a MindIR has its types fixed."""
+    with MindSporeRuntime(checkpoint, arithmetic="float16") as runtime:
+        assert str(runtime.arithmetic) == "float16 (network float16)"
+        logits = runtime.run(oracle_inputs[:1])
+    assert logits.dtype == np.float32
+    assert np.array_equal(logits, logits.astype(np.float16))
+    assert 30 < compare(oracle_logits["1x"][:1], logits).snr_db < 90
+    with pytest.raises(UsageError, match="has its types fixed: on CPU only a checkpoint"):
+        MindSporeRuntime(mindir, arithmetic="float16")
 
 
 def test_an_unknown_device_gets_a_suggestion(checkpoint: Model) -> None:

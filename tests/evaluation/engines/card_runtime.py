@@ -32,6 +32,8 @@ class CardRuntime(FakeRuntime):
         device_target: str,
         device_id: int | None = None,
         faults: Mapping[int, str] | None = None,
+        arithmetic: str = "float32",
+        deterministic: bool = False,
         **of_mindspore: object,
     ) -> None:
         super().__init__(artifact, threads)
@@ -42,7 +44,7 @@ class CardRuntime(FakeRuntime):
         if self._fault == "start":
             raise ArtifactError("mindspore 2.9.0 failed to run model.ckpt: out of memory")
         versions = {"driver": "24.1" if self._fault == "other" else "25.0"}
-        self.arithmetic = Arithmetic("float32", card=device_target, versions=versions, device_ids=(number,))
+        self.arithmetic = Arithmetic(arithmetic, {}, deterministic, device_target, versions, (number,))
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Answer, or fail: the first call is the one that the worker makes to see how many classes there are."""
