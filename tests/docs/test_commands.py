@@ -65,7 +65,7 @@ def wrong(block: Block) -> str | None:
         return None  # tests/test_api.py runs it
     if block.language not in ("sh", "python"):
         shell = [line for line in lines if re.split(r"[\s/]", line)[0] in PROGRAMS or line.startswith("$ ")]
-        return f"commands in a block that is not called sh: {shell[0]}" if shell and block.language != "text" else None
+        return f"commands in a block that is not called sh: {shell[0]}" if shell and not block.language else None
     if block.language == "sh" and block.mark == "tested":
         others = [line for line in lines if not line.startswith("ghostedge ")]
         return f"only ghostedge is run here, not: {others[0]}" if others else None
