@@ -156,8 +156,10 @@ def _unknown(rows: Sequence[Row], beside: Beside) -> Iterator[str]:
     """What keeps the answer from being whole."""
     passed = [row.name for row in rows if _passes(row)]
     if not (beside.latencies or beside.counts or beside.manifest):
-        found = f"Within the margin: {', '.join(passed)}." if passed else "None is shown to be within the margin."
-        yield f"{found} Which is smallest or fastest this report does not know: --export and --latency say."
+        unknown = "Which is smallest or fastest this report does not know: --export and --latency say."
+        yield (
+            f"Within the margin: {', '.join(passed)}. {unknown}" if passed else "None is shown to be within the margin."
+        )
     elif not beside.latencies:
         yield "Latencies are not in this report: ghostedge benchmark measures them, and --latency brings them."
     if beside.counts:
