@@ -113,7 +113,8 @@ def _arithmetic(cpu: str, row: Row, rows: Sequence[Row]) -> str:
 
 
 def _on(place: _Place) -> tuple[str, ...]:
-    title = Stacked(place.title, place.about) if place.about else Stacked(place.title)
+    compared = f"{plural(len(place.costs), 'file')} compared"
+    title = Stacked(place.title, *filter(None, [place.about]), compared)
     if place.winner == len(place.costs):
         return _cells(title, None, "–")
     cost, row = place.costs[place.winner]
