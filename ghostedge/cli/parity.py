@@ -38,6 +38,9 @@ _TYPICAL_DISCORDANCE = (0.05, 0.2, 1.0, 2.0, 5.0)
 
 _IMAGENET_VALIDATION = 50_000
 
+#: Options that are shown in the report alone.
+_BESIDE = ("export", "latency", "instructions")
+
 
 ARGUMENTS: Arguments = {
     "what is compared": [
@@ -60,6 +63,7 @@ ARGUMENTS: Arguments = {
         argument("--data D", "the images, to show flips as pictures", Path),
         argument("--export DIR", "--output of export: show sizes and differences at export too", Path),
         argument("--latency DIR", "--output of benchmark: show latencies too", Path),
+        argument("--instructions F", "counts of benchmarks/arm64/cost.py --json: what to ship without a board", Path),
         LABELS,
         argument("--published MODEL", "quote a published accuracy, e.g. ghostnetv2_1x"),
     ],
@@ -87,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     beside = None
     if args.report is not None:
         check_report_path(args.report)
-        if args.export is not None or args.latency is not None:
-            beside = read_beside(args.export, args.latency)
-    elif given := [f"--{name}" for name in ("export", "latency") if getattr(args, name) is not None]:
+        if any(getattr(args, name) is not None for name in _BESIDE):
+            beside = read_beside(args.export, args.latency, args.instructions)
+    elif given := [f"--{name}" for name in _BESIDE if getattr(args, name) is not None]:
         raise UsageError(f"{' and '.join(given)}: they are shown in the report; add --report F.html")
     progress = ProgressWriter(quiet=args.quiet)
     report = parity(

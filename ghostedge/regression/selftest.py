@@ -21,6 +21,7 @@ from ghostedge.accuracy.statistics import decide, paired_drop
 from ghostedge.errors import UsageError
 from ghostedge.evaluation.columns import Rows
 from ghostedge.evaluation.ledger import Ledger, read_ledger, write_ledger
+from ghostedge.latency.instructions import read_counts
 from ghostedge.model import RESIZE_RULES
 from ghostedge.regression.baseline import Baseline, Cost, CostKind
 from ghostedge.regression.gate import Kind, run_gate
@@ -202,7 +203,7 @@ def _larger(case: _Case) -> tuple[str, _Case]:
     bound, cost = case.baseline.bounds.growth_percent("size"), _cost(case, "size")
     grown = case.copy_of_artifact()
     size = sum(file.stat().st_size for file in case.folder.iterdir() if file.stem == grown.stem)
-    more = max(math.floor(cost.value * (1 + bound / 100)) + 1 - size, 1)
+    more = max(math.floor(cost.value * (1 + bound / 100)) + 2 - size, 1)
     if grown.suffix == ".tflite":
         with zipfile.ZipFile(grown, "a") as archive:  # where TFLite keeps associated files: at the end
             archive.writestr("padding", bytes(more))
@@ -214,16 +215,16 @@ def _larger(case: _Case) -> tuple[str, _Case]:
 
 
 def _more_instructions(case: _Case) -> tuple[str, _Case]:
-    bound, cost = case.baseline.bounds.growth_percent("instructions"), _cost(case, "instructions")
+    bound = case.baseline.bounds.growth_percent("instructions")
     assert case.inputs.instructions is not None
     counts = json.loads(case.inputs.instructions.read_bytes())
-    more = math.floor(cost.value * (1 + bound / 100)) + 1
-    for count in counts:
-        if count["model"] == cost.artifact:
-            count["instructions"] = max(more, count["instructions"] * (1 + (bound + 0.001) / 100))
+    most = {each.where: each.value * (1 + bound / 100) for each in case.baseline.measured.costs}
+    for count, read in zip(counts, read_counts(case.inputs.instructions), strict=True):
+        if read.model == case.artifact.name and read.where in most:
+            count["instructions"] = math.floor(most[read.where]) + 2
     path = case.folder / "counts.json"
     path.write_text(json.dumps(counts))
-    return f"{bound:g}% more instructions, and one", replace(case, inputs=replace(case.inputs, instructions=path))
+    return f"{bound:g}% more instructions, and a few", replace(case, inputs=replace(case.inputs, instructions=path))
 
 
 def _slower(case: _Case) -> tuple[str, _Case]:

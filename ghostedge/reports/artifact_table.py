@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostedge.errors import DeviceError, ManifestError
+from ghostedge.latency.instructions import Count, read_counts
 from ghostedge.latency.records import read_record
 from ghostedge.manifest import ArtifactRecord, Manifest
 from ghostedge.reports.format import (
@@ -37,10 +38,12 @@ class Beside:
     Attributes:
         manifest: of their export; None where it is not asked for.
         latencies: the device's name and a latency record, in the order to show them in.
+        counts: ARM64 instructions.
     """
 
     manifest: Manifest | None = None
     latencies: tuple[tuple[str, Record], ...] = ()
+    counts: tuple[Count, ...] = ()
 
     def runs(self, key: ModelKey) -> dict[tuple[str, int], Record]:
         """(device, threads) -> latency record of an artifact; on the CPU, XNNPACK on where it is a choice.
@@ -55,16 +58,18 @@ class Beside:
         }
 
 
-def read_beside(export: Path | None, latency: Path | None) -> Beside:
+def read_beside(export: Path | None, latency: Path | None, instructions: Path | None = None) -> Beside:
     """Read the folders that ``ghostedge export`` and ``ghostedge benchmark`` left.
 
     Args:
         export: holds ``manifest.json``; None for none.
         latency: holds a folder of records for each device; None for none.
+        instructions: counts, as ``benchmarks/arm64/cost.py --json`` prints them; None for none.
 
     Raises:
         ManifestError: there is no manifest, or a damaged one.
         DeviceError: there is no record, or a damaged one.
+        UsageError: there are no counts, or damaged ones.
     """
     manifest = None
     if export is not None and (manifest := Manifest.read(export)) is None:
@@ -75,7 +80,7 @@ def read_beside(export: Path | None, latency: Path | None) -> Beside:
         if not files:
             raise DeviceError(f"--latency {latency} holds no latency record; give the --output of ghostedge benchmark")
         found = [(path.parent.name, read_record(path, "latency_record")) for path in files]
-    return Beside(manifest, tuple(found))
+    return Beside(manifest, tuple(found), () if instructions is None else read_counts(instructions))
 
 
 @dataclass(frozen=True)

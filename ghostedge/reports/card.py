@@ -136,6 +136,7 @@ def model_card(folder: Path, measured: Measurements, license_id: str = UNKNOWN_L
         title=title,
         source=manifest.source,
         manifest=manifest,
+        golden=manifest.golden if manifest.golden and manifest.golden.matches(folder) else None,
         files=_files(there),
         inputs=_inputs(there),
         example=min(there.values(), key=lambda record: record.size_bytes).files[0].name,

@@ -49,8 +49,8 @@ def steps(kind: str) -> list[str]:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's project: a model, photos that it mostly gets right, its reference and its baseline."""
-    pytest.importorskip("pyarrow")
-    pytest.importorskip("ai_edge_litert")
+    for needed in ("yaml", "pyarrow", "ai_edge_litert"):
+        pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("user")
     for name in ("prepared", "images/ant", "images/bee", "bin"):
         (folder / name).mkdir(parents=True)

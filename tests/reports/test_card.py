@@ -147,6 +147,25 @@ def test_what_is_missing_is_said(folder: Path, measured: Measurements) -> None:
     assert "on this card" not in limits
 
 
+def test_golden_vectors_are_named_where_they_are_published(folder: Path) -> None:
+    (folder / "m.golden.npz").write_bytes(b"golden")
+    manifest = Manifest.read(folder)
+    assert manifest is not None
+    assert "golden" not in model_card(folder, Measurements())
+    replace(manifest, golden=FileRecord.of(folder / "m.golden.npz"), golden_key="k").write(folder)
+    assert "`m.golden.npz` (sha256 `" in model_card(folder, Measurements())
+    (folder / "m.golden.npz").write_bytes(b"other")
+    assert "golden" not in model_card(folder, Measurements())
+
+
+def test_the_source_may_be_any_network(folder: Path) -> None:
+    manifest = Manifest.read(folder)
+    assert manifest is not None
+    replace(manifest, source={"file": "net.mindir", "sha256": "e" * 64}).write(folder)
+    card = model_card(folder, Measurements())
+    assert "# net\n\nA network, for edge devices: made by ghostedge 0.2.0 from `net.mindir` (sha256 `eee" in card
+
+
 def test_a_file_that_is_not_published_is_said_and_one_of_other_bytes_is_refused(folder: Path) -> None:
     (folder / "tiny.onnx").unlink()
     card = model_card(folder, Measurements())
