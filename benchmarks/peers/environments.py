@@ -50,7 +50,7 @@ ENVIRONMENTS = {
     ),
     "executorch": Environment(
         ("executorch==1.5.1", "torch==2.14.0", "torchvision", "timm==1.0.31", "safetensors==0.8.0", _NUMPY),
-        ("executorch==1.5.1", "torch==2.14.0", _NUMPY, "typing-extensions==4.16.0", "sympy==1.14.0", "mpmath==1.3.0"),
+        ("executorch==1.5.1", _NUMPY),
     ),
 }
 
@@ -86,6 +86,8 @@ def python(name: str, folder: Path) -> Path:
     if not found.exists():
         _run(name, [uv(), "venv", "--quiet", "--python", "3.11", str(place)])
     _run(name, [uv(), "pip", "install", "--quiet", "--python", str(found), *environment.here])
+    if name == "executorch":
+        _build_runner(next(place.glob("lib/python*/site-packages/executorch")), "c++")
     stamp.write_text(wanted)
     return found
 
@@ -99,7 +101,39 @@ def sysroot(name: str, folder: Path) -> Path:
     output = folder / f"arm64-{name}"
     script = ROOT / "benchmarks" / "arm64" / "sysroot.py"
     _run(name, [sys.executable, str(script), "--output", str(output), "--wheels", *ENVIRONMENTS[name].arm64])
+    if name == "executorch":
+        _build_runner(output / "site-packages" / "executorch", "aarch64-linux-gnu-g++")
     return output
+
+
+def _build_runner(package: Path, compiler: str) -> None:
+    """Compile executorch_runner.cpp into the libraries of an unpacked wheel of ExecuTorch, unless that is done.
+
+    Raises:
+        NotInstallableError: the compiler is not installed, or fails.
+    """
+    library, source = package / "lib" / "librunner.so", HERE / "executorch_runner.cpp"
+    if library.exists() and library.stat().st_mtime > source.stat().st_mtime:
+        return
+    if shutil.which(compiler) is None:
+        debian = {"c++": "g++"}.get(compiler, "g++-aarch64-linux-gnu")
+        raise NotInstallableError(f"executorch: '{compiler}' is not installed; run: apt-get install {debian}")
+    include = package / "include"
+    portable = include / "executorch" / "runtime" / "core" / "portable_type" / "c10"
+    # The operators and the delegate register themselves when they are loaded: nothing refers to them.
+    linked = ["-lexecutorch", "-lexecutorch_threadpool", "-Wl,--no-as-needed"]
+    linked += ["-lexecutorch_kernels_optimized", "-lexecutorch_kernels_quantized", "-lexecutorch_backend_xnnpack"]
+    options = ["-w", "-std=c++17", "-O1", "-shared", "-fPIC", "-DC10_USING_CUSTOM_GENERATED_MACROS"]
+    paths = [
+        f"-I{include}",
+        f"-I{portable}",
+        f"-L{library.parent}",
+        "-Wl,-rpath,$ORIGIN",
+        "-Wl,--allow-shlib-undefined",
+    ]
+    partial = library.with_suffix(".partial")
+    _run("executorch", [compiler, *options, *paths, "-o", str(partial), str(source), *linked])
+    partial.replace(library)
 
 
 def _run(name: str, command: list[str]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 SHAPE = (1, 3, 224, 224)
+#: What executorch_runner.cpp is built to, among ExecuTorch's libraries (environments.py).
+RUNNER = "librunner.so"
 
 
 class Runtime:
@@ -117,30 +119,44 @@ class Ncnn(Runtime):
 
 
 class ExecuTorch(Runtime):
-    """ExecuTorch's Python runtime; what is not XNNPACK's runs in its portable and optimised operators."""
+    """ExecuTorch's C++ runtime, as on a phone; what is not XNNPACK's runs in its optimised operators.
+
+    executorch_runner.cpp is between it and Python; its own Python binding needs PyTorch.
+    """
 
     name, package = "executorch", "executorch"
 
     def __init__(self, model: str, threads: int, precision: str) -> None:
-        import torch
-        from executorch.extension.pybindings import portable_lib
+        import ctypes
+        import importlib.util
 
-        torch.set_num_threads(threads)
-        portable_lib._unsafe_reset_threadpool(threads)
-        self._torch, self._module = torch, portable_lib._load_for_executorch(model)
+        found = importlib.util.find_spec("executorch")
+        assert found is not None
+        assert found.submodule_search_locations is not None
+        self._library = library = ctypes.CDLL(str(Path(found.submodule_search_locations[0], "lib", RUNNER)))
+        library.runner_load.restype, library.runner_output.restype = ctypes.c_void_p, ctypes.c_size_t
+        loaded = library.runner_load(model.encode(), threads)
+        if not loaded:
+            raise SystemExit(f"{model}: ExecuTorch cannot load it")
+        self._loaded = ctypes.c_void_p(loaded)
+        self._type = np.dtype(np.float16 if library.runner_is_half(self._loaded) else np.float32)
 
     def set_input(self, tensor: Any) -> None:
-        """Channels last in memory, as the file was exported."""
-        picture = self._torch.from_numpy(np.ascontiguousarray(tensor, np.float32))
-        self._input = (picture.contiguous(memory_format=self._torch.channels_last),)
+        """Channels last in memory, as the file was exported, and of the file's type."""
+        pixels = np.ascontiguousarray(tensor[0].transpose(1, 2, 0), self._type)
+        self._library.runner_set_input(self._loaded, pixels.ctypes, *pixels.shape[:2])
 
     def run(self) -> None:
         """Infer."""
-        (self._last,) = self._module.forward(self._input)
+        if error := self._library.runner_run(self._loaded):
+            raise SystemExit(f"ExecuTorch's error {error}")
 
     def output(self) -> Any:
         """The logits of the last inference."""
-        return self._last.float().numpy().reshape(-1)
+        size = self._library.runner_output(self._loaded, None, 0)
+        logits = np.empty(size // self._type.itemsize, self._type)
+        self._library.runner_output(self._loaded, logits.ctypes, size)
+        return logits.astype(np.float32)
 
 
 RUNTIMES: dict[str, type[Runtime]] = {".mnn": Mnn, ".param": Ncnn, ".pte": ExecuTorch}
