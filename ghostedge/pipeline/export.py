@@ -21,7 +21,7 @@ from ghostedge.manifest import Manifest
 from ghostedge.model import CalibrationSet, Model
 from ghostedge.networks import Network, load_network
 from ghostedge.pipeline.build import Event, build
-from ghostedge.pipeline.devices import choose_artifact
+from ghostedge.pipeline.devices import DEVICES, choose_artifact
 from ghostedge.pipeline.plan import ExportRequest, needs_calibration
 from ghostedge.pipeline.recipe import Recipe, find_recipe, recipes
 from ghostedge.pipeline.stages import STAGES, source_precision
@@ -130,6 +130,8 @@ def export(
             raise UsageError("--for chooses what to make; leave --target, --precision and --recipe out")
         named = _for_devices(devices, calibration is not None, on_event)
     wanted = _choose_recipes(named, targets, precisions, "mindir" if checkpoint is None else "checkpoint")
+    if devices and not any(DEVICES[name].float16 for name in devices):
+        wanted = tuple(map(_for_float32, wanted))
     if not named and not precisions and calibration is None:
         wanted = _without_calibrated(wanted, on_event)
     if isinstance(calibration, Paths):
@@ -227,6 +229,13 @@ def _for_devices(devices: tuple[str, ...], calibrated: bool, on_event: OnEvent) 
     for choice in choices:
         on_event(Event("chosen", choice.recipe, str(choice)))
     return tuple(dict.fromkeys(choice.recipe for choice in choices))
+
+
+def _for_float32(recipe: Recipe) -> Recipe:
+    """`recipe` without the shape of graph that float16 arithmetic wants: it costs other CPUs a twentieth and more."""
+    if recipe.options.get("inference_precision") != "f16":
+        return recipe
+    return dataclasses.replace(recipe, options={**recipe.options, "inference_precision": "f32"})
 
 
 def _without_calibrated(wanted: tuple[Recipe, ...], on_event: OnEvent) -> tuple[Recipe, ...]:

@@ -31,13 +31,20 @@ def test_the_cheapest_is_taken_and_nothing_that_needs_images_without_them(device
 
 def test_what_loses_more_is_not_taken_however_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = {"tflite_fp32": 4.0, "tflite_fp16": 3.0, "tflite_dynamic": 2.0, "tflite_int8": 1.0}
-    monkeypatch.setattr(devices, "DEVICES", {"board": Device("a board", "{:.0f} M", costs)})
+    monkeypatch.setattr(devices, "DEVICES", {"board": Device("a board", "{:.0f} M", False, costs)})
     drops = {"tflite_fp32": (0.0, 0.1), "tflite_fp16": (0.0, 0.1)}
     found = {}
     for int8, dynamic in (((0.5, 1.0), (0, 0)), ((0.51, 0.6), (0.4, 0.9)), ((0.6, 1.1), (0.4, 1.1))):
         monkeypatch.setattr(devices, "DROPS", drops | {"tflite_int8": int8, "tflite_dynamic": dynamic})
         found[int8] = choose_artifact("board", calibrated=True).recipe
     assert list(found.values()) == ["tflite_int8", "tflite_dynamic", "tflite_fp16"]
+
+
+def test_of_two_that_cost_the_same_the_more_accurate_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for worse, better in (("tflite_fp32", "tflite_int8"), ("tflite_int8", "tflite_fp32")):
+        monkeypatch.setattr(devices, "DEVICES", {"board": Device("a board", "{:.0f} M", False, {worse: 1, better: 1})})
+        monkeypatch.setattr(devices, "DROPS", {worse: (0.2, 0.3), better: (0.1, 0.4)})
+        assert choose_artifact("board", calibrated=True).recipe == better
 
 
 def test_the_reason_is_told_and_what_images_would_bring() -> None:

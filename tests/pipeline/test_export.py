@@ -95,6 +95,17 @@ def test_a_device_gets_what_is_cheapest_there_and_the_caller_is_told_why(
     ]
 
 
+@pytest.mark.parametrize(
+    ("devices", "kept"), [("pi4", "f32"), (["pc", "pi4"], "f32"), ("pi5", "f16"), (["pi4", "pi5"], "f16")]
+)
+def test_what_no_device_computes_in_float16_is_not_shaped_for_it(
+    requests: list[ExportRequest], oracle_checkpoint: Path, devices: str | list[str], kept: str
+) -> None:
+    export(checkpoint=oracle_checkpoint, device=devices)
+    (recipe,) = requests[0].recipes
+    assert recipe.options == {**recipes()["tflite_dynamic"].options, "inference_precision": kept}
+
+
 def test_labels_and_the_size_of_the_input_are_the_callers(
     requests: list[ExportRequest], oracle_checkpoint: Path, tmp_path: Path
 ) -> None:
