@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ghostedge.data.calibration import refuse_known
 from ghostedge.data.datasets import Dataset, labels_for, open_dataset, spread
-from ghostedge.data.golden import SUFFIX, Golden, golden_beside, read_golden
+from ghostedge.data.golden import Golden, golden_beside, read_golden
 from ghostedge.data.preprocess import decode, resize_and_crop
 from ghostedge.errors import ArtifactError, DatasetError, ImageError, UsageError
 from ghostedge.evaluation.ledger import ids_sha256, read_ledger
@@ -251,11 +251,6 @@ def make_job(
     """
     subjects = open_subjects(artifacts, golden, input_spec)
     if data is None:
-        if golden is None and not any(subject.golden for subject in subjects):
-            raise UsageError(
-                f"there is nothing to check: no golden vectors (NAME{SUFFIX}, which ghostedge export writes) lie "
-                "beside the artifacts; name the file with --golden, or images with --data"
-            )
         return Job(subjects)
     for subject in subjects:
         name = subject.model.path

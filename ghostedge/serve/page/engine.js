@@ -34,11 +34,11 @@ async function load(task) {
         gpuOptions: { precision: "fp32" },
         webNNOptions: { precision: "fp32" },
     });
-    const used = model.options?.accelerator;
-    if (used && used !== task.accelerator) {
+    if (model.options.accelerator !== task.accelerator) {
         throw new Error(`${task.accelerator} does not take all of this model's operators here; choose WebAssembly`);
     }
-    return { import_ms: imported - started, load_ms: performance.now() - imported, build: build() };
+    const whole = task.accelerator === "wasm" || model.isFullyAccelerated;
+    return { import_ms: imported - started, load_ms: performance.now() - imported, build: build(), whole };
 }
 function same(one, two) {
     return one.every((value, i) => Object.is(value, two[i]));

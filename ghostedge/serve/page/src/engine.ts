@@ -25,6 +25,8 @@ export interface Loaded {
   import_ms: number;
   load_ms: number;
   build: string;
+  /** Whether the accelerator takes all of the model's operators. */
+  whole: boolean;
 }
 
 export interface Checked {
@@ -64,6 +66,8 @@ interface Tensor {
   delete(): void;
 }
 interface Compiled {
+  readonly isFullyAccelerated: boolean;
+  readonly options: { accelerator: string };
   run(inputs: Tensor[]): Promise<Tensor[]>;
 }
 interface LiteRtJs {
@@ -105,11 +109,11 @@ async function load(task: Tasks["load"]): Promise<Loaded> {
     gpuOptions: { precision: "fp32" },
     webNNOptions: { precision: "fp32" },
   });
-  const used = (model as unknown as { options?: { accelerator?: string } }).options?.accelerator;
-  if (used && used !== task.accelerator) {
+  if (model.options.accelerator !== task.accelerator) {
     throw new Error(`${task.accelerator} does not take all of this model's operators here; choose WebAssembly`);
   }
-  return { import_ms: imported - started, load_ms: performance.now() - imported, build: build() };
+  const whole = task.accelerator === "wasm" || model.isFullyAccelerated;
+  return { import_ms: imported - started, load_ms: performance.now() - imported, build: build(), whole };
 }
 
 function same(one: Float32Array, two: Float32Array): boolean {
