@@ -77,6 +77,8 @@ def test_the_base_wheel_is_small_and_holds_what_the_package_reads(wheels: tuple[
         "ghostedge/_benchmarks/edge_benchmark.py",
         "ghostedge/data/imagenet_classes.tsv",
         "ghostedge/reports/templates/report.css",
+        "ghostedge/serve/page/index.html",
+        "ghostedge/serve/page/worker.js",
     } <= names
     assert not [name for name in names if name.startswith("ghostedge/demo/files") or "__pycache__" in name]
     recipes = {path.name for path in (ROOT / "export").glob("*.toml")}

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
+from ghostedge.evaluation.api import evaluate
 from ghostedge.formats import open_model
 from ghostedge.serve.job import Job, make_job
 from ghostedge.serve.litert_js import LiteRtJs
@@ -83,6 +84,13 @@ def data(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = best if number % 3 else (best + 1) % len(described.labels)
             path.rename(folder / described.labels[label] / f"image{number:02}.jpg")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Python's LiteRT answers to the images."""
+    (done,) = evaluate(model, data, tmp_path_factory.mktemp("reference"))
+    return done.ledger
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ async function infer(input) {
         tensor.delete();
     }
 }
+const TYPES = "LiteRT.js takes float32 or uint8 inputs and float32 outputs: export it with these; inside it may be int8.";
 async function load(task) {
     const started = performance.now();
     litert = (await import("./litert/index.js"));
@@ -28,12 +29,18 @@ async function load(task) {
     await litert.loadLiteRt("litert/wasm/", threads ? { threads } : jspi ? { jspi } : {});
     const imported = performance.now();
     spec = task.spec;
-    model = await litert.loadAndCompile(new Uint8Array(task.model), {
+    const options = {
         accelerator: task.accelerator,
         cpuOptions: { numThreads: task.threads },
         gpuOptions: { precision: "fp32" },
         webNNOptions: { precision: "fp32" },
+    };
+    model = await litert.loadAndCompile(new Uint8Array(task.model), options).catch((error) => {
+        throw /Element type \w+ is not supported/.test(error.message) ? new Error(`${error.message} ${TYPES}`) : error;
     });
+    const given = model.getOutputDetails()[0]?.dtype;
+    if (given !== "float32")
+        throw new Error(`The model gives ${given}. ${TYPES}`);
     if (model.options.accelerator !== task.accelerator) {
         throw new Error(`${task.accelerator} does not take all of this model's operators here; choose WebAssembly`);
     }
