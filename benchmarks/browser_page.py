@@ -102,27 +102,40 @@ def press(browser: Browser, part: str, number: int, button: str = ".start", seco
         raise SystemExit(f"{part}: {said}")
 
 
-def compare_times(
-    browser: Browser, url: str, output: Path, model: Path, litert_js: LiteRtJs, side: int, turns: int
-) -> None:
-    """Measure our page and the minimal one in turns."""
-    ours, theirs = [], []
-    with tempfile.TemporaryDirectory() as folder:
+#: Opens the first model in the page's own worker; `measure(n)` is n samples of Measure's own loop.
+OURS = """(async () => {
+  const { Runner } = await import("./runner.js");
+  const job = await (await fetch("job")).json();
+  const runner = await Runner.open(job.models[0], "wasm", 1, () => {});
+  window.measure = async (count) => {
+    const timing = { min_samples: count, min_seconds: 0, window_s: 0, warmup_limit_s: 0 };
+    const rules = { ...job.rules, quick: timing, overhead_samples: 1 };
+    return (await runner.ask("time", { mode: "quick", rules })).samples_ms;
+  };
+})()"""
+
+
+def compare_times(browser: Browser, url: str, model: Path, litert_js: LiteRtJs, side: int, turns: int) -> None:
+    """Measure our page and the minimal one in turns of ten samples, each in a browser of its own."""
+    with tempfile.TemporaryDirectory() as folder, Browser() as other:
         server = minimal_page(Path(folder), litert_js, model, side)
-        for _ in range(turns):
-            browser.open(url)
-            browser.wait("document.body?.dataset.ready")
-            press(browser, "measure", 0, ".quick")
-            (file,) = output.glob(f"latency/*/{model.stem}-*.json")
-            ours.append(json.loads(file.read_text())["latency_ms"]["p50"])
-            browser.open(f"http://127.0.0.1:{server.server_port}/")
-            browser.wait("document.title === 'ready'")
-            browser.script("measure(20)")
-            theirs.append(statistics.median(browser.script("measure(60)")))
+        browser.open(url)
+        browser.wait("document.body?.dataset.ready")
+        browser.script(OURS)
+        other.open(f"http://127.0.0.1:{server.server_port}/")
+        other.wait("document.title === 'ready'")
+        pages = {"page": browser, "minimal page": other}
+        for each in pages.values():
+            each.script("measure(20)")
+        medians: dict[str, list[float]] = {name: [] for name in pages}
+        for turn in range(turns):
+            for name in sorted(pages, reverse=turn % 2 == 1):
+                medians[name].append(statistics.median(pages[name].script("measure(10)")))
         server.shutdown()
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    print(f"p50, ms, in turns: page {[round(t, 2) for t in ours]}, minimal page {[round(t, 2) for t in theirs]}")
-    print(f"ratio: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
+    ratios = [a / b for a, b in zip(medians["page"], medians["minimal page"], strict=True)]
+    low, high = statistics.quantiles(ratios, n=4)[::2]
+    print(f"p50, ms: {', '.join(f'{name} {statistics.median(times):.2f}' for name, times in medians.items())}")
+    print(f"ratio in {turns} turns: median {statistics.median(ratios):.3f}, quartiles {low:.3f} and {high:.3f}")
 
 
 def main() -> None:
@@ -130,14 +143,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifacts", type=Path, default=Path("build/demo"), help="output of ghostedge demo")
     parser.add_argument("--names", default="fp32,fp16,int8,dynamic", help="which .tflite (default: %(default)s)")
-    parser.add_argument("--images", type=int, default=200, help="for the ledgers (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=5, help="of the two pages (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=200, help="for the ledgers, 0 for none (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=20, help="of the two pages (default: %(default)s)")
     args = parser.parse_args()
     models = [next(args.artifacts.glob(f"*_{name}.tflite")) for name in args.names.split(",")]
     litert_js = find_litert_js(None, lambda done, total: None)
     with (
         tempfile.TemporaryDirectory() as folder,
-        running(litert_js, Path(folder), models, data=DATA, limit=args.images) as server,
+        running(
+            litert_js, Path(folder), models, data=DATA if args.images else None, limit=args.images or None
+        ) as server,
         Browser() as browser,
     ):
         started = time.monotonic()
@@ -145,7 +160,8 @@ def main() -> None:
         browser.wait("document.body?.dataset.ready")
         press(browser, "check", 0)
         print(f"first check's result: {time.monotonic() - started:.1f} s after opening")
-        weight = browser.script("performance.getEntries().reduce((sum, e) => sum + (e.encodedBodySize || 0), 0)")
+        entries = "performance.getEntries().filter((e) => !e.name.includes('/models/'))"
+        weight = browser.script(f"{entries}.reduce((sum, e) => sum + (e.encodedBodySize || 0), 0)")
         files = ("index.js", "wasm/litert_wasm_internal.js", "wasm/litert_wasm_internal.wasm")
         weight += sum(len(litert_js.files[name]) for name in files)  # fetched by the worker
         print(f"page without model and images: at most {weight / 1e6:.2f} MB")
@@ -168,7 +184,7 @@ def main() -> None:
             print(line)
         if args.turns:
             side = server.job.subjects[0].model.input.height
-            compare_times(browser, server.url, Path(folder), models[0], litert_js, side, args.turns)
+            compare_times(browser, server.url, models[0], litert_js, side, args.turns)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--ignore-certificate-errors",
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 ]
@@ -48,6 +47,7 @@ class Browser:
         assert CHROMIUM is not None
         self.messages: list[str] = []
         self._number = 0
+        self._once = ""
         self._buffer = b""
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         theirs_in, self._to = os.pipe()
@@ -120,8 +120,15 @@ class Browser:
     def open(self, url: str) -> None:
         """Go to a page. Raises: BrowserError where it does not load at all."""
         reply = self._call("Page.navigate", url=url)
+        if self._once:
+            self._call("Page.removeScriptToEvaluateOnNewDocument", identifier=self._once)
+            self._once = ""
         if "errorText" in reply:
             raise BrowserError(f"{url}: {reply['errorText']}")
+
+    def before(self, source: str) -> None:
+        """Run a script before those of the next page; only once."""
+        self._once = self._call("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]
 
     def script(self, expression: str) -> Any:
         """What a JavaScript expression gives, awaited; plain JSON. Raises: BrowserError for an exception."""

@@ -22,7 +22,7 @@ evaluates the images of --data and tries photos, in LiteRT.js (WebAssembly, or W
 What it finds comes back at once, as the records and ledgers that benchmark and parity read. Ctrl-C ends the server and
 keeps what came; the same command goes on.
 
-LiteRT.js takes float32 and uint8 inputs and outputs: artifacts of ghostedge have these, int8 inside or not.
+LiteRT.js takes float32 or uint8 inputs and float32 outputs: artifacts of ghostedge have these, int8 inside or not.
 
 Without --lan only this machine can connect. With --lan anybody in the network who knows the address can; it holds a
 random token. Over plain HTTP browsers give a page neither camera nor threads nor WebGPU: --https has them, with a

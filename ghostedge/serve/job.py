@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ghostedge.data.calibration import refuse_known
 from ghostedge.data.datasets import Dataset, labels_for, open_dataset, spread
-from ghostedge.data.golden import SUFFIX, Golden, golden_beside, read_golden
+from ghostedge.data.golden import Golden, golden_beside, read_golden
 from ghostedge.data.preprocess import decode, resize_and_crop
-from ghostedge.errors import ArtifactError, DatasetError, ImageError, UsageError
+from ghostedge.errors import ArtifactError, ImageError, LedgerError, UsageError
 from ghostedge.evaluation.ledger import ids_sha256, read_ledger
 from ghostedge.files import sha256_file
 from ghostedge.formats import open_model
@@ -239,7 +239,7 @@ def make_job(
         data: labelled images; None to evaluate none.
         ground_truth: the label file; None to look for it beside `data`.
         limit: so many images, spread evenly over the sorted ids; None for all.
-        reference: a ledger of the same images, which gives the order ``"decisive"``.
+        reference: a ledger of the same images, which ledgers are judged against, and which gives the order.
         order: ``"decisive"``: first the images on which the reference wavers most between two classes.
         browser_decodes: send the images' files, which the browser decodes and the page resizes.
         keep_logits: keep whole logits in the ledgers.
@@ -247,15 +247,10 @@ def make_job(
     Raises:
         ArtifactError, UsageError: see `open_subjects`.
         DatasetError: the images, or their labels, do not fit, or an artifact was calibrated on them.
-        LedgerError: the reference is damaged.
+        LedgerError: the reference is damaged, or of other images.
     """
     subjects = open_subjects(artifacts, golden, input_spec)
     if data is None:
-        if golden is None and not any(subject.golden for subject in subjects):
-            raise UsageError(
-                f"there is nothing to check: no golden vectors (NAME{SUFFIX}, which ghostedge export writes) lie "
-                "beside the artifacts; name the file with --golden, or images with --data"
-            )
         return Job(subjects)
     for subject in subjects:
         name = subject.model.path
@@ -276,21 +271,28 @@ def make_job(
     images = Images(dataset, chosen, ids, np.arange(len(ids)))
     for subject in subjects:
         images.labels(subject)
-    if order == "decisive":
-        images = replace(images, order=_decisive(ids, reference))
+    if reference is not None:
+        images = replace(images, order=_order(images, reference, order))
+    elif order == "decisive":
+        raise UsageError("--order decisive: which images decide is the reference's to say; give --reference too")
     return Job(subjects, images, browser_decodes, keep_logits)
 
 
-def _decisive(ids: Sequence[str], reference: Path | None) -> NDArray[np.intp]:
-    """Places in `ids`, the smallest distance between the reference's two best logits first."""
-    if reference is None:
-        raise UsageError("--order decisive: which images decide is the reference's to say; give --reference too")
+def _order(images: Images, reference: Path, order: Order) -> NDArray[np.intp]:
+    """Places in the ids; for ``"decisive"`` the smallest distance between the reference's two best logits first.
+
+    Raises:
+        LedgerError: the reference is damaged, or of other images: no ledger could be judged in the end.
+    """
     ledger = read_ledger(reference)
-    margin = ledger.top5_logit[:, 0] - ledger.top5_logit[:, 1]
-    known = dict(zip(ledger.image_ids.tolist(), margin.tolist(), strict=True))
-    if missing := [image_id for image_id in ids if image_id not in known]:
-        raise DatasetError(f"{reference} lacks {len(missing)} of the images, the first is {missing[0]}")
-    return np.argsort(np.nan_to_num([known[image_id] for image_id in ids]), kind="stable")
+    if ledger.image_ids.tolist() != list(images.ids):
+        raise LedgerError(
+            f"{reference} is of {len(ledger):,} images, which are not the {len(images):,} of --data and --limit: give "
+            "the reference of just these"
+        )
+    if order == "spread":
+        return images.order
+    return np.argsort(np.nan_to_num(ledger.top5_logit[:, 0] - ledger.top5_logit[:, 1]), kind="stable")
 
 
 def golden_record(subject: Subject) -> dict[str, Any]:

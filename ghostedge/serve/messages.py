@@ -133,6 +133,7 @@ class RunMessage:
         import_ms: to load LiteRT.js.
         load_ms: from the model's bytes to a compiled model.
         first_ms: the first inference.
+        whole: whether the accelerator takes all of the model's operators.
         checked: None without golden vectors.
         timed: None where only the answers are checked.
     """
@@ -142,6 +143,7 @@ class RunMessage:
     import_ms: Amount
     load_ms: Amount
     first_ms: Amount
+    whole: bool = True
     checked: Checked | None = None
     timed: Timed | None = None
 

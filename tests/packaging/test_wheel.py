@@ -79,6 +79,8 @@ def test_the_base_wheel_is_small_and_holds_what_the_package_reads(wheels: tuple[
         "ghostedge/regression/baseline.schema.json",
         "ghostedge/reports/templates/report.css",
         "ghostedge/reports/templates/report.js",
+        "ghostedge/serve/page/index.html",
+        "ghostedge/serve/page/worker.js",
     } <= names
     assert not [name for name in names if name.startswith("ghostedge/demo/files") or "__pycache__" in name]
     recipes = {path.name for path in (ROOT / "export").glob("*.toml")}

@@ -16,15 +16,17 @@ from PIL import Image
 
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
+from ghostedge.evaluation.api import evaluate
 from ghostedge.formats import open_model
 from ghostedge.serve.job import Job, make_job
 from ghostedge.serve.litert_js import LiteRtJs
 from ghostedge.serve.results import Results
-from ghostedge.serve.run import Place, listen, serve_until_stopped
+from ghostedge.serve.run import Place, certificate, listen, serve_until_stopped
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_tflite"
 
 IMAGES = 24
+HERE = Place()
 
 
 @dataclass
@@ -84,6 +86,13 @@ def data(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def reference(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Python's LiteRT answers to the images."""
+    (done,) = evaluate(model, data, tmp_path_factory.mktemp("reference"))
+    return done.ledger
+
+
 @pytest.fixture
 def no_litert_js() -> LiteRtJs:
     """In place of LiteRT.js, where no page runs."""
@@ -99,21 +108,22 @@ def running(
     artifacts: list[Path],
     reference: Path | None = None,
     *,
-    port: int = 0,
+    place: Place = HERE,
     **what: Any,
 ) -> Iterator[Served]:
     """Serve in a thread, on loopback."""
     pytest.importorskip("uvicorn", reason="left out: the extra 'serve' is not installed")
     from ghostedge.serve.app import make_app
 
+    pem = certificate("127.0.0.1")[0] if place.https else None
     job = make_job(artifacts, reference=reference, **what)
     said: list[str] = []
     results = Results(job, litert_js.version, output, reference, said.append)
-    address = listen(Place(port))
+    address = listen(place)
     started: list[Any] = []
     thread = threading.Thread(
         target=serve_until_stopped,
-        args=(make_app(job, litert_js, results), address),
+        args=(make_app(job, litert_js, results), address, pem),
         kwargs={"on_start": started.append},
     )
     thread.start()

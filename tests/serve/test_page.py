@@ -17,13 +17,13 @@ from PIL import Image
 
 from ghostedge.data.preprocess import resize_and_crop, to_spec
 from ghostedge.errors import FetchError
-from ghostedge.evaluation.api import evaluate
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.latency.records import read_record
 from ghostedge.model import InputSpec
 from ghostedge.serve.litert_js import LiteRtJs, find_litert_js
-from tests.chromium import CHROMIUM, Browser
+from ghostedge.serve.run import Place
+from tests.chromium import CHROMIUM, Browser, BrowserError
 from tests.latency.schemas import check_record
 from tests.serve.conftest import IMAGES, Served
 
@@ -38,13 +38,6 @@ def litert_js() -> LiteRtJs:
         return find_litert_js(None, lambda done, total: None)
     except FetchError as exc:
         pytest.skip(f"left out: {exc}")
-
-
-@pytest.fixture(scope="module")
-def reference(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Python's LiteRT answers to the images."""
-    (done,) = evaluate(model, data, tmp_path_factory.mktemp("reference"))
-    return done.ledger
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +71,13 @@ def page(server: Served, browser: Browser) -> Browser:
 
 
 def serious(messages: list[str]) -> list[str]:
-    """The console's messages without those that LiteRT.js always has: its log, and that there is no GPU here."""
-    usual = ("litert_wasm_", "No available adapters.", "Failed to create default WebGPU device")
+    """The console's messages without LiteRT.js's log, that there is no GPU here, and that HTTP is not secure."""
+    usual = (
+        "litert_wasm_",
+        "No available adapters.",
+        "Failed to create default WebGPU device",
+        "origin was untrustworthy",
+    )
     return [message for message in messages if not any(each in message for each in usual)]
 
 
@@ -108,14 +106,22 @@ def test_check_says_right_and_leaves_a_record(page: Browser, server: Served) -> 
 
 
 def test_measure_leaves_a_latency_record(page: Browser, server: Served) -> None:
-    shown = do(page, "measure", ".quick")
-    assert "ms, not a valid number" in shown
+    page.click("#measure .quick")
+    page.wait("document.querySelector('#measure .status').innerText.startsWith('timing')")
+    page.script(
+        "Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange')); delete document.visibilityState"
+    )
+    page.wait("document.querySelector('#measure progress').hidden")
+    assert "ms, not a valid number" in page.script("document.querySelector('#measure').innerText")
     (file,) = server.output.glob("latency/*/*.json")
     record = read_record(file, "latency_record")
     check_record(record)
     assert record["verification"]["correct"]
     assert record["verification"]["repeats"]["after_timing_identical"]
     assert record["mode"] == "quick"
+    assert "hidden" in [reason["code"] for reason in record["invalid_reasons"]]
+    assert record["context"]["before"]["power"]["source"] in ("mains", "battery")
     assert len(record["samples_ms"]) >= 50
     assert (server.output / "latency.html").is_file()
 
@@ -155,6 +161,95 @@ def test_try_names_what_is_on_a_photo_and_before_the_camera(page: Browser, data:
     page.click("#try .stop")
     page.wait("document.querySelector('#try progress').hidden")
     assert serious(page.messages) == []
+
+
+def test_threads_and_a_gpu_give_the_same_answers(
+    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    """WebGPU on the software adapter that comes with Chromium."""
+    flags = ("--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader")
+    with serve(litert_js, tmp_path, [model]) as server, Browser(*flags) as browser:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        usable = browser.script(
+            "[...document.querySelectorAll('#where option')].filter(o => !o.disabled).map(o => o.value)"
+        )
+        assert {"wasm-1", "wasm-2"} <= set(usable)
+        for where in set(usable) - {"wasm-1"}:
+            browser.script(f"document.querySelector('#where').value = '{where}'")
+            assert "Right" in do(browser, "check"), where
+            accelerator, threads = where.split("-")
+            record = read_record(next(tmp_path.glob(f"verification/*/*-{accelerator}-{threads}t-verify.json")))
+            assert record["verification"]["snr_db"] is None or record["verification"]["snr_db"] >= 100
+            assert record["runtime"]["build"].startswith(
+                "litert_wasm_" + {"wasm": "thr", "webgpu": "jspi"}[accelerator]
+            )
+
+
+def test_without_https_in_a_network_it_says_what_is_missing_and_checks_all_the_same(
+    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    """By another name than localhost, which browsers call insecure; the images are decoded by the browser."""
+    with (
+        serve(litert_js, tmp_path, [model], data=data, browser_decodes=True) as server,
+        Browser("--host-resolver-rules=MAP phone.test 127.0.0.1") as browser,
+    ):
+        browser.open(server.url.replace("127.0.0.1", "phone.test"))
+        browser.wait("document.body?.dataset.ready")
+        assert browser.script("isSecureContext") is False
+        told = browser.script("document.querySelector('#abilities').textContent")
+        for name in ("Threads", "WebGPU", "Camera", "Battery"):
+            assert f"{name}no: needs HTTPS: start ghostedge serve with --https" in told
+        assert browser.script("document.querySelector('#try .start').disabled")
+        assert "Right" in do(browser, "check")
+        assert f"{IMAGES} of {IMAGES} images" in do(browser, "evaluate")
+        assert serious(browser.messages) == []
+    ledger = read_json_lines(next(tmp_path.glob("ledgers/*.jsonl")))
+    assert ledger.metadata.runtime["decoder"] == "the browser's"
+    assert all(error is None for error in ledger.errors)
+
+
+def test_https_gives_what_http_does_not_once_the_certificate_is_accepted(
+    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    mapped = "--host-resolver-rules=MAP phone.test 127.0.0.1"
+    with serve(litert_js, tmp_path, [model], place=Place(https=True)) as server:
+        url = server.url.replace("127.0.0.1", "phone.test")
+        with Browser(mapped) as browser, pytest.raises(BrowserError, match="ERR_CERT_AUTHORITY_INVALID"):
+            browser.open(url)
+        with Browser(mapped, "--ignore-certificate-errors") as browser:
+            browser.open(url)
+            browser.wait("document.body?.dataset.ready")
+            assert browser.script("isSecureContext && crossOriginIsolated")
+            assert not browser.script("document.querySelector('#try .start').disabled")
+            assert "Right" in do(browser, "check")
+
+
+def test_a_model_without_golden_vectors_can_be_measured_and_says_that_it_is_not_checked(
+    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    lone = tmp_path / "lone.tflite"
+    shutil.copy(model, lone)
+    with serve(litert_js, tmp_path / "phones", [lone]) as server:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        assert browser.script("document.querySelector('#check .start').disabled")
+        assert "no golden vectors" in browser.script("document.querySelector('#check').innerText")
+        do(browser, "measure", ".quick")
+        assert "answers not checked" in server.said[-1]
+
+
+def test_a_browser_without_simd_is_told_so(page: Browser, server: Served) -> None:
+    page.before("WebAssembly.validate = () => false")
+    page.open(server.url)
+    page.wait("document.body?.dataset.ready")
+    assert "no WebAssembly SIMD" in page.script("document.querySelector('#line').innerText")
+    assert page.script("[...document.querySelectorAll('.task button:not(.stop)')].every(button => button.disabled)")
+
+
+def test_another_token_is_told_so(browser: Browser, server: Served) -> None:
+    browser.open(server.url[:-2] + "/")
+    browser.wait("document.body?.innerText.includes('Scan the QR code')")
 
 
 def test_preprocessing_in_the_page_is_pythons_to_the_bit(page: Browser) -> None:
@@ -232,20 +327,30 @@ Tensor.prototype.data = async function () {
     assert any("WRONG" in line for line in server.said)
 
 
-def test_a_model_that_is_damaged_or_of_int8_is_one_line(
-    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+def test_a_model_that_litert_js_does_not_take_is_one_line(
+    litert_js: LiteRtJs, serve: Callable[..., Any], browser: Browser, tmp_path: Path
 ) -> None:
-    golden = next(model.parent.glob("*.npz"))
-    damaged = tmp_path / "tiny_fp32.tflite"
-    content = bytearray(model.read_bytes())
+    linear = Path(__file__).parents[1] / "data" / "linear"
+    damaged = tmp_path / "damaged.tflite"
+    content = bytearray((linear / "fp32.tflite").read_bytes())
     content[20:400] = bytes(380)
     damaged.write_bytes(content)
-    shutil.copy(golden, tmp_path)
-    with serve(litert_js, tmp_path / "phones", [damaged]) as server:
+    spec = InputSpec(height=8, width=8, resize=8, layout="NHWC")
+    reasons = {
+        damaged: "It did not work: ",
+        linear / "int8.tflite": "LiteRT.js takes float32 or uint8 inputs and float32 outputs",
+        linear / "uint8.tflite": "The model gives uint8.",
+    }
+    with serve(litert_js, tmp_path / "phones", list(reasons), input_spec=spec) as server:
         browser.open(server.url)
         browser.wait("document.body?.dataset.ready")
-        browser.click("#check .start")
-        browser.wait("document.querySelector('#check .status').innerText.startsWith('It did not work')")
+        for number, reason in enumerate(reasons.values()):
+            browser.script(f"document.querySelector('#model').value = '{number}'")
+            browser.click("#measure .quick")
+            browser.wait(f"document.querySelector('#measure .status').innerText.includes({json.dumps(reason)})")
+            browser.wait("document.querySelector('#measure progress').hidden")
+        browser.script("document.querySelector('#model').value = '0'")
+    assert not list(tmp_path.glob("phones/*/*/*.json"))
 
 
 def test_the_page_says_that_the_computer_is_gone_and_goes_on_when_it_is_back(
@@ -257,6 +362,43 @@ def test_the_page_says_that_the_computer_is_gone_and_goes_on_when_it_is_back(
         browser.wait("document.body?.dataset.ready")
     browser.click("#evaluate .start")
     browser.wait("document.querySelector('#line').innerText.includes('does not answer')")
-    with serve(litert_js, tmp_path, [model], port=port, data=data):
+    with serve(litert_js, tmp_path, [model], place=Place(port), data=data):
         browser.wait(f"document.querySelector('#evaluate .result').innerText.startsWith('{IMAGES} of {IMAGES}')")
         browser.wait("document.querySelector('#line').hidden")
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_pictures_for_the_docs(
+    litert_js: LiteRtJs,
+    serve: Callable[..., Any],
+    model: Path,
+    data: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    """The page at a phone's width; with --record they replace those of the docs."""
+    folder = DOCS if request.config.getoption("record") else tmp_path
+    with serve(litert_js, tmp_path / "phones", [model], data=data) as server, Browser() as browser:
+        browser.size(WIDTH, 620, scale=2)
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        for part in ("check", "evaluate"):
+            do(browser, part)
+        do(browser, "measure", ".quick")
+        for name, part, dark in (("phone_check", "#check", False), ("phone_measure", "#measure", True)):
+            browser.size(WIDTH, 620, dark=dark, scale=2)
+            browser.script(f"document.querySelector('{part}').scrollIntoView()")
+            with Image.open(io.BytesIO(browser.picture())) as picture:
+                picture.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
+                    folder / f"{name}.png", optimize=True
+                )
+            with Image.open(folder / f"{name}.png") as made:
+                assert made.size == (2 * WIDTH, 2 * 620)
+                assert np.asarray(made.convert("L")).std() > 15, "the picture is blank"
+            assert (folder / f"{name}.png").stat().st_size <= 60_000
+    text = (DOCS / "phone.md").read_text(encoding="utf-8")
+    for name in ("phone_check", "phone_measure"):
+        assert f'src="{name}.png"' in text
+        assert (DOCS / f"{name}.png").stat().st_size <= 60_000

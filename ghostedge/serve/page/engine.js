@@ -19,6 +19,7 @@ async function infer(input) {
         tensor.delete();
     }
 }
+const TYPES = "LiteRT.js takes float32 or uint8 inputs and float32 outputs: export it with these; inside it may be int8.";
 async function load(task) {
     const started = performance.now();
     litert = (await import("./litert/index.js"));
@@ -28,17 +29,23 @@ async function load(task) {
     await litert.loadLiteRt("litert/wasm/", threads ? { threads } : jspi ? { jspi } : {});
     const imported = performance.now();
     spec = task.spec;
-    model = await litert.loadAndCompile(new Uint8Array(task.model), {
+    const options = {
         accelerator: task.accelerator,
         cpuOptions: { numThreads: task.threads },
         gpuOptions: { precision: "fp32" },
         webNNOptions: { precision: "fp32" },
+    };
+    model = await litert.loadAndCompile(new Uint8Array(task.model), options).catch((error) => {
+        throw /Element type \w+ is not supported/.test(error.message) ? new Error(`${error.message} ${TYPES}`) : error;
     });
-    const used = model.options?.accelerator;
-    if (used && used !== task.accelerator) {
+    const given = model.getOutputDetails()[0]?.dtype;
+    if (given !== "float32")
+        throw new Error(`The model gives ${given}. ${TYPES}`);
+    if (model.options.accelerator !== task.accelerator) {
         throw new Error(`${task.accelerator} does not take all of this model's operators here; choose WebAssembly`);
     }
-    return { import_ms: imported - started, load_ms: performance.now() - imported, build: build() };
+    const whole = task.accelerator === "wasm" || model.isFullyAccelerated;
+    return { import_ms: imported - started, load_ms: performance.now() - imported, build: build(), whole };
 }
 function same(one, two) {
     return one.every((value, i) => Object.is(value, two[i]));

@@ -25,6 +25,8 @@ export interface Loaded {
   import_ms: number;
   load_ms: number;
   build: string;
+  /** Whether the accelerator takes all of the model's operators. */
+  whole: boolean;
 }
 
 export interface Checked {
@@ -64,6 +66,9 @@ interface Tensor {
   delete(): void;
 }
 interface Compiled {
+  readonly isFullyAccelerated: boolean;
+  getOutputDetails(): readonly { dtype: string }[];
+  readonly options: { accelerator: string };
   run(inputs: Tensor[]): Promise<Tensor[]>;
 }
 interface LiteRtJs {
@@ -90,6 +95,8 @@ async function infer(input: Pixels): Promise<Float32Array> {
   }
 }
 
+const TYPES = "LiteRT.js takes float32 or uint8 inputs and float32 outputs: export it with these; inside it may be int8.";
+
 async function load(task: Tasks["load"]): Promise<Loaded> {
   const started = performance.now();
   litert = (await import("./litert/index.js" as string)) as LiteRtJs;
@@ -99,17 +106,22 @@ async function load(task: Tasks["load"]): Promise<Loaded> {
   await litert.loadLiteRt("litert/wasm/", threads ? { threads } : jspi ? { jspi } : {});
   const imported = performance.now();
   spec = task.spec;
-  model = await litert.loadAndCompile(new Uint8Array(task.model), {
+  const options = {
     accelerator: task.accelerator,
     cpuOptions: { numThreads: task.threads },
     gpuOptions: { precision: "fp32" },
     webNNOptions: { precision: "fp32" },
+  };
+  model = await litert.loadAndCompile(new Uint8Array(task.model), options).catch((error: Error) => {
+    throw /Element type \w+ is not supported/.test(error.message) ? new Error(`${error.message} ${TYPES}`) : error;
   });
-  const used = (model as unknown as { options?: { accelerator?: string } }).options?.accelerator;
-  if (used && used !== task.accelerator) {
+  const given = model.getOutputDetails()[0]?.dtype;
+  if (given !== "float32") throw new Error(`The model gives ${given}. ${TYPES}`);
+  if (model.options.accelerator !== task.accelerator) {
     throw new Error(`${task.accelerator} does not take all of this model's operators here; choose WebAssembly`);
   }
-  return { import_ms: imported - started, load_ms: performance.now() - imported, build: build() };
+  const whole = task.accelerator === "wasm" || model.isFullyAccelerated;
+  return { import_ms: imported - started, load_ms: performance.now() - imported, build: build(), whole };
 }
 
 function same(one: Float32Array, two: Float32Array): boolean {

@@ -157,8 +157,8 @@ async function check(task: Task): Promise<void> {
   await join();
   const runner = await task.open();
   const [{ first_ms }, answers] = await checked(task, runner);
-  const { import_ms, load_ms } = runner.loaded;
-  const message = { setting: runner.setting, mode: "quick", import_ms, load_ms, first_ms, checked: answers };
+  const { build: _, ...loaded } = runner.loaded;
+  const message = { setting: runner.setting, mode: "quick", ...loaded, first_ms, checked: answers };
   const record = await askJson<RunRecord>(`${here()}/runs`, message);
   const found = record.verification!;
   task.say("Done; the computer has it.");
@@ -183,12 +183,11 @@ async function measure(task: Task, mode: "full" | "quick"): Promise<void> {
   const { first_ms, ...timed } = await runner
     .ask<Timed>("time", { mode, rules: job.rules }, tell)
     .finally(() => document.removeEventListener("visibilitychange", looked));
-  const { import_ms, load_ms } = runner.loaded;
+  const { build: _, ...loaded } = runner.loaded;
   const body = {
     setting: runner.setting,
     mode,
-    import_ms,
-    load_ms,
+    ...loaded,
     first_ms: check?.first_ms ?? first_ms,
     checked: answers,
     timed: { ...timed, output: packed(timed.output), again: packed(timed.again), hidden_s, before, after: await power() },
@@ -355,18 +354,21 @@ function refresh(): void {
   for (const field of document.querySelectorAll<HTMLInputElement>(".fields > *, #photo")) field.disabled = off;
   find("label[for=photo]").classList.toggle("disabled", off);
   if (!job) return;
+  find("#golden").hidden = !model().golden;
+  find("#no-golden").hidden = Boolean(model().golden);
   find<HTMLButtonElement>("#check .start").disabled ||= !model().golden;
   find<HTMLButtonElement>("#evaluate .start").disabled ||= !job.images;
   find<HTMLButtonElement>("#try .start").disabled ||= !navigator.mediaDevices;
 }
 
 async function start(): Promise<void> {
+  const lasting = hasSimd() ? "" : "This browser has no WebAssembly SIMD, which models run in: update it, or take another one.";
   line.changed = (problem) => {
     const shown = find("#line");
-    shown.textContent = problem;
-    shown.hidden = !problem;
+    shown.textContent = problem || lasting;
+    shown.hidden = !shown.textContent;
   };
-  if (!hasSimd()) line.changed("This browser has no WebAssembly SIMD, which models run in: update it, or take another one.");
+  line.changed("");
   refresh();
   phone = await thisPhone();
   job = await askJson<Job>("job");
