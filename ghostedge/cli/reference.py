@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.data.datasets import open_dataset
     from ghostedge.evaluation.api import engine_of
     from ghostedge.evaluation.protocols import mindcv_input
-    from ghostedge.evaluation.reference import cards_of, reference
+    from ghostedge.evaluation.reference import reference
     from ghostedge.evaluation.run import Options
     from ghostedge.formats import open_model
 
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
                     args.output.with_name(f"{args.output.stem}{again}{args.output.suffix}"),
                     options,
                     device_target=args.device_target,
-                    device_ids=cards_of(args.devices or args.device_id, os.environ),
+                    device_ids=_cards(args),
                     arithmetic=args.arithmetic,
                     deterministic=args.deterministic,
                     batch_size=args.batch_size,
@@ -156,6 +156,7 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("threads", "repeat"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UsageError(f"--{name} {getattr(args, name)}: at least 1 is needed")
+    _cards(args)
     if args.devices is not None and args.device_id is not None:
         raise UsageError("--device-id is one card and --devices are several: give one of them")
     if args.device_id is not None and len(cards_of(args.device_id, {})) != 1:
@@ -166,6 +167,13 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"{' and '.join(given)}: for --protocol {protocol} alone")
     if args.shard is not None and args.shuffle_seed is None:
         raise UsageError("--shard is of one shuffle: add --shuffle-seed N")
+
+
+def _cards(args: argparse.Namespace) -> tuple[int, ...]:
+    """The cards that the arguments or, where the device has several, the environment names. Raises: UsageError."""
+    from ghostedge.evaluation.reference import cards_of
+
+    return cards_of(args.devices or args.device_id, {} if args.device_target == "CPU" else os.environ)
 
 
 def _check_protocol(args: argparse.Namespace, dataset: Dataset) -> None:

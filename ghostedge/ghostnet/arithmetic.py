@@ -44,6 +44,11 @@ _REPORTED: Mapping[str, tuple[str, ...]] = {
 ASCEND_DRIVER = Path("/usr/local/Ascend/driver/version.info")
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 LOADED_LIBRARIES = Path("/proc/self/maps")
+CPU = Path("/proc/cpuinfo")
+
+#: Vector instructions by which oneDNN, MindSpore's library on CPUs, chooses its code, the widest first: as
+#: ``/proc/cpuinfo`` has them. Sums in another order differ in the last bits.
+_INSTRUCTIONS = ("avx512f", "avx2", "avx", "sse4_1", "sve", "asimd")
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Arithmetic:
         asked: one of `ARITHMETICS`; another text where a script stood in for a device.
         settings: what MindSpore reports: ``precision_mode``, ``conv_allow_hf32``, ``matmul_allow_hf32`` on Ascend,
             ``conv_allow_tf32``, ``matmul_allow_tf32`` on GPU (``"not set"``: as the device decides), and
-            ``network`` where its layers were cast.
+            ``network`` where its layers were cast; of a CPU the vector ``instructions`` that it has.
         deterministic: whether deterministic computing was asked for.
         card: the device's name; None on a CPU, or where it is not known.
         versions: of the software below MindSpore: ``cann`` and ``driver``, or ``cuda``, ``cudnn`` and ``driver``.
@@ -107,6 +112,8 @@ def set_arithmetic(
     reported = {name: _reported(ms, device_target, name, wanted) for name in _REPORTED.get(device_target, ())}
     if casts_network(device_target, asked):
         reported["network"] = "float16"
+    if device_target == "CPU":
+        reported |= _instructions()
     on_card = device_target != "CPU"
     number = device_id or 0
     return Arithmetic(
@@ -168,6 +175,15 @@ def _reported(ms: Any, device_target: str, name: str, wanted: Mapping[str, str |
     texts: Mapping[Any, str | bool] = {"1": True, "0": False, "": "not set", None: "not set"}
     said: str | bool = texts.get(value, value)
     return said
+
+
+def _instructions() -> dict[str, str | bool]:
+    """The CPU's widest vector instructions, and the limit that the environment sets to them."""
+    flags = (_find(CPU, r"^(?:flags|Features)\s*:(.*)$") or "").split()
+    found: dict[str, str | bool] = {"instructions": next((each for each in _INSTRUCTIONS if each in flags), "unknown")}
+    if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        found["onednn_max_cpu_isa"] = limit
+    return found
 
 
 def device_count(device_target: str) -> int:

@@ -104,3 +104,13 @@ def test_twice_the_same_is_no_noise_and_the_protocols_are_told(
     document = json.loads(capsys.readouterr().out)
     assert document["unchanged"] is True
     assert document["protocol_mindcv"]["Top_5_Accuracy"] >= document["protocol_mindcv"]["Top_1_Accuracy"]
+
+
+def test_a_device_id_of_something_else_is_no_matter_of_the_cpu(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEVICE_ID", "livingroom-7")
+    assert main(arguments) == 1
+    assert "there is no label file beside them" in capsys.readouterr().err
+    assert main([*arguments, "--device-target", "GPU"]) == 1
+    assert "the environment's DEVICE_ID 'livingroom-7' names no cards" in capsys.readouterr().err

@@ -7,6 +7,7 @@ the cards' fault, and ends the evaluation.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -45,7 +46,8 @@ class CardEngine(LocalEngine):
         """Let every card load the models, and see that all of those that can are alike."""
         for connection, card in self._card.items():
             models = tuple(replace(m, options={**m.options, "device_id": card}) for m in job.models)
-            self._send(connection, replace(job, models=models))
+            with contextlib.suppress(OSError):  # a process that has ended is found when it is read
+                connection.send(replace(job, models=models))
         abouts: dict[int, About] = {}
         for connection, card in self._card.items():
             try:
