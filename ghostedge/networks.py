@@ -210,7 +210,7 @@ def _zeros_at_first() -> Iterator[None]:
     Drawing them takes time, and MindCV 0.3's ReXNet reshapes one before it is drawn, which MindSpore 2.9 refuses.
     """
     ms = require("mindspore", "mindspore")
-    module = require("mindspore.common.initializer", "mindspore")
+    module: Any = require("mindspore.common.initializer", "mindspore")
     drawing = module.initializer
 
     def zeros(init: Any, shape: Any = None, dtype: Any = ms.float32) -> Any:

@@ -84,7 +84,10 @@ def test_an_addition_that_onnx2tf_would_turn_becomes_a_sum(model: Any, reader: s
         ("Add", "b one", "c"),
         ("Sigmoid", "c", "y"),
     ]
-    make = lambda: model(nodes, {"one": np.ones(1, np.float32)}, (1, 2, 4, 4))  # noqa: E731
+
+    def make() -> onnx.ModelProto:
+        return model(nodes, {"one": np.ones(1, np.float32)}, (1, 2, 4, 4))
+
     x = np.random.default_rng(0).standard_normal((1, 2, 4, 4), dtype=np.float32)
     made = prepare(make())
     assert [n.op_type for n in made.graph.node] == ["Relu", kept, reader, "Add", "Sigmoid"]
@@ -94,9 +97,9 @@ def test_an_addition_that_onnx2tf_would_turn_becomes_a_sum(model: Any, reader: s
 def test_a_gather_of_channels_becomes_a_convolution_at_last(model: Any) -> None:
     """After the rewrite that would widen it to a whole tile of channels."""
     order = np.array([*range(1, 20, 2), *range(0, 20, 2)])
-    make = lambda: model([("Gather", "x order", "y", {"axis": 1})], {"order": order}, (1, 20, 4, 4))  # noqa: E731
+    gather = model([("Gather", "x order", "y", {"axis": 1})], {"order": order}, (1, 20, 4, 4))
     x = np.random.default_rng(0).standard_normal((1, 20, 4, 4), dtype=np.float32)
-    made = apply_rewrites(prepare(make()), ["round_up_channels"])
+    made = apply_rewrites(prepare(gather), ["round_up_channels"])
     assert [n.op_type for n in made.graph.node] == ["Conv"]
     np.testing.assert_array_equal(run(made, x), x[:, order])
     rows = model([("Gather", "x order", "y", {"axis": 2})], {"order": np.array([1, 0])}, (1, 20, 4, 4))
