@@ -116,6 +116,17 @@ def squeeze_excite(make: Maker) -> str:
     return make.node("Gemm", pooled, weight, bias, transB=1)
 
 
+def shuffle(make: Maker) -> str:
+    """Channels shuffled, split and cut, of which each keeps its factor."""
+    wide = make.node("Relu", make.conv("image", 3, 8))
+    order = make.constant([0, 4, 1, 5, 2, 6, 3, 7], np.int64)
+    halves = make.node("Split", make.node("Gather", wide, order, axis=1), make.constant([4, 4], np.int64), axis=1)
+    make.nodes[-1].output.append("other")
+    bounds = [make.constant([value], np.int64) for value in (1, 4, 1, 2)]
+    cut = make.conv(make.node("Slice", halves, *bounds), 2, 4)
+    return make.conv(make.node("Concat", cut, make.conv("other", 4, 4), axis=1), 8, 4)
+
+
 def not_homogeneous(make: Maker) -> str:
     """What must not be scaled through: swish, a shift, ReLU6, tanh, sigmoid, softmax over channels, a transpose."""
     swish = make.conv("image", 3, 8)
@@ -138,7 +149,7 @@ def shared(make: Maker) -> str:
     return make.conv(make.node("MaxPool", make.node("Max", grouped, x), kernel_shape=[2, 2]), 8, 4)
 
 
-@pytest.mark.parametrize("build", [plain, ghost, squeeze_excite, not_homogeneous, shared])
+@pytest.mark.parametrize("build", [plain, ghost, squeeze_excite, shuffle, not_homogeneous, shared])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_the_logits_stay_what_they_are(build: Callable[[Maker], str], strength: float) -> None:
     make = Maker()
@@ -146,8 +157,18 @@ def test_the_logits_stay_what_they_are(build: Callable[[Maker], str], strength: 
     before = run(model, images)
     factors = equalise(model, channel_ranges(model, images), strength)
     assert compare(before, run(model, images)).snr_db > 110
-    if build in (plain, ghost, squeeze_excite):
+    if build in (plain, ghost, squeeze_excite, shuffle):
         assert any((factor != 1).any() for factor in factors.values())
+
+
+def test_a_channel_keeps_its_factor_when_it_is_moved() -> None:
+    make = Maker()
+    model, images = make.finish(shuffle(make))
+    factors = equalise(model, channel_ranges(model, images), strength=1)
+    wide, shuffled = factors["Relu_1"], np.concatenate([factors["Split_3"], factors["other"]])
+    assert np.array_equal(wide[[0, 4, 1, 5, 2, 6, 3, 7]], shuffled)
+    assert np.array_equal(factors["Slice_4"], shuffled[1:4:2])
+    assert len(np.unique(wide)) > 4
 
 
 def test_channels_of_an_activation_become_alike() -> None:

@@ -79,7 +79,7 @@ class Network:
         x = self.node("Mul", x, self.node("HardSigmoid", gate, alpha=1 / 6, beta=0.5))
         x = self.node("Concat", kept, x, axis=1)
         wider = self.node("Pad", x, self.constant(np.array([0, 0, 0, 0, 0, 8, 0, 0])))
-        x = self.conv(self.node("Add", self.conv(x, 24, 32), wider), 32, 32)
+        x = self.node("Add", self.conv(x, 24, 32), wider)
         x = self.node("Mul", x, self.node("Sigmoid", x))
         x = self.node("Flatten", self.node("GlobalAveragePool", x))
         weight = (self.rng.standard_normal((7, 32)) / 3).astype(np.float32)

@@ -76,8 +76,11 @@ def tile(g: Emitter, input: Value, dims: Sequence[int]) -> Value:
 
 @lowers("Concat")
 def concat(g: Emitter, tensors: tuple[Value, ...], axis: int = 0) -> Value:
-    """Along `axis`."""
+    """Along `axis`, constants at once."""
     dtype, shape = g.out.dtype, g.out.shape
+    arrays = [x.data for x in tensors if x.data is not None]
+    if len(arrays) == len(tensors):
+        return g.constant(np.concatenate(arrays, axis), dtype)
     return g.emit("Concat", *(g.cast(x, dtype) for x in tensors), shape=shape, axis=axis % len(shape))
 
 
@@ -124,10 +127,10 @@ def unstack(g: Emitter, input_x: Value, axis: int = 0) -> tuple[Value, ...]:
 
 
 def _slice(g: Emitter, x: Value, slices: Sequence[slice]) -> Value:
-    """Basic slicing, one slice an axis; axes that are kept whole take no part in it."""
+    """Basic slicing, a slice for each axis from the first; axes that are kept whole take no part in it."""
     cuts: list[tuple[int, int, int, int]] = []
     shape = list(x.shape)
-    for axis, (cut, length) in enumerate(zip(slices, x.shape, strict=True)):
+    for axis, (cut, length) in enumerate(zip(slices, x.shape, strict=False)):
         start, stop, step = cut.indices(length)
         if (start, stop, step) == (0, length, 1):
             continue
@@ -203,6 +206,26 @@ def gather(g: Emitter, input_params: Value, input_indices: Value, axis: int, bat
 def index_select(g: Emitter, input: Value, axis: int, index: Value) -> Value:
     """Slices along `axis` at the indices."""
     return gather(g, input, index, axis)
+
+
+@lowers("TensorScatterUpdate")
+def tensor_scatter_update(g: Emitter, input_x: Value, indices: Value, updates: Value) -> Value:
+    """``x[:, a:b] = updates``, which MindSpore writes with the pair (image, channel) of each channel that is replaced.
+
+    ONNX's ScatterND would hold the images' numbers as constants; joined again from three parts, the batch stays free.
+    """
+    channels, places = input_x.shape[1], indices.data
+    count = updates.shape[1] if len(updates.shape) > 1 else 0
+    fits = places is not None and places.shape == (input_x.shape[0], count, 2) and count > 0
+    if places is not None and fits:
+        first = int(places[0, 0, 1])
+        run = np.stack(np.meshgrid(range(len(places)), range(first, first + count), indexing="ij"), axis=-1)
+        if np.array_equal(places, run):
+            ends = (slice(first), slice(first + count, channels))
+            before, after = (_slice(g, input_x, [slice(None), end]) for end in ends)
+            parts = [part for part in (before, updates, after) if part.shape[1]]
+            return parts[0] if len(parts) == 1 else g.emit("Concat", *parts, shape=g.out.shape, axis=1)
+    raise g.error("replaces other elements than neighbouring channels of every image, which is not supported")
 
 
 def _pad(g: Emitter, x: Value, pairs: Sequence[Sequence[int]], mode: str, value: Value | Number | None = None) -> Value:

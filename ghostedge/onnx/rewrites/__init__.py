@@ -13,6 +13,7 @@ from ghostedge.lazy import choose, require
 from ghostedge.onnx.graph import OnnxGraph, name_of
 from ghostedge.onnx.rewrites.convolutions import depthwise_before_concat, round_up_channels, split_concat_conv
 from ghostedge.onnx.rewrites.operators import (
+    add_as_sum,
     batch_norm_as_depthwise,
     gather_as_convolution,
     hard_sigmoid_as_clip,
@@ -44,7 +45,7 @@ INT8_REWRITES = ("depthwise_before_concat", "pool_as_depthwise")
 FLOAT16_REWRITES = tuple(name for name in REWRITES if name != "round_up_channels")
 
 #: The rewrites without which XNNPACK would not have all operators.
-_ALWAYS = (batch_norm_as_depthwise, hard_sigmoid_as_clip, pad_before_max_pool, mean_as_pool)
+_ALWAYS = (add_as_sum, batch_norm_as_depthwise, hard_sigmoid_as_clip, pad_before_max_pool, mean_as_pool)
 
 #: ONNX operators whose result depends on the order of a tensor in memory; of an NCHW feature map they have no
 #: NHWC equivalent without a transpose.

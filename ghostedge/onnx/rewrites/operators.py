@@ -9,6 +9,7 @@ import numpy as np
 from ghostedge.onnx.graph import OnnxGraph, attributes, make_node, name_of
 
 __all__ = [
+    "add_as_sum",
     "batch_norm_as_depthwise",
     "gather_as_convolution",
     "hard_sigmoid_as_clip",
@@ -18,6 +19,9 @@ __all__ = [
     "pool_as_resize",
     "sigmoid_as_tanh",
 ]
+
+#: Operators behind an Add that onnx2tf 1.29.24 computes in NCHW, with a transpose before and one after.
+_TURNED = ("Concat", "HardSwish", "Mul", "Sigmoid")
 
 #: Operators that commute with a factor: f(c x) = c f(x).
 _LINEAR = ("AveragePool", "GlobalAveragePool", "Pad", "Slice")
@@ -40,6 +44,18 @@ def mean_as_pool(graph: OnnxGraph) -> None:
             make_node("GlobalAveragePool", [node.input[0]], f"{name}/pooled", f"{name}/pool"),
             make_node("Flatten", [f"{name}/pooled"], node.output[0], f"{name}/flatten"),
         )
+
+
+def add_as_sum(graph: OnnxGraph) -> None:
+    """Add of two feature maps of one size -> Sum, which onnx2tf leaves as it lies; in TFLite it is an ADD again.
+
+    What stays: an Add that none of `_TURNED` reads, and those of constants or of other ranks than four.
+    """
+    for node in graph.nodes("Add"):
+        shapes = [graph.shape(name) for name in node.input if not graph.is_constant(name)]
+        readers = {reader.op_type for reader in graph.readers(node.output[0])}
+        if len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 4 and not readers.isdisjoint(_TURNED):
+            graph.replace(node, make_node("Sum", node.input, node.output[0], name_of(node)))
 
 
 def batch_norm_as_depthwise(graph: OnnxGraph) -> None:

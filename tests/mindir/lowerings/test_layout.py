@@ -50,6 +50,10 @@ CODES = [
     "ops.gather(x, Tensor([[0, 2], [1, 1]], ms.int32), 2)",
     "ops.pixel_shuffle(x, 2)",
     "ops.channel_shuffle(x, 2)",
+    # ShuffleNetV2's: the even channels, and the odd ones.
+    "y = x.reshape((x.shape[0] * 2, 2, 30)).transpose(1, 0, 2).reshape((2, -1, 2, 5, 6))\nreturn y[0] - 2 * y[1]",
+    # ReXNet's.
+    "x[:, 0:3] += 2 * x[:, 1:4]\nreturn x",
 ]
 
 #: Operations without a CPU kernel, and what they compute.

@@ -64,6 +64,48 @@ def test_a_padded_max_pool_after_a_relu_is_padded_with_zeros() -> None:
     assert [n.op_type for n in other.graph.node] == ["MaxPool"]
 
 
+def test_batch_norm_becomes_a_depthwise_convolution(model: Any) -> None:
+    rng = np.random.default_rng(0)
+    constants = {name: rng.uniform(0.5, 1.5, 3).astype(np.float32) for name in ("gamma", "beta", "mean", "variance")}
+    node = ("BatchNormalization", "x gamma beta mean variance", "y", {"epsilon": 1e-3})
+    x = rng.standard_normal((1, 3, 4, 4), dtype=np.float32)
+    expected = run(model([node], constants, (1, 3, 4, 4)), x)
+    made = prepare(model([node], constants, (1, 3, 4, 4)))
+    assert [n.op_type for n in made.graph.node] == ["Conv"]
+    np.testing.assert_allclose(run(made, x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("reader", "kept"), [("Concat", "Sum"), ("Mul", "Sum"), ("Relu", "Add")])
+def test_an_addition_that_onnx2tf_would_turn_becomes_a_sum(model: Any, reader: str, kept: str) -> None:
+    nodes = [
+        ("Relu", "x", "r"),
+        ("Add", "x r", "a"),
+        (reader, "a" if reader == "Relu" else "a r", "b", {"axis": 1} if reader == "Concat" else {}),
+        ("Add", "b one", "c"),
+        ("Sigmoid", "c", "y"),
+    ]
+
+    def make() -> onnx.ModelProto:
+        return model(nodes, {"one": np.ones(1, np.float32)}, (1, 2, 4, 4))
+
+    x = np.random.default_rng(0).standard_normal((1, 2, 4, 4), dtype=np.float32)
+    made = prepare(make())
+    assert [n.op_type for n in made.graph.node] == ["Relu", kept, reader, "Add", "Sigmoid"]
+    np.testing.assert_array_equal(run(made, x), run(make(), x))
+
+
+def test_a_gather_of_channels_becomes_a_convolution_at_last(model: Any) -> None:
+    """After the rewrite that would widen it to a whole tile of channels."""
+    order = np.array([*range(1, 20, 2), *range(0, 20, 2)])
+    gather = model([("Gather", "x order", "y", {"axis": 1})], {"order": order}, (1, 20, 4, 4))
+    x = np.random.default_rng(0).standard_normal((1, 20, 4, 4), dtype=np.float32)
+    made = apply_rewrites(prepare(gather), ["round_up_channels"])
+    assert [n.op_type for n in made.graph.node] == ["Conv"]
+    np.testing.assert_array_equal(run(made, x), x[:, order])
+    rows = model([("Gather", "x order", "y", {"axis": 2})], {"order": np.array([1, 0])}, (1, 20, 4, 4))
+    assert [n.op_type for n in apply_rewrites(prepare(rows), []).graph.node] == ["Gather"]
+
+
 def test_a_mean_that_drops_rows_and_columns_is_pooled_and_flattened() -> None:
     def mean(**attributes: object) -> onnx.ModelProto:
         return image_graph(onnx.helper.make_node("ReduceMean", ["x"], ["y"], "mean", **attributes))
