@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ghostedge.errors import MissingExtraError, UsageError
-from ghostedge.signals import take_back
+from ghostedge.signals import kept
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -33,10 +33,10 @@ def require(module: str, extra: str) -> ModuleType:
         # Importing these reports home through this package unless it is absent; nothing here may need the network.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
-        found = importlib.import_module(module)
-        if package in ("mindspore", "tensorflow"):
-            take_back()
-        return found
+        if package not in ("mindspore", "tensorflow"):
+            return importlib.import_module(module)
+        with kept():
+            return importlib.import_module(module)
     except ModuleNotFoundError as exc:
         if exc.name and exc.name.partition(".")[0] == package:
             raise MissingExtraError(package, extra) from exc

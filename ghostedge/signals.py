@@ -249,10 +249,14 @@ def shielded() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def take_back() -> None:
-    """Install this process's handlers again, after a library that installs its own was imported."""
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            handler = signal.getsignal(number)
-            if handler is not None:
-                signal.signal(number, handler)
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """After the block this process's handlers are those of before, whatever a library installs as it is imported."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number, handler in before.items():
+                if handler is not None:
+                    signal.signal(number, handler)

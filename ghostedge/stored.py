@@ -80,6 +80,8 @@ def _fault(document: Any) -> str | None:
                 return f"{place} is a number of {len(str(abs(value)))} digits"
             elif isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
                 return f"{place} holds half a surrogate pair, which is not text"
+            elif not isinstance(value, str | int | float | None):
+                return f"{place} is a {type(value).__name__}, which JSON does not have"
         if not (level := inner):
             return None
     return "it is nested too deeply"

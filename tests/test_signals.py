@@ -268,3 +268,19 @@ def test_scratch_folders_are_gone_and_noted(monkeypatch: pytest.MonkeyPatch, tmp
     signals._remove_noted(journal)
     assert not left.exists()
     os.close(journal)
+
+
+def test_handlers_that_a_library_installs_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    from ghostedge.lazy import require
+
+    def install(name: str) -> str:
+        for number in CODES:
+            signal.signal(number, lambda *_: None)
+        return name
+
+    monkeypatch.setattr(importlib, "import_module", install)
+    before = [signal.getsignal(number) for number in CODES]
+    assert require("mindspore.nn", "export") == "mindspore.nn"
+    assert [signal.getsignal(number) for number in CODES] == before

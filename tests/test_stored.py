@@ -63,6 +63,11 @@ def test_damaged_json_is_refused(text: str | bytes) -> None:
         parse_json(text, "the file", ManifestError)
 
 
+def test_a_date_of_toml_is_no_value_of_ours() -> None:
+    with pytest.raises(ManifestError, match=r"\$\.a\[0\] is a date, which JSON does not have"):
+        parse_toml("a = [1979-05-27]", "the file", ManifestError)
+
+
 @pytest.mark.parametrize("text", ["a = " + "[" * 3000, "a = ", b"\xff", "a = " + "1" * 6000])
 def test_damaged_toml_is_refused(text: str | bytes) -> None:
     with pytest.raises(ManifestError, match=r"^the file "):

@@ -24,6 +24,7 @@ from ghostedge.openvino.weights import Limit, exact_network, observe_inputs, rou
 from ghostedge.quantize.ranges import ESTIMATORS, Range
 from ghostedge.quantize.rounding import ROUNDINGS
 from ghostedge.runtimes.openvino import OpenVinoRuntime
+from ghostedge.stored import as_type
 
 __all__ = ["QuantizeOpenVINOStage"]
 
@@ -116,13 +117,10 @@ class _Settings:
         for option, choices in _CHOICES.items():
             if option in options:
                 choose(option.replace("_", " "), str(options[option]), choices)
-        size = options.get("subset_size", 0)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise UsageError(f"{output.path.name}: subset_size is {size!r}; it must be a number of images")
-        names = options.get("keep_float", ())
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise UsageError(f"{output.path.name}: keep_float must be a list of operators' names")
-        return cls(**{**options, "keep_float": tuple(names)})
+        settings = as_type(options, cls, f"{output.path.name}: [options]", UsageError)
+        if settings.subset_size < 0:
+            raise UsageError(f"{output.path.name}: subset_size is {settings.subset_size}; it is a number of images")
+        return settings
 
 
 def _read(ov: Any, path: Path) -> Any:

@@ -75,6 +75,7 @@ class Worker:
         try:
             self.directory = Path(tempfile.mkdtemp(prefix="ghostedge-onnx2tf-"))
             self.log = self.directory.with_suffix(".log")
+            self._stopped = self._failed = False
             note(self.directory)
             note(self.log)
             with self.log.open("wb") as log, shielded():
@@ -113,18 +114,20 @@ class Worker:
             reply = Reply(**json.loads(self._process.stdout.readline()))
         reply = reply or Reply(error=self._died())
         if reply.error:
-            forget(self.log)
+            self._failed = not self._stopped  # what is stopped has not failed, and nobody will read of it
             raise ConvertError(f"cannot convert {onnx} to TFLite: {reply.error}; all that onnx2tf said: {self.log}")
         self.log.unlink(missing_ok=True)
         return reply
 
     def _died(self) -> str:
         how = how_it_ended(self._process.wait())
-        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        said = "" if self._stopped else self.log.read_text("utf-8", "replace")
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         return f"the conversion process ended with {how}" + (f" after saying '{lines[-1]}'" if lines else "")
 
     def stop(self) -> None:
         """End the process if it still runs, and remove its directory. Calling it twice is harmless."""
+        self._stopped = True
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -132,7 +135,10 @@ class Worker:
                 with contextlib.suppress(OSError, ValueError):
                     pipe.close()
         shutil.rmtree(self.directory, ignore_errors=True)
-        forget(self.directory)
+        if not self._failed:
+            self.log.unlink(missing_ok=True)
+        for noted in (self.directory, self.log):
+            forget(noted)
 
 
 # -- the process itself --------------------------------------------------------------------------------------------

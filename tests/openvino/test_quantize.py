@@ -198,7 +198,7 @@ def test_what_cannot_be_made_is_refused_by_name(quantise: Quantise, int8: dict[s
         quantise(rounding="compensate")
     with pytest.raises(UsageError, match="subset_size is -1"):
         quantise(subset_size=-1)
-    with pytest.raises(UsageError, match="keep_float must be a list"):
+    with pytest.raises(UsageError, match=r"Expected `array`, got `str` - at `\$\.keep_float`"):
         quantise(keep_float="stem")
     with pytest.raises(UsageError, match="needs images to calibrate on"):
         quantise(calibration=None)

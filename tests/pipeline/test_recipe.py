@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,10 @@ def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, old: str, new: str, m
         ("openvino_int8", {"saturation_fix": "paris"}, "did you mean 'pairs'"),
         ("tflite_fp16", {"rewrites": "all"}, "rewrites must be a list"),
         ("tflite_int8", {"estimator": "msee"}, "did you mean 'mse'"),
+        ("tflite_int8", {"keep_float": "head"}, r"Expected `array`, got `str` - at `\$\.keep_float`"),
+        ("tflite_int8", {"bias_correction": "no"}, r"Expected `bool`, got `str` - at `\$\.bias_correction`"),
+        ("tflite_dynamic", {"xnnpack": 3}, "unknown value of option xnnpack '3'"),
+        ("openvino_int8", {"keep_float": 3}, r"\$\.keep_float"),
     ],
 )
 def test_every_stage_knows_its_options_without_a_model(name: str, options: dict[str, object], reason: str) -> None:
@@ -94,6 +99,22 @@ def test_every_stage_knows_its_options_without_a_model(name: str, options: dict[
     stage.check(StageOutput(model, recipe.options, calibration))
     with pytest.raises(GhostedgeError, match=reason):
         stage.check(StageOutput(model, options, calibration))
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+@pytest.mark.parametrize("value", [3, -1, 1e300, "x", [], ["a"], [3], {"a": 1}, True], ids=repr)
+def test_an_option_of_another_type_is_refused_or_harmless(name: str, value: object) -> None:
+    """Every option of every stage, before any work."""
+    recipe = recipes()[name]
+    known = {option for each in recipes().values() for option in each.options}
+    known |= {"estimator", "rounding", "bias_correction", "subset_size", "keep_float", "int16", "min_weight_elements"}
+    spec = recipe.input_spec(InputSpec())
+    model = Model(Path(name), recipe.target, spec, precision=recipe.precision)  # type: ignore[arg-type]
+    stage = make_stage(recipe.target, recipe.precision)
+    for option in sorted(known | {"limit", "strength", "rewrites", "xnnpack", "dynamic_batch", "saturation_fix"}):
+        output = StageOutput(model, {**recipe.options, option: value}, CalibrationSet("none", (), 0, 0))
+        with contextlib.suppress(GhostedgeError):
+            stage.check(output)
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:

@@ -13,6 +13,7 @@ from ghostedge.lazy import choose
 from ghostedge.model import Format, InputSpec, Model, Stage, StageOutput
 from ghostedge.quantize.ranges import ESTIMATORS, Observation, Range
 from ghostedge.quantize.rounding import ROUNDINGS, InputMoments
+from ghostedge.stored import as_type
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.from_onnx import check_input, check_precision, finish, wants_float16
 from ghostedge.tflite.graph import Graph
@@ -110,8 +111,9 @@ class QuantizeTFLiteStage(Stage):
         check_precision(output)
         choose("range estimator", str(output.options.get("estimator", Settings.estimator)), ESTIMATORS)
         choose("rounding", str(output.options.get("rounding", Settings.rounding)), ROUNDINGS)
-        least = output.options.get("min_weight_elements", 0)
-        if not isinstance(least, int) or isinstance(least, bool) or least < 0:
+        choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), ("report", "require"))
+        least = _settings(output).min_weight_elements
+        if least < 0:
             raise UsageError(f"{output.path.name}: min_weight_elements is {least!r}; it must be a number of weights")
         share = output.options.get("float_pixels", Settings.float_pixels)
         if not isinstance(share, int | float) or not 0 < share <= 1:
@@ -162,8 +164,14 @@ def _prepare(data: bytes, path: Path, output: StageOutput) -> _Prepared:
     return _Prepared(data, *observe(data, graph, calibration_batch(output.calibration, spec)))
 
 
+def _settings(output: StageOutput) -> Settings:
+    """What the recipe's options say. Raises: UsageError for one of another type."""
+    own = {name: value for name, value in output.options.items() if name not in _FINISH}
+    return as_type(own, Settings, f"{output.path.name}: [options]", UsageError)
+
+
 def _make(prepared: _Prepared, output: StageOutput, source: Path, names: tuple[str, str]) -> Model:
-    settings = Settings(**{name: value for name, value in output.options.items() if name not in _FINISH})
+    settings = _settings(output)
     graph = _quantise(prepared, output.precision, settings, {names[0]: Range.of(*output.input.span())})
     if output.input.range == "raw":
         if output.calibration is not None:  # the normalisation is in the weights
