@@ -287,6 +287,7 @@ def test_it_fits_a_phone_in_light_and_dark_and_is_named_for_screen_readers(page:
         "!(e.innerText || e.labels?.length)).map(e => e.outerHTML)"
     )
     assert unnamed == []
+    assert page.script("[...document.querySelectorAll('.stop, progress')].filter(e => e.offsetParent).length") == 0
     small = page.script(
         "[...document.querySelectorAll('button, .button, select')].filter(e => e.offsetParent && "
         "e.getBoundingClientRect().height < 44).map(e => e.outerHTML)"

@@ -100,6 +100,9 @@ def test_litert_js_is_fetched_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     for _ in range(2):
         assert find_litert_js(None, lambda done, total: None).version == "9.9"
     assert fetched == ["https://registry.npmjs.org/@litertjs/core/-/core-2.5.3.tgz"]
+    (tmp_path / "ghostedge" / "litertjs-core-2.5.3.tgz").write_bytes(b"damaged")
+    assert find_litert_js(None, lambda done, total: None).version == "9.9"
+    assert len(fetched) == 2
 
 
 def test_a_network_that_is_not_there_says_what_else_can_be_done(

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from ghostedge.cli.main import main
 from ghostedge.evaluation.jsonl import read_json_lines
+from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.latency.records import read_record
 from ghostedge.serve.litert_js import LiteRtJs
 from ghostedge.serve.messages import MAX_BYTES
@@ -90,6 +92,27 @@ def test_a_timing_becomes_a_valid_latency_record_and_a_page(served: Served, phon
 
 
 UNSTEADY = {"samples": 9, "duration_s": 30, "steady": False, "spread_percent": 9, "window_medians_ms": [1, 2]}
+
+
+def test_benchmark_and_parity_read_what_came(
+    serve: Any, no_litert_js: LiteRtJs, model: Path, data: Path, reference: Path, tmp_path: Path
+) -> None:
+    python = read_ledger(reference)
+    with serve(no_litert_js, tmp_path, [model], reference, data=data) as server:
+        phone = Phone(server.url, server.job)
+        phone.join()
+        phone.run(checked=phone.checked(), timed=phone.timed())
+        logits = np.full((IMAGES, 5), -99, np.float32)
+        np.put_along_axis(logits, python.top5_class, python.top5_logit, axis=1)
+        assert phone.rows(list(range(IMAGES)), logits)[1]["top1"] == python.correct().mean()
+    page = tmp_path / "all.html"
+    assert main(["benchmark", "--records", str(tmp_path / "latency"), "--report", str(page)]) == 0
+    assert "litert.js" in page.read_text()
+    ledgers = [str(path) for path in tmp_path.glob("ledgers/*.jsonl")]
+    compared = ["parity", "--reference", str(reference), "--ledger", *ledgers, "--report", str(page)]
+    assert main([*compared, "--latency", str(tmp_path / "latency"), "--max-drop", "50"]) == 0
+    assert "phone-0" in page.read_text()
+    assert "phone-0" in (tmp_path / "parity.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -282,4 +305,10 @@ def test_a_server_that_was_ended_goes_on_with_the_same_address_and_rows(
         if start == 0:
             part.write_text(part.read_text() + '{"image_id": "ima')
     assert tokens[0] == tokens[1]
-    assert len(next(tmp_path.glob("ledgers/*.part")).read_text().splitlines()) == 21
+    part = next(tmp_path.glob("ledgers/*.part"))
+    assert len([json.loads(line) for line in part.read_text().splitlines()]) == 21
+    with serve(no_litert_js, tmp_path, [model], data=data, keep_logits=True) as server:  # another ledger
+        phone = Phone(server.url, server.job)
+        phone.join()
+        assert phone.left() == list(range(IMAGES))
+        assert len(part.read_text().splitlines()) == 1
