@@ -100,7 +100,7 @@ def _show(url: str, fingerprint: str | None, args: argparse.Namespace) -> None:
     print(url, flush=True)
     if args.quiet:
         return
-    print(qr_code(url), file=sys.stderr)
+    print(qr_code(url, colours=sys.stderr.isatty()), file=sys.stderr)
     if fingerprint:
         print(f"certificate, made just now; its SHA-256 fingerprint:\n{fingerprint}", file=sys.stderr)
     if not args.lan:
