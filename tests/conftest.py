@@ -72,6 +72,7 @@ SLOW = (
     "pipeline/test_tuning.py::test_a_bound_that_cannot_be_met_is_said_to_be_so",
     "pipeline/test_tuning.py::test_the_fewest_operators_stay_in_float",
     "reports/test_browser.py",
+    "serve/test_browsers.py",
     "serve/test_built.py",
     "serve/test_page.py",
     "test_export.py",

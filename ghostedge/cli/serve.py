@@ -77,13 +77,14 @@ def run(args: argparse.Namespace) -> int:
     )
     with ProgressWriter(quiet=args.quiet) as progress:
         litert_js = find_litert_js(args.litert_js, _Fetching(progress))
-        results = Results(job, litert_js.version, args.output, args.reference, progress.line)
+        results = Results(job, litert_js.version, args.output, args.reference, progress.line, progress.status)
         address = listen(Place(args.port, args.lan, args.https))
         pem, fingerprint = certificate(address.host) if args.https else (None, None)
         url = f"{address.url}/{results.token}/"
         _show(url, fingerprint, args)
         serve_until_stopped(make_app(job, litert_js, results), address, pem)
-        progress.line(f"ended; the results are in {args.output}")
+        pages = "".join(f", {page}" for page in results.pages)
+        progress.line(f"ended; the results are in {args.output}{pages}")
         for ledger in results.open_ledgers:
             progress.line(f"not whole yet, and kept: {ledger.name}; run the same command again to go on")
     return 0
@@ -99,7 +100,7 @@ def _show(url: str, fingerprint: str | None, args: argparse.Namespace) -> None:
     print(url, flush=True)
     if args.quiet:
         return
-    print(qr_code(url), file=sys.stderr)
+    print(qr_code(url, colours=sys.stderr.isatty()), file=sys.stderr)
     if fingerprint:
         print(f"certificate, made just now; its SHA-256 fingerprint:\n{fingerprint}", file=sys.stderr)
     if not args.lan:

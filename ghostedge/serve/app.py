@@ -61,6 +61,12 @@ _WRONG_TOKEN = """<!DOCTYPE html><meta charset="utf-8"><meta name="viewport" con
 again.</p>
 """
 
+_NO_PAGE = """<!DOCTYPE html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>ghostedge</title><h1>Nothing there yet</h1>
+<p>Latencies are shown as soon as a phone has measured, accuracies when a ledger was judged: start ghostedge serve with
+--data and --reference.</p>
+"""
+
 T = TypeVar("T")
 
 
@@ -219,8 +225,8 @@ class _Server:
     def report(self, request: Request) -> Response:
         """A page of every phone's results."""
         name = request.path_params["name"]
-        if name not in ("latency.html", "parity.html"):
-            return _error("there is no such page", 404)
+        if name not in [page.name for page in self._results.pages]:
+            return HTMLResponse(_NO_PAGE, 404)
         return _file(self._results.output, name)
 
     async def _upload(self, request: Request, kind: type[T]) -> tuple[str, Subject, T]:

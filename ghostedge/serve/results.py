@@ -38,7 +38,10 @@ from ghostedge.serve.messages import PhoneMessage, RowsMessage, RunMessage, Sett
 from ghostedge.serve.record import make_record, run_name, runtime_of
 from ghostedge.stored import as_type, parse_json, plain
 
-__all__ = ["MAX_PHONES", "Results"]
+__all__ = ["MAX_PHONES", "PAGES", "Results"]
+
+#: The pages of all phones.
+PAGES = ("latency.html", "parity.html")
 
 #: More are not let in: their results would fill the disk.
 MAX_PHONES = 256
@@ -66,6 +69,7 @@ class Results:
         output: the folder.
         reference: the ledger that finished ledgers are judged against; None to judge none.
         tell: called with a line of text for each result.
+        status: called with how far a ledger is, often.
 
     Raises:
         DeviceError: the folder's own state is damaged.
@@ -73,10 +77,16 @@ class Results:
     """
 
     def __init__(
-        self, job: Job, version: str, output: Path, reference: Path | None, tell: Callable[[str], None]
+        self,
+        job: Job,
+        version: str,
+        output: Path,
+        reference: Path | None,
+        tell: Callable[[str], None],
+        status: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._job, self._version, self._output = job, version, output
-        self._reference, self._tell = reference, tell
+        self._reference, self._tell, self._status = reference, tell, status
         self._phones: dict[str, PhoneMessage] = {}
         self._runs: dict[str, LedgerRun] = {}
         self._lock = threading.RLock()
@@ -93,6 +103,11 @@ class Results:
     def token(self) -> str:
         """What the address holds; the same for each run with one output folder, so that pages stay open."""
         return self._state.token
+
+    @property
+    def pages(self) -> tuple[Path, ...]:
+        """The pages that there are."""
+        return tuple(path for name in PAGES if (path := self._output / name).is_file())
 
     @property
     def open_ledgers(self) -> tuple[Path, ...]:
@@ -219,8 +234,11 @@ class Results:
         errors = [None] * len(message.images) + list(failed.values())
         content = [images.content_crc32(place) for place in places]
         with self._lock:
-            if run.add(places, logits, errors, content):
-                self._finished(self._state.phones[phone_id], run)
+            name = self._state.phones[phone_id]
+            whole = run.add(places, logits, errors, content)
+            self._status(f"{name}: {run.path.name}: {len(run.done):,} of {len(images):,} images")
+            if whole:
+                self._finished(name, run)
             return self.progress(run)
 
     def progress(self, run: LedgerRun) -> dict[str, Any]:

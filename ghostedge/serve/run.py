@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import io
 import ipaddress
 import socket
 import tempfile
@@ -126,13 +127,18 @@ def certificate(host: str) -> tuple[bytes, str]:
     return pem, made.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
-def qr_code(text: str) -> str:
-    """A QR code of `text` for a terminal, black on white whatever the terminal's colours are."""
-    import io
+def qr_code(text: str, *, colours: bool = False) -> str:
+    """A QR code of `text` for a terminal, of block characters.
 
+    Args:
+        text: what it holds.
+        colours: say that blocks are white and the rest black, so that a terminal with a light ground does not turn the
+            code into its negative, which some phones do not read.
+    """
     out = io.StringIO()
     require("segno", "serve").make(text, error="l").terminal(out, compact=True, border=2)
-    return out.getvalue()
+    lines = out.getvalue().splitlines()
+    return "\n".join(f"\x1b[97;40m{line}\x1b[0m" if colours else line for line in lines)
 
 
 @contextlib.contextmanager

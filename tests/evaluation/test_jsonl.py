@@ -13,7 +13,7 @@ import pytest
 
 from ghostedge.errors import LedgerError
 from ghostedge.evaluation.columns import Rows
-from ghostedge.evaluation.jsonl import read_json_lines
+from ghostedge.evaluation.jsonl import header_line, read_json_lines, row_lines
 from ghostedge.evaluation.ledger import Ledger, ids_sha256
 
 
@@ -139,3 +139,24 @@ def test_a_file_that_was_cut_is_named_by_its_last_line(ledger: Ledger, tmp_path:
         read_json_lines(path)
     with pytest.raises(LedgerError, match="No such file"):
         read_json_lines(tmp_path / "absent.jsonl")
+
+
+@pytest.mark.parametrize("keep_logits", [False, True])
+def test_what_is_written_here_is_read_back_with_its_checksums(
+    make_ledger: Callable[..., Ledger], tmp_path: Path, keep_logits: bool
+) -> None:
+    logits = np.random.default_rng(0).normal(0, 2, (4, 7)).astype(np.float16).astype(np.float32)
+    errors = [None, None, "cut short", None]
+    wanted = make_ledger(logits, np.array([0, -1, 2, 6], np.int32), errors=errors, keep_logits=keep_logits)
+    rows = Rows(**{field.name: getattr(wanted, field.name) for field in dataclasses.fields(Rows)})
+    lines = row_lines(rows)
+    path = tmp_path / "phone.jsonl"
+    path.write_text(header_line(wanted.metadata, has_logits=keep_logits) + "".join(f"{line}\n" for line in lines))
+    found = read_json_lines(path)
+    for field in dataclasses.fields(Rows):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(wanted, field.name))
+    assert found.metadata == wanted.metadata
+    assert found.content_crc32.tolist() == [0, 1, 2, 3]
+    path.write_text(path.read_text().replace('"content_crc32":3', '"content_crc32":4294967296'))
+    with pytest.raises(LedgerError, match="line 5 is not a row of this ledger: content_crc32 4294967296"):
+        read_json_lines(path)

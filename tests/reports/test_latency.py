@@ -94,6 +94,18 @@ def test_answers_are_shown_beside_the_times(record: dict[str, Any]) -> None:
     assert "1 of them gave wrong answers" in page
 
 
+def test_a_phones_browser_and_its_gpu_are_named(record: dict[str, Any]) -> None:
+    for name in ("soc", "kernel", "cores"):
+        record["device"][name] = None
+    record["device"]["browser"] = "Mozilla/5.0 (Linux; Android 15)"
+    record["runtime"] = {"name": "litert.js", "version": "2.5.3", "accelerator": "webgpu"}
+    record["settings"] = {"threads": 1, "xnnpack": None}
+    page = latency_html([("pixel", record)])
+    assert "litert.js 2.5.3 (WebGPU)" in page
+    assert "Mozilla/5.0 (Linux; Android 15)" in page
+    assert "None" not in page
+
+
 def test_a_latency_with_wrong_answers_is_never_a_best(record: dict[str, Any]) -> None:
     slow, fast = checked(record, correct=True), checked(record, correct=False)
     slow["settings"] = {"threads": 1, "xnnpack": True}

@@ -16,16 +16,22 @@ from PIL import Image
 
 from ghostedge.data.golden import Golden, write_golden
 from ghostedge.data.preprocess import decode, resize_and_crop, to_spec
+from ghostedge.errors import FetchError
 from ghostedge.evaluation.api import evaluate
 from ghostedge.formats import open_model
 from ghostedge.serve.job import Job, make_job
-from ghostedge.serve.litert_js import LiteRtJs
+from ghostedge.serve.litert_js import LiteRtJs, find_litert_js
 from ghostedge.serve.results import Results
 from ghostedge.serve.run import Place, certificate, listen, serve_until_stopped
+from tests.chromium import Browser
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_tflite"
 
 IMAGES = 24
+
+#: CSS pixels of a phone's screen.
+WIDTH, HEIGHT = 390, 844
+
 HERE = Place()
 
 
@@ -146,3 +152,18 @@ def served(no_litert_js: LiteRtJs, model: Path, data: Path, tmp_path: Path) -> I
 def serve() -> Callable[..., contextlib.AbstractContextManager[Served]]:
     """`running`."""
     return running
+
+
+@pytest.fixture(scope="session")
+def litert_js() -> LiteRtJs:
+    try:
+        return find_litert_js(None, lambda done, total: None)
+    except FetchError as exc:
+        pytest.skip(f"left out: {exc}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with Browser() as opened:
+        opened.size(WIDTH, HEIGHT)
+        yield opened

@@ -16,28 +16,17 @@ import pytest
 from PIL import Image
 
 from ghostedge.data.preprocess import resize_and_crop, to_spec
-from ghostedge.errors import FetchError
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.latency.records import read_record
 from ghostedge.model import InputSpec
-from ghostedge.serve.litert_js import LiteRtJs, find_litert_js
-from ghostedge.serve.run import Place
-from tests.chromium import CHROMIUM, Browser, BrowserError
+from ghostedge.serve.litert_js import LiteRtJs
+from tests.chromium import CHROMIUM, Browser
 from tests.latency.schemas import check_record
-from tests.serve.conftest import IMAGES, Served
+from tests.serve.conftest import HEIGHT, IMAGES, WIDTH, Served
+from tests.serve.page import do, serious
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="left out: Chromium is not installed")
-
-WIDTH, HEIGHT = 390, 844
-
-
-@pytest.fixture(scope="module")
-def litert_js() -> LiteRtJs:
-    try:
-        return find_litert_js(None, lambda done, total: None)
-    except FetchError as exc:
-        pytest.skip(f"left out: {exc}")
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +43,6 @@ def server(
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as opened:
-        opened.size(WIDTH, HEIGHT)
-        yield opened
-
-
 @pytest.fixture
 def page(server: Served, browser: Browser) -> Browser:
     """The page, ready."""
@@ -68,27 +50,6 @@ def page(server: Served, browser: Browser) -> Browser:
     browser.open(server.url)
     browser.wait("document.body?.dataset.ready")
     return browser
-
-
-def serious(messages: list[str]) -> list[str]:
-    """The console's messages without LiteRT.js's log, that there is no GPU here, and that HTTP is not secure."""
-    usual = (
-        "litert_wasm_",
-        "No available adapters.",
-        "Failed to create default WebGPU device",
-        "origin was untrustworthy",
-    )
-    return [message for message in messages if not any(each in message for each in usual)]
-
-
-def do(page: Browser, part: str, button: str = ".start", seconds: float = 60) -> str:
-    """Press a button and wait until the part is through. Returns: its result."""
-    page.click(f"#{part} {button}")
-    page.wait(
-        f"document.querySelector('#{part} progress').hidden && document.querySelector('#{part} .result').innerText",
-        seconds,
-    )
-    return str(page.script(f"document.querySelector('#{part}').innerText"))
 
 
 def test_check_says_right_and_leaves_a_record(page: Browser, server: Served) -> None:
@@ -163,68 +124,6 @@ def test_try_names_what_is_on_a_photo_and_before_the_camera(page: Browser, data:
     assert serious(page.messages) == []
 
 
-def test_threads_and_a_gpu_give_the_same_answers(
-    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], tmp_path: Path
-) -> None:
-    """WebGPU on the software adapter that comes with Chromium."""
-    flags = ("--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader")
-    with serve(litert_js, tmp_path, [model]) as server, Browser(*flags) as browser:
-        browser.open(server.url)
-        browser.wait("document.body?.dataset.ready")
-        usable = browser.script(
-            "[...document.querySelectorAll('#where option')].filter(o => !o.disabled).map(o => o.value)"
-        )
-        assert {"wasm-1", "wasm-2"} <= set(usable)
-        for where in set(usable) - {"wasm-1"}:
-            browser.script(f"document.querySelector('#where').value = '{where}'")
-            assert "Right" in do(browser, "check"), where
-            accelerator, threads = where.split("-")
-            record = read_record(next(tmp_path.glob(f"verification/*/*-{accelerator}-{threads}t-verify.json")))
-            assert record["verification"]["snr_db"] is None or record["verification"]["snr_db"] >= 100
-            assert record["runtime"]["build"].startswith(
-                "litert_wasm_" + {"wasm": "thr", "webgpu": "jspi"}[accelerator]
-            )
-
-
-def test_without_https_in_a_network_it_says_what_is_missing_and_checks_all_the_same(
-    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], tmp_path: Path
-) -> None:
-    """By another name than localhost, which browsers call insecure; the images are decoded by the browser."""
-    with (
-        serve(litert_js, tmp_path, [model], data=data, browser_decodes=True) as server,
-        Browser("--host-resolver-rules=MAP phone.test 127.0.0.1") as browser,
-    ):
-        browser.open(server.url.replace("127.0.0.1", "phone.test"))
-        browser.wait("document.body?.dataset.ready")
-        assert browser.script("isSecureContext") is False
-        told = browser.script("document.querySelector('#abilities').textContent")
-        for name in ("Threads", "WebGPU", "Camera", "Battery"):
-            assert f"{name}no: needs HTTPS: start ghostedge serve with --https" in told
-        assert browser.script("document.querySelector('#try .start').disabled")
-        assert "Right" in do(browser, "check")
-        assert f"{IMAGES} of {IMAGES} images" in do(browser, "evaluate")
-        assert serious(browser.messages) == []
-    ledger = read_json_lines(next(tmp_path.glob("ledgers/*.jsonl")))
-    assert ledger.metadata.runtime["decoder"] == "the browser's"
-    assert all(error is None for error in ledger.errors)
-
-
-def test_https_gives_what_http_does_not_once_the_certificate_is_accepted(
-    litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], tmp_path: Path
-) -> None:
-    mapped = "--host-resolver-rules=MAP phone.test 127.0.0.1"
-    with serve(litert_js, tmp_path, [model], place=Place(https=True)) as server:
-        url = server.url.replace("127.0.0.1", "phone.test")
-        with Browser(mapped) as browser, pytest.raises(BrowserError, match="ERR_CERT_AUTHORITY_INVALID"):
-            browser.open(url)
-        with Browser(mapped, "--ignore-certificate-errors") as browser:
-            browser.open(url)
-            browser.wait("document.body?.dataset.ready")
-            assert browser.script("isSecureContext && crossOriginIsolated")
-            assert not browser.script("document.querySelector('#try .start').disabled")
-            assert "Right" in do(browser, "check")
-
-
 def test_a_model_without_golden_vectors_can_be_measured_and_says_that_it_is_not_checked(
     litert_js: LiteRtJs, model: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
 ) -> None:
@@ -237,19 +136,6 @@ def test_a_model_without_golden_vectors_can_be_measured_and_says_that_it_is_not_
         assert "no golden vectors" in browser.script("document.querySelector('#check').innerText")
         do(browser, "measure", ".quick")
         assert "answers not checked" in server.said[-1]
-
-
-def test_a_browser_without_simd_is_told_so(page: Browser, server: Served) -> None:
-    page.before("WebAssembly.validate = () => false")
-    page.open(server.url)
-    page.wait("document.body?.dataset.ready")
-    assert "no WebAssembly SIMD" in page.script("document.querySelector('#line').innerText")
-    assert page.script("[...document.querySelectorAll('.task button:not(.stop)')].every(button => button.disabled)")
-
-
-def test_another_token_is_told_so(browser: Browser, server: Served) -> None:
-    browser.open(server.url[:-2] + "/")
-    browser.wait("document.body?.innerText.includes('Scan the QR code')")
 
 
 def test_preprocessing_in_the_page_is_pythons_to_the_bit(page: Browser) -> None:
@@ -352,20 +238,6 @@ def test_a_model_that_litert_js_does_not_take_is_one_line(
             browser.wait("document.querySelector('#measure progress').hidden")
         browser.script("document.querySelector('#model').value = '0'")
     assert not list(tmp_path.glob("phones/*/*/*.json"))
-
-
-def test_the_page_says_that_the_computer_is_gone_and_goes_on_when_it_is_back(
-    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
-) -> None:
-    with serve(litert_js, tmp_path, [model], data=data) as server:
-        port = int(server.url.split(":")[2].split("/")[0])
-        browser.open(server.url)
-        browser.wait("document.body?.dataset.ready")
-    browser.click("#evaluate .start")
-    browser.wait("document.querySelector('#line').innerText.includes('does not answer')")
-    with serve(litert_js, tmp_path, [model], place=Place(port), data=data):
-        browser.wait(f"document.querySelector('#evaluate .result').innerText.startsWith('{IMAGES} of {IMAGES}')")
-        browser.wait("document.querySelector('#line').hidden")
 
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ghostedge.cli.main import main
@@ -77,12 +78,19 @@ def test_the_certificate_is_for_the_address_and_its_fingerprint_is_shown() -> No
     assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.7"]
 
 
-def test_the_qr_code_fits_a_terminal() -> None:
+def test_the_qr_code_fits_a_terminal_and_holds_the_address() -> None:
     pytest.importorskip("segno")
-    lines = qr_code("https://192.168.178.123:43210/abcdefghijklmnopqrstuv/").splitlines()
-    plain = [line.replace("\x1b[7m", "").replace("\x1b[49m", "").replace("\x1b[0m", "") for line in lines]
-    assert 15 < len(plain) < 24
-    assert max(map(len, plain)) < 80
+    url = "https://192.168.178.123:43210/abcdefghijklmnopqrstuv/"
+    lines = qr_code(url).splitlines()
+    assert len(lines) < 24
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert len(lines[0]) < 80
+    assert qr_code(url, colours=True).splitlines() == [f"\x1b[97;40m{line}\x1b[0m" for line in lines]
+    cv2 = pytest.importorskip("cv2")
+    halves = {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}  # of a cell, 1 for white
+    cells = np.array([[halves[each] for each in line] for line in lines], np.uint8).transpose(0, 2, 1)
+    pixels = np.kron(cells.reshape(-1, len(lines[0])) * 255, np.ones((8, 8), np.uint8))
+    assert cv2.QRCodeDetector().detectAndDecode(np.pad(pixels, 40))[0] == url
 
 
 def test_litert_js_is_fetched_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +163,6 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
 
             phone = Phone(told["url"], make_job([model], data=data))
             phone.join()
-            import numpy as np
-
             assert phone.rows([3], np.ones((1, 5), np.float32))[0] == 200
     finally:
         process.send_signal(signal.SIGINT)

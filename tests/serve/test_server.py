@@ -80,6 +80,13 @@ def test_a_check_becomes_a_verification_record(served: Served, phone: Phone) -> 
     assert any("answers right" in line for line in served.said)
 
 
+def test_before_there_is_a_result_its_page_says_so(served: Served) -> None:
+    for name in ("latency.html", "parity.html", ".serve.json"):
+        status, said = request(served.url + "results/" + name)
+        assert status == 404
+        assert b"Nothing there yet" in said
+
+
 def test_a_timing_becomes_a_valid_latency_record_and_a_page(served: Served, phone: Phone) -> None:
     status, said = phone.run(checked=phone.checked(), timed=phone.timed())
     assert status == 200, said

@@ -2,6 +2,7 @@
 import { ask, askJson, base64, line, RefusedError } from "./api.js";
 import { abilities, awake, hasSimd, power, remembered, thisPhone } from "./device.js";
 import { cropOf, cropOfVideo, show } from "./pictures.js";
+import { checkedRows } from "./record.js";
 import { Runner } from "./runner.js";
 const find = (selector, within = document) => within.querySelector(selector);
 const element = (name, text, kind = "") => {
@@ -45,6 +46,13 @@ class Task {
         else
             this.bar.removeAttribute("value");
     };
+    /** Forget what was shown: it is of another model. */
+    clear() {
+        this.say("");
+        this.result.replaceChildren();
+        for (const canvas of this.root.querySelectorAll("canvas"))
+            canvas.hidden = true;
+    }
     say(text) {
         this.phase = "";
         this.status.textContent = text;
@@ -101,14 +109,7 @@ async function join() {
     remembered("ghostedge-name", phone.name);
     await ask("phones", phone);
 }
-function checkedRows({ snr_db, finite, top1_agreement, golden, bounds, repeats }) {
-    const same = `all ${repeats.inferences} answers to one picture are the same`;
-    return [
-        ["Distance from MindSpore", !finite ? "not finite" : snr_db === null ? "identical" : `${snr_db.toFixed(1)} dB (bound ${bounds.min_snr_db} dB)`],
-        ["Same best class", `${Math.round(top1_agreement * golden.images)} of ${golden.images} pictures`],
-        ["Again and again", repeats.identical ? same : `answer ${repeats.first_different} to one picture differs from the first`],
-    ];
-}
+// -- Check and measure ------------------------------------------------------------------------------------------------
 const packed = (values) => values && base64(values);
 async function checked(task, runner) {
     task.tell("fetching golden pictures", 0, 0);
@@ -340,7 +341,11 @@ async function start() {
         if (file)
             void tasks.try.run(() => tryPhoto(tasks.try, file));
     };
-    find("#model").onchange = refresh;
+    find("#model").onchange = () => {
+        for (const task of Object.values(tasks))
+            task.clear();
+        refresh();
+    };
     await join();
     refresh();
     document.body.dataset["ready"] = "yes";

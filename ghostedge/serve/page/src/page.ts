@@ -5,6 +5,7 @@ import { abilities, awake, hasSimd, power, remembered, thisPhone, type Phone } f
 import type { Accelerator, Checked, Timed } from "./engine.js";
 import { cropOf, cropOfVideo, show } from "./pictures.js";
 import type { Pixels } from "./preprocess.js";
+import { checkedRows, type RunRecord } from "./record.js";
 import { Runner } from "./runner.js";
 
 const find = <T extends HTMLElement>(selector: string, within: ParentNode = document): T => within.querySelector<T>(selector)!;
@@ -51,6 +52,13 @@ class Task {
     if (total) Object.assign(this.bar, { value: done, max: total });
     else this.bar.removeAttribute("value");
   };
+
+  /** Forget what was shown: it is of another model. */
+  clear(): void {
+    this.say("");
+    this.result.replaceChildren();
+    for (const canvas of this.root.querySelectorAll("canvas")) canvas.hidden = true;
+  }
 
   say(text: string): void {
     this.phase = "";
@@ -112,36 +120,6 @@ async function join(): Promise<void> {
 }
 
 // -- Check and measure ------------------------------------------------------------------------------------------------
-
-interface Verification {
-  snr_db: number | null;
-  finite: boolean;
-  top1_agreement: number;
-  golden: { images: number };
-  bounds: { min_snr_db: number };
-  repeats: { inferences: number; identical: boolean; first_different: number | null };
-  correct: boolean;
-  reason: string | null;
-}
-
-interface RunRecord {
-  verification: Verification | null;
-  load_ms: number;
-  first_ms: number;
-  latency_ms: Record<string, number>;
-  valid: boolean;
-  invalid_reasons: { text: string }[];
-  warnings: { text: string }[];
-}
-
-function checkedRows({ snr_db, finite, top1_agreement, golden, bounds, repeats }: Verification): [string, string][] {
-  const same = `all ${repeats.inferences} answers to one picture are the same`;
-  return [
-    ["Distance from MindSpore", !finite ? "not finite" : snr_db === null ? "identical" : `${snr_db.toFixed(1)} dB (bound ${bounds.min_snr_db} dB)`],
-    ["Same best class", `${Math.round(top1_agreement * golden.images)} of ${golden.images} pictures`],
-    ["Again and again", repeats.identical ? same : `answer ${repeats.first_different} to one picture differs from the first`],
-  ];
-}
 
 const packed = (values: Float32Array | null): string | null => values && base64(values);
 
@@ -393,7 +371,10 @@ async function start(): Promise<void> {
     const file = (target as HTMLInputElement).files?.[0];
     if (file) void tasks.try.run(() => tryPhoto(tasks.try, file));
   };
-  find("#model").onchange = refresh;
+  find("#model").onchange = () => {
+    for (const task of Object.values(tasks)) task.clear();
+    refresh();
+  };
   await join();
   refresh();
   document.body.dataset["ready"] = "yes";
