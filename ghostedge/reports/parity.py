@@ -292,10 +292,11 @@ def noise_runs(report: ParityReport) -> str:
     """What the two runs of the noise floor are, e.g. ``"float32 on CPU, and default on Ascend"``."""
     if report.noise_source is None:
         return ""
-    ours, theirs = (
-        f"{computed_in(s.metadata)} on {s.metadata.device}" for s in (report.reference, report.noise_source)
-    )
-    return f"{ours}, twice" if ours == theirs else f"{ours}, and {theirs}"
+    runs = []
+    for metadata in (report.reference.metadata, report.noise_source.metadata):
+        said = computed_in(metadata)
+        runs.append(f"{'arithmetic ' if said == 'not recorded' else ''}{said} on {metadata.device}")
+    return f"{runs[0]}, twice" if runs[0] == runs[1] else f"{runs[0]}, and {runs[1]}"
 
 
 #: A row of texts; those of two parts are `Stacked`, which a page sets in two lines.
