@@ -284,8 +284,8 @@ def noise_text(report: ParityReport, result: ParityResult) -> str:
         return "Two runs of the reference are the same to the last bit: none of the drop is its noise."
     within = f"the noise floor of ±{noise.high_points:.2f} points"
     if noise.covers(result.drop):
-        return f"The drop is within {within}: two runs of the reference differ as much."
-    return f"The drop is beyond {within}, which two runs of the reference show."
+        return f"The observed drop is within {within}: two runs of the reference differ as much."
+    return f"The observed drop is beyond {within}, which two runs of the reference show."
 
 
 def noise_runs(report: ParityReport) -> str:
