@@ -287,18 +287,19 @@ def noise_text(report: ParityReport, result: ParityResult) -> str:
         return "Two runs of the reference are the same to the last bit: none of the drop is its noise."
     within = f"the noise floor of ±{noise.high_points:.2f} points"
     if noise.covers(result.drop):
-        return f"The drop is within {within}: two runs of the reference differ as much."
-    return f"The drop is beyond {within}, which two runs of the reference show."
+        return f"The observed drop is within {within}: two runs of the reference differ as much."
+    return f"The observed drop is beyond {within}, which two runs of the reference show."
 
 
 def noise_runs(report: ParityReport) -> str:
     """What the two runs of the noise floor are, e.g. ``"float32 on CPU, and default on Ascend"``."""
     if report.noise_source is None:
         return ""
-    ours, theirs = (
-        f"{computed_in(s.metadata)} on {s.metadata.device}" for s in (report.reference, report.noise_source)
-    )
-    return f"{ours}, twice" if ours == theirs else f"{ours}, and {theirs}"
+    runs = []
+    for metadata in (report.reference.metadata, report.noise_source.metadata):
+        said = computed_in(metadata)
+        runs.append(f"{'arithmetic ' if said == 'not recorded' else ''}{said} on {metadata.device}")
+    return f"{runs[0]}, twice" if runs[0] == runs[1] else f"{runs[0]}, and {runs[1]}"
 
 
 #: A row of texts; those of two parts are `Stacked`, which a page sets in two lines.

@@ -108,8 +108,8 @@ def test_the_noise_of_the_reference_is_a_band_behind_every_artifact(
         in " ".join(printed)
     )
     (inside, outside) = [line for line in printed if line.startswith(("dynamic.tflite:", "int8.tflite:"))]
-    assert "The drop is within the noise floor of ±0.56 points" in inside
-    assert "The drop is beyond the noise floor of ±0.56 points" in outside
+    assert "The observed drop is within the noise floor of ±0.56 points" in inside
+    assert "The observed drop is beyond the noise floor of ±0.56 points" in outside
     page, text = ((tmp_path / f"r.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "md"))
     assert page.count('class="noise"') == 2, "the plot in two widths"
     assert "arithmetic: float32)" in page
