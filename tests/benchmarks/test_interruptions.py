@@ -54,6 +54,15 @@ def test_an_evaluation_is_interrupted_cleanly_and_goes_on(
     assert script.contents(folder / "x") == whole
 
 
+def test_a_benchmark_is_interrupted_cleanly_and_does_not_block_the_next(script: ModuleType, tmp_path: Path) -> None:
+    model = ROOT / "tests" / "data" / "tiny" / "tiny_fp32.tflite"
+    options = ["--sustained", "1", "--quick", "--output", str(tmp_path / "x")]
+    for number, wait_s in ((signal.SIGINT, 2.5), (signal.SIGTERM, 1.0)):  # while it measures, and while it starts
+        outcome = script.interrupt(["benchmark", "--artifact", str(model), *options], number, wait_s, tmp_path)
+        assert outcome.code == script.CODES[number], outcome
+        assert outcome.faults(number) == []
+
+
 def test_faults_are_seen(script: ModuleType) -> None:
     """What each check is for: another exit code, a traceback, a process and a folder that stay."""
     fine = script.Outcome(130, "interrupted\n", 0.1, (), ())
