@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -57,8 +58,13 @@ def test_an_evaluation_is_interrupted_cleanly_and_goes_on(
 def test_a_benchmark_is_interrupted_cleanly_and_does_not_block_the_next(script: ModuleType, tmp_path: Path) -> None:
     model = ROOT / "tests" / "data" / "tiny" / "tiny_fp32.tflite"
     options = ["--sustained", "1", "--quick", "--output", str(tmp_path / "x")]
-    for number, wait_s in ((signal.SIGINT, 2.5), (signal.SIGTERM, 1.0)):  # while it measures, and while it starts
-        outcome = script.interrupt(["benchmark", "--artifact", str(model), *options], number, wait_s, tmp_path)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = script.run(["benchmark", "--artifact", str(model), *options], tmp_path / "tmp")
+        # The process that waits, the command, the script, and what measures.
+        while process.poll() is None and len(script.session(process.pid)) < 4:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        outcome = script.end(process, number, tmp_path)
         assert outcome.code == script.CODES[number], outcome
         assert outcome.faults(number) == []
 
