@@ -12,6 +12,7 @@ the same folder, and what the last one, undisturbed, leaves is byte for byte wha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -135,10 +136,14 @@ def interrupt(arguments: Sequence[str], number: int, wait_s: float, folder: Path
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while process.poll() is None and not children.read_text():
         time.sleep(0.002)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(wait_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(number)
+    return end(process, number, folder)
+
+
+def end(process: subprocess.Popen[str], number: int, folder: Path) -> Outcome:
+    """Send a command that writes to `folder` a signal, unless it is done, and see what becomes of it."""
+    process.send_signal(number)
     sent = time.monotonic()
     try:
         _, err = process.communicate(timeout=30)

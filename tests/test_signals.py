@@ -67,7 +67,7 @@ def alive(pid: int) -> bool:
 
 def heed() -> None:
     """As in a terminal, however the tests were started: a script's background jobs ignore Ctrl-C."""
-    for number in CODES:
+    for number in (*CODES, signal.SIGTSTP):
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -174,6 +174,25 @@ def test_kill_9_of_the_process_that_waits_ends_the_command(start: Start) -> None
     while alive(child):
         assert time.monotonic() < deadline, "the command outlived the process that waits for it"
         time.sleep(0.01)
+
+
+def test_ctrl_z_stops_both_and_fg_goes_on_with_both(start: Start) -> None:
+    process, child = start(WAIT)
+
+    def wait_for(states: str) -> None:
+        until = time.monotonic() + 10
+        for pid in (process.pid, child):
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in states:
+                assert time.monotonic() < until, f"{pid} is not {states}"
+                time.sleep(0.01)
+
+    process.send_signal(signal.SIGTSTP)
+    wait_for("T")
+    process.send_signal(signal.SIGCONT)
+    wait_for("SR")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 143
 
 
 def test_what_was_ignored_stays_ignored() -> None:

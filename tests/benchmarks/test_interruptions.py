@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -52,6 +53,20 @@ def test_an_evaluation_is_interrupted_cleanly_and_goes_on(
         assert outcome.faults(number) == []
     script.undisturbed(evaluate, folder)
     assert script.contents(folder / "x") == whole
+
+
+def test_a_benchmark_is_interrupted_cleanly_and_does_not_block_the_next(script: ModuleType, tmp_path: Path) -> None:
+    model = ROOT / "tests" / "data" / "tiny" / "tiny_fp32.tflite"
+    options = ["--sustained", "1", "--quick", "--output", str(tmp_path / "x")]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = script.run(["benchmark", "--artifact", str(model), *options], tmp_path / "tmp")
+        # The process that waits, the command, the script, and what measures.
+        while process.poll() is None and len(script.session(process.pid)) < 4:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        outcome = script.end(process, number, tmp_path)
+        assert outcome.code == script.CODES[number], outcome
+        assert outcome.faults(number) == []
 
 
 def test_faults_are_seen(script: ModuleType) -> None:

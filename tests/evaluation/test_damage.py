@@ -23,7 +23,7 @@ from ghostedge.evaluation.ledger import (
     write_part,
     write_pieces,
 )
-from tests.fuzz.targets import json_lines
+from tests.fuzz.stored import json_lines
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -15,11 +15,28 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ghostedge.errors import GhostedgeError
+from tests.fuzz.stored import (
+    fetched,
+    golden,
+    json_lines,
+    ledger,
+    manifest,
+    parquet,
+    read_all,
+    read_fetched,
+    read_golden,
+    read_json_lines,
+    read_manifest,
+    read_parquet,
+    read_record,
+    read_report,
+    report,
+    written,
+)
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -58,25 +75,6 @@ def attempt(target: Target, data: bytes) -> str | None:
     return refused
 
 
-def _all(path: Path, *readers: Callable[[Path], object]) -> None:
-    """Read a file with each; the first refusal is raised when all have had their turn."""
-    refused: list[GhostedgeError] = []
-    for read in readers:
-        try:
-            read(path)
-        except GhostedgeError as exc:
-            refused.append(exc)
-    if refused:
-        raise refused[0]
-
-
-def _written(write: Callable[[Path], object], name: str = "file") -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write(path)
-        return path.read_bytes()
-
-
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
@@ -85,7 +83,7 @@ def _ckpt() -> bytes:
 
     rng = np.random.default_rng(0)
     weights = {name: rng.random(shape, np.float32) for name, shape in {"a.weight": (4, 3), "b.gamma": (4,)}.items()}
-    return _written(lambda path: write_ckpt(path, weights, {"note": "a text"}))
+    return written(lambda path: write_ckpt(path, weights, {"note": "a text"}))
 
 
 def _read_ckpt(path: Path) -> None:
@@ -123,7 +121,7 @@ def _mindir() -> bytes:
 def _read_mindir(path: Path) -> None:
     from ghostedge.mindir.read import describe_mindir, read_mindir
 
-    _all(path, describe_mindir, read_mindir)
+    read_all(path, describe_mindir, read_mindir)
 
 
 def _read_tflite(path: Path) -> None:
@@ -133,7 +131,7 @@ def _read_tflite(path: Path) -> None:
     from ghostedge.tflite.flatbuffer import check_tflite
 
     vars(inspection)["coverage"] = lambda path: Coverage(0, 0, 0, ())  # it loads the model, in a process of its own
-    _all(path, read_description, check_tflite, inspection.inspect_tflite)
+    read_all(path, read_description, check_tflite, inspection.inspect_tflite)
 
 
 def _description() -> str:
@@ -159,7 +157,7 @@ def _read_onnx(path: Path) -> None:
     from ghostedge.formats import read_description
     from ghostedge.inspection.onnx import inspect_onnx
 
-    _all(path, read_description, inspect_onnx)
+    read_all(path, read_description, inspect_onnx)
 
 
 _IR = """<?xml version="1.0"?>
@@ -187,155 +185,7 @@ def _read_ir(path: Path) -> None:
     from ghostedge.formats import read_description
     from ghostedge.inspection.openvino import inspect_openvino, openvino_macs
 
-    _all(path, read_description, openvino_macs, inspect_openvino)
-
-
-# -- what ghostedge itself writes ------------------------------------------------------------------------------------
-
-
-def _ledger(images: int = 12, *, keep_logits: bool = True) -> Any:
-    from ghostedge.evaluation.columns import rows_of_logits
-    from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
-    from ghostedge.model import InputSpec
-
-    ids = [f"{number:04d}.JPEG" for number in range(images)]
-    logits = np.random.default_rng(1).normal(0, 3, (images, 7)).astype(np.float16).astype(np.float32)
-    errors = [None] * (images - 1) + ["it is empty"]
-    labels = (np.arange(images) % 7).astype(np.int32)
-    metadata = LedgerMetadata(
-        model={"file": "m.onnx", "sha256": "0" * 64, "format": "onnx", "precision": "fp32"},
-        input=InputSpec(),
-        preprocessing="opencv_linear",
-        runtime={"name": "fake", "version": "1"},
-        device="CPU",
-        host={"machine": "x86_64"},
-        classes=7,
-        dataset={"images": images, "ids_sha256": ids_sha256(ids)},
-    )
-    return Ledger.of(metadata, rows_of_logits(np.array(ids), labels, logits, errors, keep_logits=keep_logits))
-
-
-def _parquet() -> bytes:
-    from ghostedge.evaluation.ledger import write_ledger
-
-    return _written(lambda path: write_ledger(path, _ledger()))
-
-
-def _read_parquet(path: Path) -> None:
-    from ghostedge.evaluation.ledger import read_ledger, read_metadata, read_pieces
-
-    _all(path, read_metadata, lambda path: list(read_pieces(path)), read_ledger)
-
-
-def json_lines(ledger: Any) -> bytes:
-    """A ledger as the Android demo writes it, its checksum at the end."""
-    import hashlib
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return [plain(entry) for entry in value]
-        return None if np.isnan(value) else value.item()
-
-    head = {"kind": "ledger", "has_logits": True, "metadata": json.loads(ledger.metadata.to_json())}
-    lines = [json.dumps(head)]
-    for row, error in enumerate(ledger.errors):
-        names = ("top5_class", "top5_logit", "label_logit", "log_sum_exp")
-        found = {name: plain(getattr(ledger, name)[row]) for name in names}
-        logits = None if error else plain(ledger.logits[row])
-        line = {"image_id": str(ledger.image_ids[row]), "label": int(ledger.labels[row]), **found}
-        lines.append(json.dumps({**line, "logits": logits, "error": error}))
-    text = "".join(f"{line}\n" for line in lines)
-    end = {"kind": "end", "sha256": hashlib.sha256(text.encode()).hexdigest()}
-    return f"{text}{json.dumps(end)}\n".encode()
-
-
-def _read_json_lines(path: Path) -> object:
-    from ghostedge.evaluation.jsonl import read_json_lines
-
-    return read_json_lines(path)
-
-
-def _read_record(path: Path) -> object:
-    from ghostedge.latency.records import read_record
-
-    return read_record(path)
-
-
-def _manifest() -> bytes:
-    from ghostedge.compare import Difference
-    from ghostedge.manifest import ArtifactRecord, FileRecord, Manifest
-    from ghostedge.model import InputSpec
-
-    file, difference = FileRecord("m.onnx", "0" * 64, 7), Difference(4, 1e-4, 90.0, 1.0)
-    record = ArtifactRecord(
-        recipe="onnx_fp32",
-        recipe_sha256="1" * 64,
-        target="onnx",
-        precision="fp32",
-        source="m.ckpt",
-        classes=4,
-        build_key="k",
-        verify_key="v",
-        packages={"onnx": "1"},
-        build_seconds=1.0,
-        runtime={"name": "onnxruntime"},
-        difference=difference,
-        reference_difference=difference,
-        bounds={"min_snr_db": 90.0},
-        files=(file,),
-        input=InputSpec(),
-    )
-    images = ({"name": "a.jpg", "sha256": "2" * 64},)
-    return (
-        Manifest({"file": "m.ckpt", "sha256": "3" * 64}, images, {"onnx_fp32": record}, golden=file).to_json().encode()
-    )
-
-
-def _read_manifest(path: Path) -> None:
-    from ghostedge.manifest import Manifest, check_files
-    from ghostedge.provenance import as_exported
-
-    as_exported(path.with_name("m.onnx"))
-    if Manifest.read(path.parent) is not None:
-        check_files(path.parent)
-
-
-def _golden() -> bytes:
-    from ghostedge.data.golden import Golden, write_golden
-
-    rng = np.random.default_rng(2)
-    crops = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
-    golden = Golden(crops, rng.random((2, 4), np.float32), ("a", "b"), ("w", "x", "y", "z"), "0" * 64)
-    return _written(lambda path: write_golden(path, golden), "a.golden.npz")
-
-
-def _read_golden(path: Path) -> object:
-    from ghostedge.data.golden import read_golden
-
-    return read_golden(path)
-
-
-def _fetched() -> bytes:
-    record = {"url": "https://example.org/a.ckpt", "size_bytes": 7, "sha256": "0" * 64, "fetched_utc": "", "etag": None}
-    return json.dumps(record).encode()
-
-
-def _read_fetched(path: Path) -> object:
-    from ghostedge.ghostnet.fetch import _read_record as read
-
-    return read(path.with_name("a.ckpt"))
-
-
-def _report() -> bytes:
-    share = {"count": 1, "images": 2, "percent": 50.0, "low_percent": 10.0, "high_percent": 90.0}
-    ledger = {"metadata": json.loads(_ledger().metadata.to_json())}
-    return json.dumps({"comparisons": [{"ledger": ledger, "result": {"candidate": {"top1": share}}}]}).encode()
-
-
-def _read_report(path: Path) -> object:
-    from ghostedge.reports.latency import read_accuracies
-
-    return read_accuracies([path])
+    read_all(path, read_description, openvino_macs, inspect_openvino)
 
 
 # -- what a user writes or has ---------------------------------------------------------------------------------------
@@ -394,7 +244,7 @@ def _shard() -> bytes:
     import pyarrow.parquet as parquet
 
     rows = [{"image": {"bytes": _picture("PNG"), "path": f"{name}.png"}, "label": name % 2} for name in range(4)]
-    return _written(lambda path: parquet.write_table(pa.Table.from_pylist(rows), path))
+    return written(lambda path: parquet.write_table(pa.Table.from_pylist(rows), path))
 
 
 def _read_dataset(path: Path) -> None:
@@ -422,13 +272,13 @@ TARGETS: dict[str, Target] = {
     ),
     "onnx": Target("a.onnx", _onnx, _read_onnx, ("onnx",)),
     "openvino": Target("a.xml", _ir, _read_ir),
-    "ledger": Target("a.parquet", _parquet, _read_parquet, ("pyarrow",)),
-    "json_lines": Target("a.jsonl", lambda: json_lines(_ledger()), _read_json_lines, ("pyarrow",)),
-    "record": Target("a.json", (DATA / "latency_record.json").read_bytes, _read_record),
-    "manifest": Target("manifest.json", _manifest, _read_manifest),
-    "golden": Target("a.golden.npz", _golden, _read_golden),
-    "fetched": Target("a.ckpt.json", _fetched, _read_fetched, ("httpx",)),
-    "report": Target("report.json", _report, _read_report, ("pyarrow",)),
+    "ledger": Target("a.parquet", parquet, read_parquet, ("pyarrow",)),
+    "json_lines": Target("a.jsonl", lambda: json_lines(ledger()), read_json_lines, ("pyarrow",)),
+    "record": Target("a.json", (DATA / "latency_record.json").read_bytes, read_record),
+    "manifest": Target("manifest.json", manifest, read_manifest),
+    "golden": Target("a.golden.npz", golden, read_golden),
+    "fetched": Target("a.ckpt.json", fetched, read_fetched, ("httpx",)),
+    "report": Target("report.json", report, read_report, ("pyarrow",)),
     "input_spec": Target(
         "spec.json", lambda: b'{"layout": "NHWC", "height": 8, "width": 8, "std": [1, 1, 1]}', _read_spec
     ),

@@ -64,7 +64,7 @@ def bomb() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         head = "{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(117).encode() + b"\n"
-        archive.writestr("crops_u8.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head)
+        archive.writestr(zipfile.ZipInfo("crops_u8.npy"), b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head)
     return buffer.getvalue()
 
 
