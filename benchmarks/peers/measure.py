@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -166,25 +167,34 @@ def instructions(
         progress: called with a line of text.
     """
     known: Json = json.loads(cache.read_text()) if cache.exists() else {}
+    wanted = {
+        (each.key, cpu): (each, " ".join([sha256_file(each.file), each.setting, each.environment or "own", cpu]))
+        for each in found
+        if each.format == "TFLite" or each.environment in sysroots
+        for cpu in cpus
+    }
+    missing = {place: (each, cpu) for (_, cpu), (each, place) in wanted.items() if place not in known}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # what else the machine does changes no count
+        counted = {pool.submit(_count, each, cpu, sysroots): place for place, (each, cpu) in missing.items()}
+        for done in as_completed(counted):
+            known[counted[done]] = done.result()
+            cache.write_text(json.dumps(known, indent=1))
+            progress(f"{len(known)} counted, the last {missing[counted[done]][0].key} on {missing[counted[done]][1]}")
     counts: dict[str, Json] = {}
-    for each in found:
-        if each.format != "TFLite" and each.environment not in sysroots:
-            continue
-        where = ["--sysroot", str(sysroots[each.environment])] if each.environment else []
-        for cpu in cpus:
-            place = " ".join([sha256_file(each.file), each.setting, each.environment or "own", cpu])
-            if place not in known:
-                progress(f"{each.key} on {cpu}")
-                cost = [sys.executable, str(ROOT / "benchmarks" / "arm64" / "cost.py"), str(each.file), *where]
-                command = [*cost, "--cpu", cpu, "--precision", each.setting, "--profile", "--json"]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode != 0:
-                    raise SystemExit(f"{each.key}: {done.stderr.strip()}")
-                (said,) = json.loads(done.stdout)
-                known[place] = {name: value for name, value in said.items() if name != "functions"}
-                cache.write_text(json.dumps(known, indent=1))
-            counts.setdefault(each.key, {})[cpu] = known[place]
+    for (key, cpu), (_, place) in wanted.items():
+        counts.setdefault(key, {})[cpu] = known[place]
     return counts
+
+
+def _count(contestant: Contestant, cpu: str, sysroots: Places) -> Json:
+    cost = [sys.executable, str(ROOT / "benchmarks" / "arm64" / "cost.py"), str(contestant.file), "--cpu", cpu]
+    if contestant.environment:
+        cost += ["--sysroot", str(sysroots[contestant.environment]), "--precision", contestant.setting]
+    done = subprocess.run([*cost, "--profile", "--json"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{contestant.key}: {done.stderr.strip()}")
+    (said,) = json.loads(done.stdout)
+    return {name: value for name, value in said.items() if name != "functions"}
 
 
 def ratios(wall: Json, key: str, against: str) -> dict[str, float]:

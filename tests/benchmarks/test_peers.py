@@ -154,6 +154,31 @@ def test_wrong_weights_are_neither_timed_nor_counted(peers: dict[str, ModuleType
     assert "wrong fp32: -1.9 dB, 80 are the network's" in said
 
 
+def test_what_was_counted_is_not_counted_again(
+    peers: dict[str, ModuleType], found: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def counts(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        said = {"instructions": 7, "model_cycles": 3, "functions": {"f": 7}}
+        return subprocess.CompletedProcess(command, 0, json.dumps([said]), "")
+
+    measure = peers["measure"]
+    monkeypatch.setattr(measure.subprocess, "run", counts)
+    arguments = (found, ["pi4", "pi5"], {"mnn": tmp_path / "arm64-mnn"}, tmp_path / "counts.json", lambda text: None)
+    first = measure.instructions(*arguments)
+    # Three .tflite, of which two are the same bytes, and MNN's; not PyTorch, nor what has no emulated environment.
+    assert sorted(first) == sorted(each.key for each in found if each.file.suffix in (".tflite", ".mnn"))
+    assert first[found[1].key]["pi5"] == {"instructions": 7, "model_cycles": 3}
+    mnn = [command for command in asked if str(found[1].file) in command]
+    assert len(mnn) == 2
+    assert all("--sysroot" in command and "--precision" in command for command in mnn)
+    asked.clear()
+    assert measure.instructions(*arguments) == first
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("precision", "snr_db", "right"),
     [
