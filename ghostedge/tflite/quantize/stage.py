@@ -135,10 +135,10 @@ class QuantizeTFLiteStage(Stage):
         if stored & {"INT8", "INT16", "UINT8", "FLOAT16"}:
             raise ConvertError(f"{source.path} is quantised already, or stores float16; give the float32 model")
         names = (graph.name(graph.inputs[0]), graph.name(graph.outputs[0]))
-        prepared: dict[tuple[InputSpec, bool, bool], _Prepared] = {}
+        prepared: dict[tuple[InputSpec, bool], _Prepared] = {}
         made = []
         for output in outputs:
-            key = (output.input, output.calibration is not None, output.precision == "mixed")
+            key = (output.input, output.calibration is not None)
             if key not in prepared:  # observing takes longest; precisions of one input share it
                 prepared[key] = _prepare(data, source.path, output)
             made.append(_make(prepared[key], output, source.path, names))
@@ -152,7 +152,7 @@ def _prepare(data: bytes, path: Path, output: StageOutput) -> _Prepared:
     if output.calibration is not None:
         if output.input.range == "raw":
             fold_normalisation(graph, output.input)
-        elif output.precision != "mixed":  # its first convolution is float, which loses by it
+        else:
             columns_as_channels(graph)
         hard_swish_as_products(graph)
         fuse_activations(graph)
@@ -203,9 +203,9 @@ def _quantise(prepared: _Prepared, precision: str, settings: Settings, fixed: Ma
 def _on_large_maps(graph: Graph, share: float) -> set[str]:
     """The names of the outputs of operators that read or make a feature map of `share` of the image's pixels or more.
 
-    XNNPACK's int8 convolutions pay by the output pixel (requantisation) what they save by the product, and there are
-    few products a pixel where maps are large. On a Cortex-A72 the two sum up alike at 16 to 48 channels; without VNNI
-    x86 CPUs gain likewise (docs/notes/quantisation.md).
+    XNNPACK's int8 convolutions pay for each output, which they scale back to int8, what they save on its products, and
+    these are few where maps are large and have 8 to 24 channels. Float is the faster there on a Cortex-A72 and on x86
+    CPUs without VNNI (docs/notes/quantisation.md).
     """
 
     def pixels(tensor: int) -> int:

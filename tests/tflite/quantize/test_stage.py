@@ -25,7 +25,8 @@ from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.flatbuffer import pack, unpack
 from ghostedge.tflite.float16 import allow_float16
 from ghostedge.tflite.graph import Graph
-from ghostedge.tflite.quantize.activations import inspecting_interpreter
+from ghostedge.tflite.quantize import stage as quantising
+from ghostedge.tflite.quantize.activations import inspecting_interpreter, observe
 from ghostedge.tflite.rewrites.raw_input import fold_normalisation
 from tests.tflite.graphs import kinds
 
@@ -145,6 +146,25 @@ def test_mixed_is_float_on_large_maps_and_int8_on_small_ones(
     on_large = {op.name: max(map(pixels, (*op.activations, op.output))) >= least for op in computing}
     assert {name: graph.dtype(op.output) == "FLOAT32" for name, op in zip(on_large, computing, strict=True)} == on_large
     assert set(on_large.values()) == {True, False}
+
+
+def test_precisions_of_one_input_share_the_calibration_runs(
+    tiny_tflite: dict[str, Model], calibration: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    def counted(data: bytes, graph: Graph, batch: Any) -> Any:
+        runs.append(1)
+        return observe(data, graph, batch)
+
+    monkeypatch.setattr(quantising, "observe", counted)
+    source = tiny_tflite["fp32"]
+    outputs = (
+        StageOutput(Model(tmp_path / f"{name}.tflite", "tflite", source.input, source.labels, name), {}, calibration)
+        for name in ("int8", "mixed")
+    )
+    assert [made.precision for made in make_stage("tflite", "int8").build(source, tuple(outputs))] == ["int8", "mixed"]
+    assert runs == [1]
 
 
 def test_the_same_bytes_come_again(quantise: Quantise) -> None:
