@@ -192,7 +192,7 @@ def test_a_mindir_of_another_origin_is_taken_as_trained_by_the_model_zoo(tmp_pat
     assert open_model(path) == Model(path, "mindir", InputSpec(), imagenet_labels(), network="other")
     path.write_bytes(mindir((1, 3, 320, 256), 10))
     # 256 / 224 of the longer of the two: the same share of a square image is cropped away.
-    assert open_model(path) == Model(path, "mindir", InputSpec(height=320, width=256, resize=366))
+    assert open_model(path) == Model(path, "mindir", InputSpec(height=320, width=256, resize=366), network="other")
 
 
 def test_a_checkpoint_is_taken_as_trained_by_the_model_zoo(oracle_checkpoint: Path, tmp_path: Path) -> None:

@@ -200,12 +200,12 @@ def markdown(found: Sequence[Row], walls: Sequence[Json], missing: Mapping[str, 
 
 def bar_plot(bars: Sequence[tuple[str, float, bool]], unit: str, width: int) -> Markup:
     """One bar a row from zero: (label, value, whether it is ours)."""
-    layout = Rows(len(bars), width, top=10)
+    layout = Rows([(label, f"{value:.1f}") for label, value, _ in bars], width, top=10)
     scale = Scale(0.0, 1.05 * max(value for _, value, _ in bars), *layout.ends)
     drawn = layout.axis(scale, unit)
-    for place, (label, value, ours) in enumerate(bars):
+    for place, (_, value, ours) in enumerate(bars):
         y = layout.middle(place)
-        drawn += layout.texts(place, label, f"{value:.1f}", strong=ours)
+        drawn += layout.texts(place, strong=ours)
         size = {"x": scale(0), "y": y - 7, "width": scale(value) - scale(0), "height": 14}
         drawn.append(element("rect", class_="bar" if ours else "peer", **size))
     said = "; ".join(f"{label}: {value:.1f}" for label, value, _ in bars)
@@ -214,15 +214,15 @@ def bar_plot(bars: Sequence[tuple[str, float, bool]], unit: str, width: int) -> 
 
 def ratio_plot(found: Sequence[tuple[str, dict[str, float], bool]], unit: str, width: int = 720) -> Markup:
     """One dot a row with its range, and a line at 1: (label, ratio, whether it is ours)."""
-    layout = Rows(len(found), width, top=10)
+    layout = Rows([(label, f"{ratio['median']:.2f}") for label, ratio, _ in found], width, top=10)
     # PyTorch has no peer but itself and is at 1; one slow contestant must not squeeze the others.
     high = min(max(ratio["high"] for _, ratio, _ in found), 3.0)
     low = min(ratio["low"] for _, ratio, _ in found)
     scale = Scale(min(0.8, 0.95 * low), max(1.2, 1.05 * high), *layout.ends)
     drawn = [*layout.axis(scale, unit), *layout.verticals(scale(1.0), "zero")]
-    for place, (label, ratio, ours) in enumerate(found):
+    for place, (_, ratio, ours) in enumerate(found):
         y = layout.middle(place)
-        drawn += layout.texts(place, label, f"{ratio['median']:.2f}", strong=ours)
+        drawn += layout.texts(place, strong=ours)
         drawn.append(svg_line(scale(ratio["low"]), y, scale(ratio["high"]), y, "whisker", 3))
         drawn.append(
             element(

@@ -196,7 +196,9 @@ def test_the_settings_that_a_search_chose_are_built(
 ) -> None:
     monkeypatch.setattr(exporting, "Search", FoundSearch)
     monkeypatch.setattr(FoundSearch, "verdict", verdict)
-    monkeypatch.setattr(exporting, "open_model", lambda path: open_model(path) if path.suffix else path)
+    monkeypatch.setattr(
+        exporting, "open_model", lambda path, **given: open_model(path, **given) if path.suffix else path
+    )
     events: list[Event] = []
     exported = export(
         checkpoint=oracle_checkpoint,
