@@ -77,6 +77,8 @@ def supervised(command: Callable[[], int]) -> int:
     with contextlib.suppress(OSError):
         os.setpgid(child, child)  # both do it: neither may go on before it is done
     first, code = _wait(child, waited, journal)
+    if b"=" in _read(journal).split(b"\0") and 0 <= code < 128:
+        first = 0  # the signal was the command's own way to end
     ended_by = first or (code - 128 if code > 128 else max(-code, 0))
     if ended_by:
         _end_group(child)
@@ -116,7 +118,7 @@ def _wait(child: int, waited: set[signal.Signals], journal: int) -> tuple[int, i
             return first, os.waitstatus_to_exitcode(status)
         if first:
             came = signal.sigtimedwait(waited, 0.05)
-            if time.monotonic() - since > (_CLEAN_S if b"!\0" in _read(journal) else _HEED_S):
+            if time.monotonic() - since > (_CLEAN_S if _heeded(journal) else _HEED_S):
                 _kill_group(child, signal.SIGKILL)
             if came is None:
                 continue
@@ -149,6 +151,11 @@ def _end_group(child: int) -> None:
 
 def _read(journal: int) -> bytes:
     return os.pread(journal, os.fstat(journal).st_size, 0)
+
+
+def _heeded(journal: int) -> bool:
+    """Whether the command has noticed the signal."""
+    return bool({b"!", b"="} & {*_read(journal).split(b"\0")})
 
 
 def _remove_noted(journal: int) -> None:
@@ -234,6 +241,28 @@ def _write(kind: bytes, path: str | os.PathLike[str]) -> None:
         from pathlib import Path
 
         os.write(_journal, kind + os.fsencode(Path(path).absolute()) + b"\0")
+
+
+@contextlib.contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """In the block a signal only calls `stop`, which lets the block end: so a server ends, with the command's own code.
+
+    Other threads than the main one have no signals: for them this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        if _journal is not None:
+            os.write(_journal, b"=\0")
+        stop()
+
+    with kept():
+        for each in SIGNALS:
+            if signal.getsignal(each) != signal.SIG_IGN:
+                signal.signal(each, heed)
+        yield
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ghostedge.errors import DeviceError, UsageError
 from ghostedge.lazy import require
+from ghostedge.signals import stopping
 
 if TYPE_CHECKING:
     import uvicorn
@@ -183,5 +184,10 @@ def serve_until_stopped(
         )
         server = uvicorn.Server(config)
         on_start(server)
-        with contextlib.suppress(KeyboardInterrupt):
+        server.capture_signals = contextlib.nullcontext  # it would raise them again at its end
+
+        def stop() -> None:
+            server.should_exit = True
+
+        with stopping(stop):
             server.run(sockets=[address.socket])
