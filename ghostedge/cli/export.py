@@ -90,8 +90,9 @@ def run(args: argparse.Namespace) -> int:
     progress = ProgressWriter(quiet=args.quiet)
 
     def show(event: Event) -> None:
-        if event.kind in ("skipped", "unmet"):
-            progress.warn(f"ghostedge export: {event.message}")
+        if event.kind in ("skipped", "unmet"):  # that something is left out is no warning
+            tell = progress.warn if event.kind == "unmet" else progress.line
+            tell(f"ghostedge export: {event.message}")
         else:
             progress.line(f"[{time.monotonic() - started:5.1f} s] {event.recipe or event.kind:14}  {event.message}")
 
