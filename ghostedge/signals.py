@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: A command notices a signal as soon as its main thread runs Python; after this long a library holds the interpreter.
-_HEED_S = 1.5
+_HEED_S = 2.0
 
 #: One that has noticed may take so long to end what it started; a benchmark on a device elsewhere takes longest.
 _CLEAN_S = 12.0

@@ -110,7 +110,7 @@ PUT_BACK = """
 def test_one_line_and_the_signals_code(number: signal.Signals, start: Start) -> None:
     process, child = start(WAIT)
     process.send_signal(number)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == CODES[number]
     assert err.count("\n") == 1
     assert err.startswith("ghostedge: ")
@@ -124,7 +124,7 @@ def test_a_second_signal_does_not_skip_what_cleans_up(start: Start, tmp_path: Pa
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
         os.kill(child, signal.SIGTERM)  # as systemd does, to every process
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert (process.returncode, err.count("\n")) == (130, 1)
     assert (tmp_path / "cleaned").exists()
     assert not alive(child)
@@ -135,11 +135,8 @@ def test_what_does_not_heed_it_is_killed_with_all_that_it_started(start: Start, 
     assert process.stdout
     assert process.stdout.readline() == "stuck\n"
     (grandchild,) = Path(f"/proc/{child}/task/{child}/children").read_text().split()
-    started = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.wait(10)
-    assert process.returncode == 143
-    assert time.monotonic() - started < 8, "it waited for the library"
+    assert process.wait(30) == 143  # the library would take 60 s
     assert not alive(child)
     assert not alive(int(grandchild))
     assert not (tmp_path / "staging").exists()
@@ -148,20 +145,20 @@ def test_what_does_not_heed_it_is_killed_with_all_that_it_started(start: Start, 
 def test_a_command_that_swallows_it_is_ended_and_says_nothing(start: Start) -> None:
     process, _ = start(SWALLOW, "signals._CLEAN_S = 0.3")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert (process.returncode, err.count("\n")) == (130, 1)
 
 
 def test_one_line_where_stderr_is_put_back(start: Start) -> None:
     process, _ = start(PUT_BACK)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert (process.returncode, err.count("\n")) == (130, 1)
 
 
 def test_a_crash_is_one_line(start: Start) -> None:
     process, _ = start("    os.kill(os.getpid(), signal.SIGSEGV)\n")
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err == "ghostedge: error: the command was ended by signal SIGSEGV; a library that it runs failed\n"
 
@@ -170,7 +167,7 @@ def test_kill_9_of_the_process_that_waits_ends_the_command(start: Start) -> None
     process, child = start(WAIT)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while alive(child):
         assert time.monotonic() < deadline, "the command outlived the process that waits for it"
         time.sleep(0.01)
@@ -180,7 +177,7 @@ def test_ctrl_z_stops_both_and_fg_goes_on_with_both(start: Start) -> None:
     process, child = start(WAIT)
 
     def wait_for(states: str) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         for pid in (process.pid, child):
             while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in states:
                 assert time.monotonic() < until, f"{pid} is not {states}"
@@ -191,7 +188,7 @@ def test_ctrl_z_stops_both_and_fg_goes_on_with_both(start: Start) -> None:
     process.send_signal(signal.SIGCONT)
     wait_for("SR")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
     assert process.returncode == 143
 
 
@@ -204,7 +201,7 @@ def test_what_was_ignored_stays_ignored() -> None:
     assert process.stdout
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
     assert process.returncode == 7
 
 
@@ -223,13 +220,13 @@ def test_ctrl_c_while_it_imports_is_one_line_too() -> None:
             text=True,
             preexec_fn=heed,
         )
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text() and time.monotonic() < until:
             if process.poll() is not None:
                 break
         time.sleep(wait_s / 2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=30)
         assert process.returncode in (1, 130)  # 1: it was done
         assert err.count("\n") == 1
         assert "Traceback" not in err

@@ -102,8 +102,9 @@ def run(args: argparse.Namespace) -> int:
     progress = ProgressWriter(quiet=args.quiet)
 
     def show(event: Event) -> None:
-        if event.kind in ("skipped", "unmet", "unnamed"):
-            progress.warn(f"ghostedge export: {event.message}")
+        if event.kind in ("skipped", "unmet", "unnamed"):  # that something is left out is no warning
+            tell = progress.line if event.kind == "skipped" else progress.warn
+            tell(f"ghostedge export: {event.message}")
         else:
             progress.line(f"[{time.monotonic() - started:5.1f} s] {event.recipe or event.kind:14}  {event.message}")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,23 @@ def test_mindspore_on_a_python_without_it(monkeypatch: pytest.MonkeyPatch) -> No
     assert message.endswith(
         "it does not exist for Python 3.13: export with Python 3.11 or 3.12 (evaluate and benchmark run here)"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [([], ["left out", "not met", "stop"]), (["--quiet"], ["not met", "stop"])]
+)
+def test_quiet_says_nothing_of_what_is_left_out_by_default(
+    option: list[str], said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ghostedge.pipeline.export as module
+    from ghostedge.errors import UsageError
+    from ghostedge.pipeline.build import Event
+
+    def export(on_event: Callable[[Event], None], **_: object) -> None:
+        on_event(Event("skipped", "", "left out"))
+        on_event(Event("unmet", "", "not met"))
+        raise UsageError("stop")
+
+    monkeypatch.setattr(module, "export", export)
+    assert main(["export", "--mindir", "a.mindir", *option]) == 1
+    assert [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()] == said
