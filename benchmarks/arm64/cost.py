@@ -29,9 +29,8 @@ from typing import Any
 
 import profiles
 from guest import INFERENCES, WARMUPS
-from instructions import Instruction
 from model import CORES, cycles
-from profiling import attribute
+from profiling import Executed, attribute
 from sysroot import add_arguments, chosen, python_command, refuse_faults
 
 HERE = Path(__file__).resolve().parent
@@ -89,7 +88,7 @@ def count(
             raise SystemExit(f"{model} on {cpu}: {reason}")
         marks = [[int(part) for part in line.split()] for line in counts.read_text().splitlines()]
         said: Json = json.loads(report.read_text())
-        mix = attribute(blocks.read_text().split("\n\n")[-2], said["maps"]) if profile else None
+        executed = attribute(blocks.read_text().split("\n\n")[-2], said["maps"]) if profile else None
     refuse_faults(cpu, said["seen"])
     expected = WARMUPS + 1 + INFERENCES
     if len(marks) != expected:
@@ -102,15 +101,21 @@ def count(
     if by_others > _MOST_BY_OTHERS * median:
         raise SystemExit(f"{model} on {cpu}: {by_others:,} instructions were executed by other threads than the first")
     counted = {"instructions": median, "spread_percent": round(100 * (max(totals) - min(totals)) / median, 4)}
-    return {"model": model.name, "cpu": cpu, "xnnpack": xnnpack, **counted, **(_described(mix, cpu) if mix else {})}
+    return {
+        "model": model.name,
+        "cpu": cpu,
+        "xnnpack": xnnpack,
+        **counted,
+        **(_described(executed, cpu) if executed else {}),
+    }
 
 
-def _described(mix: dict[str, collections.Counter[Instruction]], cpu: str) -> Json:
+def _described(executed: Executed, cpu: str) -> Json:
     """What `count` says of a profile, most first."""
-    functions = collections.Counter({function: part.total() for function, part in mix.items()})
+    functions = collections.Counter({function: part.total() for function, part in executed.functions.items()})
     kinds: collections.Counter[str] = collections.Counter()
     moved = {"load": 0, "store": 0}
-    for instruction, times in itertools.chain.from_iterable(part.items() for part in mix.values()):
+    for instruction, times in itertools.chain.from_iterable(block.items() for block in executed.blocks):
         kinds[instruction.kind] += times
         if instruction.kind in moved:
             moved[instruction.kind] += times * instruction.size
@@ -119,7 +124,7 @@ def _described(mix: dict[str, collections.Counter[Instruction]], cpu: str) -> Js
         "kinds": dict(kinds.most_common()),
         "loaded_bytes": moved["load"],
         "stored_bytes": moved["store"],
-        "model_cycles": round(cycles(CORES[cpu], mix)),
+        "model_cycles": round(cycles(CORES[cpu], executed.blocks)),
     }
 
 
@@ -150,7 +155,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
-        "--profile", action="store_true", help="by function and by kind, and a model of cycles (needs nm of binutils)"
+        "--profile", action="store_true", help="by function and kind, and a model of cycles (needs nm of binutils)"
     )
     parser.add_argument("--precision", help="fp32 or fp16, of MNN and ncnn (peers/runtimes.py)")
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)  # more are refused

@@ -10,13 +10,10 @@ takes for the A72 too, and AArch64SchedNeoverseN1.td and AArch64SchedNeoverseN2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from instructions import Instruction
-
-#: Function -> how often each kind of instruction was executed in it.
-Mix = Mapping[str, Mapping[Instruction, int]]
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,9 @@ def bounds(core: Core, mix: Mapping[Instruction, int]) -> dict[str, float]:
     return {"dispatch": dispatched / core.width} | {unit: started[unit] / core.units[unit] for unit in core.units}
 
 
-def cycles(core: Core, mix: Mix) -> float:
-    """The largest bound of each function, added up: a kernel does not fill the units that another one leaves idle."""
-    return sum(max(bounds(core, part).values()) for part in mix.values())
+def cycles(core: Core, blocks: Iterable[Mapping[Instruction, int]]) -> float:
+    """The largest bound of each block, added up: one loop does not fill the units that the next one leaves idle.
+
+    By block and not by function, so that libraries with and without names of functions are treated alike.
+    """
+    return sum(max(bounds(core, block).values()) for block in blocks)

@@ -1,4 +1,4 @@
-"""Attribute executed blocks of instructions to the functions of the libraries that they lie in, and to kinds."""
+"""Say of executed blocks of instructions which kinds are in them and in which functions of libraries they lie."""
 
 from __future__ import annotations
 
@@ -22,10 +22,21 @@ class _Mapping(NamedTuple):
     path: str
 
 
-def attribute(blocks: str, maps: str) -> dict[str, collections.Counter[Instruction]]:
-    """Function -> how often each kind of instruction was executed in it.
+class Executed(NamedTuple):
+    """How often each kind of instruction was executed.
 
-    A function without a name is called by its library, e.g. ``"libm.so.6"``; one outside of all files ``""``.
+    Attributes:
+        functions: by function. One without a name is called by its library, e.g. ``"libm.so.6"``; what lies outside of
+            all files ``""``.
+        blocks: by block: instructions that are always executed one after the other, such as the body of a loop.
+    """
+
+    functions: dict[str, collections.Counter[Instruction]]
+    blocks: list[collections.Counter[Instruction]]
+
+
+def attribute(blocks: str, maps: str) -> Executed:
+    """Kinds of instructions, by function and by block.
 
     Args:
         blocks: lines of the address of a block, hexadecimal, its number of instructions and how often it was executed.
@@ -38,20 +49,23 @@ def attribute(blocks: str, maps: str) -> dict[str, collections.Counter[Instructi
         bases.setdefault(part.path, part.start - part.offset)
     symbols = {path: _symbols(path) for path in bases}
     bytes_of = {path: Path(path).read_bytes() for path in bases}
-    found: dict[str, collections.Counter[Instruction]] = collections.defaultdict(collections.Counter)
+    found = Executed(collections.defaultdict(collections.Counter), [])
     for line in blocks.splitlines():
         address, length, times = int(line.split()[0], 16), *map(int, line.split()[1:])
         at = bisect.bisect_right(starts, address) - 1
         if at < 0 or address >= parts[at].end:
-            found[""][Instruction("other")] += length * times
+            found.blocks.append(collections.Counter({Instruction("other"): length * times}))
+            found.functions[""].update(found.blocks[-1])
             continue
         start, _, offset, path = parts[at]
         addresses, names = symbols[path]
         place = bisect.bisect_right(addresses, address - bases[path]) - 1
-        function = found[names[place] if place >= 0 else Path(path).name]
+        block: collections.Counter[Instruction] = collections.Counter()
         for word in struct.unpack_from(f"<{length}I", bytes_of[path], address - start + offset):
-            function[decode(word)] += times
-    return dict(found)
+            block[decode(word)] += times
+        found.blocks.append(block)
+        found.functions[names[place] if place >= 0 else Path(path).name].update(block)
+    return found
 
 
 def _mappings(maps: str) -> list[_Mapping]:

@@ -101,15 +101,15 @@ def test_the_model_knows_which_unit_is_the_narrowest(arm64: SimpleNamespace) -> 
     make, cores = arm64.instructions.Instruction, arm64.model.CORES
     multiplies = {make("float multiply", 0, True): 1000}
     # The A72 multiplies 64 bits in each of two pipelines, the others 128.
-    found = {cpu: arm64.model.cycles(core, {"kernel": multiplies}) for cpu, core in cores.items()}
+    found = {cpu: arm64.model.cycles(core, [multiplies]) for cpu, core in cores.items()}
     assert found == {"cortex-a72": 1000, "cortex-a76": 500, "cortex-a710": 500}
     loads = {make("load", 16): 1000, make("load", 32): 500}
     assert arm64.model.bounds(cores["cortex-a72"], loads)["load"] == 2000
     assert arm64.model.bounds(cores["cortex-a76"], loads)["memory"] == 1000
-    # Two kernels one after the other do not overlap; in one kernel loads hide behind multiplications.
+    # Two loops one after the other do not overlap; in one loop multiplications hide behind loads.
     core = cores["cortex-a76"]
-    apart = arm64.model.cycles(core, {"a": multiplies, "b": loads})
-    together = arm64.model.cycles(core, {"a": multiplies | loads})
+    apart = arm64.model.cycles(core, [multiplies, loads])
+    together = arm64.model.cycles(core, [multiplies | loads])
     assert (apart, together) == (500 + 1000, 1000)
     with pytest.raises(KeyError):
         arm64.model.bounds(cores["cortex-a72"], {make("dot", 0, True): 1})
@@ -126,11 +126,13 @@ def test_blocks_are_attributed_to_functions_and_kinds(
     blocks = "400004 2 10\n40000c 1 5\n500000 3 1\n"
     found = arm64.profiling.attribute(blocks, maps)
     make = arm64.instructions.Instruction
-    assert found == {
+    expected = {
         "kernel": {make("float multiply", 0, True): 10, make("load", 16): 10},
         "loop": {make("branch"): 5},
         "": {make("other"): 3},
     }
+    assert found.functions == expected
+    assert found.blocks == list(expected.values())
 
 
 def seen_on(arm64: SimpleNamespace, cpu: str) -> dict[str, object]:
