@@ -3,7 +3,7 @@
     python benchmarks/networks.py --page docs/networks.md    (make networks)
     python benchmarks/networks.py --only mobilenet_v2_100 shufflenet_v2_x1_0
 
-Weights are made by a rule from the parameters' names, and BatchNorm's statistics are those of eight photos, so that
+Weights are made by a rule from the parameters' names, and BatchNorm's statistics are those of 24 images, so that
 every layer says something of its image; accuracy is not looked at. Each network has a process and a folder of its own
 under build/networks, where ``result.json`` is kept: what is there is not made again.
 
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ghostedge.data.calibration import choose_calibration
+from ghostedge.data.calibration import calibration_batch, choose_calibration
 from ghostedge.data.images import sample_images
 from ghostedge.data.preprocess import preprocess
 from ghostedge.errors import GhostedgeError
@@ -62,7 +62,7 @@ RECIPES = {
     "tflite_int8": "TFLite int8",
 }
 
-_CALIBRATION_IMAGES = 32
+_CALIBRATION_IMAGES, _STATISTICS_IMAGES = 32, 16
 
 
 def rule(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -80,7 +80,10 @@ def rule(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float
 
 
 def write_checkpoint(name: str, path: Path) -> None:
-    """A checkpoint of a network, its weights by `rule`, BatchNorm's statistics those of the package's photos."""
+    """A checkpoint of a network, its weights by `rule`, BatchNorm's statistics those of photos and calibration images.
+
+    Of one kind alone, the activations of the other would go far beyond all that was seen.
+    """
     ms = require("mindspore", "mindspore")
 
     def measure(part: Any, inputs: Any) -> None:
@@ -97,7 +100,9 @@ def write_checkpoint(name: str, path: Path) -> None:
             part.register_forward_pre_hook(measure)
     size = input_size(name)
     spec = InputSpec(height=size, width=size, resize=size * 256 // 224)
-    cell(ms.Tensor(np.concatenate([preprocess(photo, spec) for photo in sample_images()])))
+    calibration = calibration_batch(choose_calibration(CALIBRATION, _STATISTICS_IMAGES), spec)
+    images = [*(preprocess(photo, spec) for photo in sample_images()), *(image[None] for image in calibration)]
+    cell(ms.Tensor(np.concatenate(images)))
     ms.save_checkpoint(cell, str(path))
 
 
@@ -205,7 +210,7 @@ _HEAD = """\
 
 `ghostedge export --network mindcv:NAME --checkpoint NAME.ckpt --target all` takes a checkpoint of any network below
 through every format; `make networks` writes this page anew (`benchmarks/networks.py`). Weights are made by a rule and
-BatchNorm's statistics are those of eight photos: the table says how close each artifact is to MindSpore, not how
+BatchNorm's statistics are those of 24 images: the table says how close each artifact is to MindSpore, not how
 accurate a trained network is. Such weights carry every rounding error on (the demo's trained GhostNetV2 has 130 dB in
 float32 and 31 in int8, export/README.md), so that the recipes' bounds are not applied here.
 

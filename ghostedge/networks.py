@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import io
 import re
@@ -28,7 +29,7 @@ from ghostedge.ghostnet.checkpoint import (
 )
 from ghostedge.ghostnet.ckpt_format import parse_ckpt
 from ghostedge.ghostnet.variants import check_input_size
-from ghostedge.lazy import choose, require
+from ghostedge.lazy import require
 
 __all__ = ["Network", "build", "input_size", "load_network", "mindcv_name"]
 
@@ -106,7 +107,12 @@ def mindcv_name(network: str) -> str:
     name = network.removeprefix(_PREFIX)
     if name == network or not name:
         raise UsageError(f"unknown network '{network}'; give {_PREFIX}NAME, such as {_PREFIX}mobilenet_v3_small_100")
-    return choose("network of MindCV", name, _mindcv().list_models())
+    known = _mindcv().list_models()  # some hundreds, too many to list
+    if name not in known:
+        near = [f"'{other}'" for other in difflib.get_close_matches(name, known, n=3)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "mindcv.list_models() names all"
+        raise UsageError(f"unknown network of MindCV '{name}'; {hint}")
+    return name
 
 
 def input_size(network: str) -> int:
