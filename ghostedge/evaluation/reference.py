@@ -82,15 +82,20 @@ def reference(
     )
     if len(device_ids) == 1:
         setup = replace(setup, options={**setup.options, "device_id": device_ids[0]})
-    elif device_ids and options.engine is not None:
+    elif device_ids:
+        options = _on_cards(options, device_ids, warn)
+    subject = Subject(setup, ledger, device=device_target, is_reference=True)
+    return evaluate((subject,), dataset, replace(options, workers=1), on_progress)[0]
+
+
+def _on_cards(options: Options, device_ids: Sequence[int], warn: Callable[[str], None]) -> Options:
+    """`options` with an engine of several cards, which share the cores that decode. Raises: UsageError."""
+    if options.engine is not None:
         raise UsageError(
             "--devices are those of this machine; on a cluster every node has its own: leave one of both out"
         )
-    elif device_ids:
-        options = replace(options, engine=lambda job: CardEngine(job, device_ids, warn))
-        options = replace(options, decode_threads=max(options.decode_threads // len(device_ids), 1))
-    subject = Subject(setup, ledger, device=device_target, is_reference=True)
-    return evaluate((subject,), dataset, replace(options, workers=1), on_progress)[0]
+    decode_threads = max(options.decode_threads // len(device_ids), 1)
+    return replace(options, decode_threads=decode_threads, engine=lambda job: CardEngine(job, device_ids, warn))
 
 
 def cards_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ghostedge
 from ghostedge.accuracy.attribution import STEPS, Attribution, attribute
@@ -34,6 +35,8 @@ from ghostedge.reports.published import Published, published
 from ghostedge.stored import plain
 
 SCHEMA_VERSION = 1
+
+Result = TypeVar("Result", ParityResult, NoiseFloor)
 
 #: The JSON Schema (draft 2020-12) of the JSON report.
 SCHEMA_PATH = Path(__file__).with_name("parity.schema.json")
@@ -163,8 +166,7 @@ def parity(
         attribution: (step, ledger after it), in order, to split the drop: ``"preprocessing"``, ``"float"``,
             ``"weights"`` or ``"activations"``.
         quote: a published accuracy to quote beside the reference, e.g. ``"ghostnetv2_1x"``.
-        noise: the ledger of a second run of the reference's checkpoint: what lies between the two is the reference's
-            own noise, shown as a band behind every artifact.
+        noise: the ledger of the reference's checkpoint run again: its own noise, shown as a band behind every artifact.
         on_progress: called with a line of text.
 
     Raises:
@@ -178,24 +180,12 @@ def parity(
         raise UsageError("there is no ledger to judge, so nothing would be compared; name at least one")
     base, source = _read(reference)
     quoted = None if quote is None else published(quote, base.metadata)
-    floor, again = None, None
-    if noise is not None:
-        on_progress(f"comparing the reference with {noise}")
-        ledger, again = _read(Path(noise))
-        try:
-            floor = noise_floor(base, ledger, max_drop)
-        except LedgerError as exc:
-            raise LedgerError(f"{noise} beside {reference}: {exc}") from exc
-        del ledger
+    beside = partial(_beside, reference, base, max_drop)
+    floor, again = (None, None) if noise is None else beside(Path(noise), noise_floor)
     comparisons = []
     for path in candidates:
         on_progress(f"comparing {path}")
-        ledger, candidate = _read(path)  # one at a time: with whole logits a ledger of ImageNet is 100 MB
-        try:
-            result = compare_ledgers(base, ledger, max_drop)
-        except LedgerError as exc:
-            raise LedgerError(f"{path} beside {reference}: {exc}") from exc
-        del ledger
+        result, candidate = beside(path, compare_ledgers)
         if floor is None and (warning := arithmetic_warning(base.metadata, candidate.metadata)):
             result = replace(result, warnings=(*result.warnings, warning))
         comparisons.append(Comparison(candidate, result))
@@ -211,6 +201,17 @@ def parity(
     return _with_unique_names(
         ParityReport(source, tuple(comparisons), max_drop, split, tuple(sources), quoted, floor, again)
     )
+
+
+def _beside(
+    reference: Path, base: Ledger, max_drop: float, path: Path, compare: Callable[[Ledger, Ledger, float], Result]
+) -> tuple[Result, LedgerSource]:
+    """What `compare` says of one ledger; one at a time, for with whole logits a ledger of ImageNet is 100 MB."""
+    ledger, found = _read(path)
+    try:
+        return compare(base, ledger, max_drop), found
+    except LedgerError as exc:
+        raise LedgerError(f"{path} beside {reference}: {exc}") from exc
 
 
 def _read(path: Path) -> tuple[Ledger, LedgerSource]:
