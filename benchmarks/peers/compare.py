@@ -67,8 +67,12 @@ def compare(variant: str, args: argparse.Namespace) -> None:
     right = [each for each in found if not agreement[each.key]["fault"]]
     counts = {}
     if not args.skip_arm64:
-        emulated = [name for name in needed if environments.ENVIRONMENTS[name].arm64]
-        sysroots = {name: environments.sysroot(name, args.peers.absolute()) for name in emulated}
+        sysroots = {}
+        for name in (name for name in needed if environments.ENVIRONMENTS[name].arm64):
+            try:
+                sysroots[name] = environments.sysroot(name, args.peers.absolute())
+            except environments.NotInstallableError as exc:
+                missing[f"{name} on ARM64"] = str(exc)
         counts = measure.instructions(right, args.cpu.split(","), sysroots, output / "instructions.json", say)
     times = output / "times.json"
     if not args.skip_times:

@@ -119,11 +119,11 @@ def executorch(paths: Paths) -> None:
         torch.from_numpy(each).contiguous(memory_format=torch.channels_last) for each in _batches(paths.calibration)
     ]
     with torch.no_grad():
+        lowered(model, pictures[0], "executorch_fp32.pte")
         quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         prepared = prepare_pt2e(torch.export.export(model, (pictures[0],)).module(), quantiser)
         for picture in pictures:
             prepared(picture)
-        lowered(model, pictures[0], "executorch_fp32.pte")
         lowered(convert_pt2e(prepared), pictures[0], "executorch_int8.pte")
         lowered(model.half(), pictures[0].half(), "executorch_fp16.pte")
 
