@@ -60,7 +60,7 @@ class RoundedRuntime(MindSporeRuntime):
         self._rounding = rounding
         super().__init__(artifact, threads, **options)
         self.arithmetic = Arithmetic(
-            f"{rounding} emulated on the CPU", {"bits_after_the_point": str(BITS[rounding]), "sums": "float32"}
+            f"{rounding} emulated", {"bits_after_the_point": str(BITS[rounding]), "sums": "float32"}
         )
 
     def _network(self, network: Network) -> Any:
