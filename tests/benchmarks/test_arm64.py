@@ -141,11 +141,7 @@ def test_float16_kernels_run_where_the_cpu_has_them(tiny: Path, tmp_path: Path) 
     model = unpack(plain.read_bytes(), plain.name)
     allow_float16(model)
     allowed.write_bytes(pack(model))
-    for cpu, path, expected in (
-        ("cortex-a72", allowed, False),
-        ("cortex-a76", plain, False),
-        ("cortex-a76", allowed, True),
-    ):
+    for cpu, path, expected in (("cortex-a72", allowed, False), ("cortex-a76", allowed, True)):
         (profiled,) = count(path, "--cpu", cpu, "--profile")
         assert any(name.startswith("xnn_f16_igemm") for name in profiled["functions"]) is expected
         assert any(name.startswith("xnn_f32_igemm") for name in profiled["functions"]) is not expected
@@ -187,8 +183,6 @@ def test_counts_tell_apart_what_differs(tiny: Path) -> None:
     (fast,) = count(tiny / "tiny_fp32.tflite", "--cpu", "cortex-a72")
     (slow,) = count(tiny / "tiny_fp32.tflite", "--cpu", "cortex-a72", "--no-xnnpack")
     assert 55_296 / 4 < fast["instructions"] < slow["instructions"]
-    a72, a76 = count(tiny / "tiny_int8.tflite", "--cpu", "pi4,pi5")
-    assert a76["instructions"] < a72["instructions"]  # the A76 has dot product instructions
 
 
 def test_a_damaged_model_is_one_line(tiny: Path, tmp_path: Path) -> None:
