@@ -127,8 +127,9 @@ def test_device_and_arithmetic_are_set_in_this_order_before_anything_runs(
         calls.append(("cell",))
         return build_cell(*network)
 
-    for name, stand_in in (("mindspore_on", on), ("set_arithmetic", arithmetic), ("build_cell", cell)):
+    for name, stand_in in (("mindspore_on", on), ("set_arithmetic", arithmetic)):
         monkeypatch.setattr(f"ghostedge.runtimes.mindspore.{name}", stand_in)
+    monkeypatch.setattr("ghostedge.networks.build_cell", cell)
     options: dict[str, Any] = {"device_id": 3, "arithmetic": "default", "deterministic": True}
     with MindSporeRuntime(checkpoint, device_target="Ascend", **options) as runtime:
         assert runtime.arithmetic == Arithmetic("recorded")
