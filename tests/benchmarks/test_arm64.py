@@ -93,7 +93,7 @@ def test_litert_takes_the_kernels_of_that_cpu(cpu: str, tiny: Path) -> None:
         assert list(functions.values()) == sorted(functions.values(), reverse=True)
         # At least a fifth: no core dispatches more than five operations a cycle.
         assert profiled["instructions"] / 5 < profiled["model_cycles"] < profiled["instructions"]
-        assert min(profiled["loaded_bytes"], profiled["stored_bytes"]) > 4 * 55_296 / 9
+        assert 0 < profiled["stored_bytes"] < profiled["loaded_bytes"]
 
 
 @pytest.mark.parametrize(("option", "words"), [("root", "has CPU part 0xd08, not 0xd0b"), ("cpu", "lacks asimddp")])
