@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ghostedge.regression.gate import GateReport, gate
     from ghostedge.reports.parity import ParityReport, parity
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 __all__ = [
     "DeviceRecord",
