@@ -62,6 +62,12 @@ def row_lines(rows: Rows) -> list[str]:
     return lines
 
 
+def end_line(text: str) -> str:
+    """The last line of a ledger whose other lines are `text`, with its end of line."""
+    end = {"kind": "end", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return json.dumps(end, separators=(",", ":")) + "\n"
+
+
 def _numbers(values: NDArray[np.float32] | np.float32, *, known: bool) -> Any:
     """Plain numbers, None for those that are not known."""
     if np.ndim(values):

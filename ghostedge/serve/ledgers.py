@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostedge.evaluation.columns import rows_of_logits
-from ghostedge.evaluation.jsonl import header_line, row_lines
+from ghostedge.evaluation.jsonl import end_line, header_line, row_lines
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.files import atomic_write, output_error
 
@@ -118,7 +118,8 @@ class LedgerRun:
         self.right += int(((rows.top5_class[:, 0] == rows.labels) & (rows.labels >= 0)).sum())
         if len(self._lines) < len(self._ids):
             return False
-        atomic_write(self.path, "".join([self._header, *(f"{self._lines[place]}\n" for place in sorted(self._lines))]))
+        text = "".join([self._header, *(f"{self._lines[place]}\n" for place in sorted(self._lines))])
+        atomic_write(self.path, text + end_line(text))
         self._part.unlink(missing_ok=True)
         self._whole = True
         return True

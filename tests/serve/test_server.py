@@ -170,6 +170,7 @@ def test_images_become_a_ledger_in_batches(served: Served, phone: Phone) -> None
     assert ledger.image_ids.tolist() == list(served.job.images.ids)  # type: ignore[union-attr]
     assert (ledger.top5_class[:, 0] == answers(list(range(IMAGES))).argmax(axis=1)).all()
     assert (ledger.content_crc32 >= 0).all()
+    assert ledger.checksum
     assert ledger.metadata.runtime["accelerator"] == "wasm"
     assert not list(served.output.glob("ledgers/*.part"))
 
