@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import hashlib
 import itertools
 import json
 import os
@@ -68,9 +69,10 @@ def count(
         threads: that the runtime may start; one that does so is refused.
 
     Returns:
-        ``model``, ``cpu``, ``xnnpack``, ``instructions`` and ``spread_percent``. With `profile`, of the last inference,
-        also ``functions``: function of a library (``"libm.so.6"`` where it has no symbols) -> its instructions;
-        ``kinds``: kind of instruction -> their number; ``loaded_bytes``, ``stored_bytes``; ``model_cycles``.
+        ``model``, ``sha256`` of its file, ``cpu``, ``xnnpack``, ``instructions``, ``spread_percent``. With `profile`,
+        of the last inference, also ``functions``: function of a library (``"libm.so.6"`` where it has no symbols) ->
+        its instructions; ``kinds``: kind of instruction -> their number; ``loaded_bytes``, ``stored_bytes``;
+        ``model_cycles``.
     """
     python = python_command(cpu, sysroot)
     plugin = _build_plugin(sysroot)
@@ -103,6 +105,7 @@ def count(
     counted = {"instructions": median, "spread_percent": round(100 * (max(totals) - min(totals)) / median, 4)}
     return {
         "model": model.name,
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "cpu": cpu,
         "xnnpack": xnnpack,
         **counted,
