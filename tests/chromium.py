@@ -27,9 +27,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
 ]
+_CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
 class BrowserError(AssertionError):
@@ -52,7 +51,14 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         theirs_in, self._to = os.pipe()
         self._from, theirs_out = os.pipe()
-        command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe"]
+        command = [
+            CHROMIUM,
+            *FLAGS,
+            *_CAMERA,
+            *flags,
+            f"--user-data-dir={self._profile.name}",
+            "--remote-debugging-pipe",
+        ]
         # Chromium reads file descriptor 3 and writes 4.
         shell = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "chromium", *command, "about:blank"]
         self._process = subprocess.Popen(

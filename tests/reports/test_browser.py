@@ -6,7 +6,6 @@ import dataclasses
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,27 +20,12 @@ from ghostedge.reports.explanation import explanation_html
 from ghostedge.reports.latency import latency_html
 from ghostedge.reports.parity import ParityReport
 from ghostedge.reports.parity_page import parity_html
+from tests.chromium import CHROMIUM, FLAGS
 from tests.reports.test_page import explanation
 
 __all__ = ["explanation"]  # the fixture
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="left out: Chromium is not installed")
-
-#: Nothing on the network; a fresh profile is added for each run.
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-]
 
 DARK = "--blink-settings=preferredColorScheme=0"
 
