@@ -66,7 +66,7 @@ def chromium(tmp_path: Path, document: str, *flags: str) -> tuple[str, list[str]
     file = tmp_path / "page.html"
     file.write_text(document, encoding="utf-8")
     profile = tmp_path / "profile"
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *flags, file.as_uri()]
+    command = [str(CHROMIUM), *FLAGS, "--enable-logging=stderr", f"--user-data-dir={profile}", *flags, file.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
