@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ghostedge.errors import CheckpointError, GhostedgeError, MissingExtraError, UnsupportedPrimitiveError
+from tests.heed import heed
 
 #: Starts a command with this body: the process that waits, and the process id of the command.
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
@@ -63,12 +64,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def heed() -> None:
-    """As in a terminal, however the tests were started: a script's background jobs ignore Ctrl-C."""
-    for number in (*CODES, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from ghostedge.data import preprocess
 from ghostedge.latency.devices import SCRIPT
 from ghostedge.model import InputSpec
 from ghostedge.tflite.coverage import partition
+from tests.heed import heed
 from tests.latency.schemas import check_record
 from tests.pythons import find_python
 from tests.scripts import load_script
@@ -654,7 +655,9 @@ def test_a_full_disk_leaves_the_old_record(edge: ModuleType, tmp_path: Path) -> 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_leaves_no_half_record_and_no_process(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
     command: list[str | Path] = [sys.executable, SCRIPT, tiny / "tiny_fp32.tflite", "--output", tmp_path / "records"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={"TMPDIR": str(tmp_path)}) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={"TMPDIR": str(tmp_path)}, preexec_fn=heed
+    ) as process:
         assert process.stderr
         for line in process.stderr:
             if "warming up" in line:

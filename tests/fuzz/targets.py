@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -130,8 +131,9 @@ def _read_tflite(path: Path) -> None:
     from ghostedge.tflite.coverage import Coverage
     from ghostedge.tflite.flatbuffer import check_tflite
 
-    vars(inspection)["coverage"] = lambda path: Coverage(0, 0, 0, ())  # it loads the model, in a process of its own
-    read_all(path, read_description, check_tflite, inspection.inspect_tflite)
+    # It loads the model, in a process of its own.
+    with mock.patch.object(inspection, "coverage", return_value=Coverage(0, 0, 0, ())):
+        read_all(path, read_description, check_tflite, inspection.inspect_tflite)
 
 
 def _description() -> str:

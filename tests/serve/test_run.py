@@ -24,6 +24,7 @@ from ghostedge.serve import litert_js
 from ghostedge.serve import run as serve_run
 from ghostedge.serve.litert_js import LiteRtJs, find_litert_js, read_litert_js
 from ghostedge.serve.run import Place, certificate, listen, qr_code
+from tests.heed import heed
 from tests.serve.phones import Phone
 
 
@@ -147,7 +148,11 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
     command = [sys.executable, "-m", "ghostedge", "serve", "--artifact", str(model), "--data", str(data), "--json"]
     command += ["--litert-js", str(archive(tmp_path / "x.tgz")), "--output", str(tmp_path / "phones")]
     process = subprocess.Popen(
-        [*command, *(["--https"] if https else [])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *(["--https"] if https else [])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed,
     )
     try:
         assert process.stdout is not None
