@@ -47,6 +47,7 @@ EXPORT_ALONE = (
     "test_export.py",
     "tflite/quantize/test_stage.py",
     "tflite/test_from_onnx.py",
+    "tflite/test_kinds.py",
     "tflite/test_onnx2tf.py",
     "tflite/test_recorded.py",
     "training",

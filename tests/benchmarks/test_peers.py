@@ -126,9 +126,8 @@ def test_times_of_a_busy_machine_are_marked(peers: dict[str, ModuleType], found:
 
 def test_wrong_weights_are_neither_timed_nor_counted(peers: dict[str, ModuleType], tmp_path: Path) -> None:
     """Run as contenders: a network, the same, one with other weights, and what somebody quantised from that one."""
-    import onnx
-    from onnx import numpy_helper
-
+    onnx = pytest.importorskip("onnx", reason="left out: onnx is not installed")
+    numpy_helper = onnx.numpy_helper
     model = onnx.load(str(TINY / "tiny.onnx"))
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:

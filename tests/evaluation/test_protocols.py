@@ -89,6 +89,7 @@ def zoo(folders: Path, right: dict[str, bool], seed: int, **shard: int) -> float
 
 @pytest.mark.oracle
 def test_one_shuffle_drops_the_images_that_mindspore_drops(folders: Path, make_ledger: Any) -> None:
+    pytest.importorskip("mindspore", reason="left out: MindSpore is not installed")
     names = sorted(path.name for path in folders.glob("*/*"))
     places = {path.name: int(path.parent.name[1:]) for path in folders.glob("*/*")}
     rng = np.random.default_rng(0)
