@@ -36,6 +36,7 @@ TAIL = "\nsys.exit(signals.supervised(command))\n"
 WAIT = "    time.sleep(60)\n"
 CLEAN = """
     try:
+        print("working", flush=True)
         time.sleep(60)
     finally:
         time.sleep(0.4)
@@ -116,6 +117,8 @@ def test_one_line_and_the_signals_code(number: signal.Signals, start: Start) -> 
 
 def test_a_second_signal_does_not_skip_what_cleans_up(start: Start, tmp_path: Path) -> None:
     process, child = start(CLEAN)
+    assert process.stdout
+    assert process.stdout.readline() == "working\n"
     for _ in range(4):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
