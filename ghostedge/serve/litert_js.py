@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,10 +20,9 @@ from ghostedge.errors import FetchError
 from ghostedge.files import sha256_file
 from ghostedge.ghostnet.fetch import fetch
 
-__all__ = ["SHA256", "URL", "VERSION", "LiteRtJs", "cache_folder", "find_litert_js", "read_litert_js"]
+__all__ = ["SHA256", "VERSION", "LiteRtJs", "cache_folder", "find_litert_js", "read_litert_js"]
 
 VERSION = "2.5.3"
-URL = f"https://registry.npmjs.org/@litertjs/core/-/core-{VERSION}.tgz"
 SHA256 = "a97660833e9e7e1063c95e12016718881240b14f7438728a2f62785e912d30fd"
 
 _NAME = f"litertjs-core-{VERSION}"
@@ -75,12 +76,23 @@ def find_litert_js(archive: Path | None, on_progress: Callable[[int, int | None]
     kept = cache_folder() / f"{_NAME}.tgz"
     if not kept.is_file() or sha256_file(kept) != SHA256:
         try:
-            fetch(_NAME, cache_folder(), url=URL, sha256=SHA256, on_progress=on_progress)
+            fetch(_NAME, cache_folder(), url=_address(), sha256=SHA256, on_progress=on_progress)
         except FetchError as exc:
             raise FetchError(
                 f"LiteRT.js, which the page runs models in, cannot be fetched: {exc}; or {_ADVICE}"
             ) from exc
     return read_litert_js(kept)
+
+
+def _address() -> str:
+    """Where the registry has the archive, by npm's own settings. Raises: FetchError where there are none."""
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", "")
+    if not registry and (npm := shutil.which("npm")):
+        asked = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True, check=False)
+        registry = asked.stdout.strip()
+    if not registry.startswith(("https://", "http://")):
+        raise FetchError("npm is not installed, nor does NPM_CONFIG_REGISTRY say where its packages are")
+    return f"{registry.rstrip('/')}/@litertjs/core/-/core-{VERSION}.tgz"
 
 
 def read_litert_js(archive: Path) -> LiteRtJs:

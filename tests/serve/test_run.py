@@ -98,6 +98,7 @@ def test_litert_js_is_fetched_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = archive(tmp_path / "served.tgz")
     monkeypatch.setattr(litert_js, "SHA256", hashlib.sha256(source.read_bytes()).hexdigest())
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://npm.example/")
     fetched = []
 
     def fetch(name: str, folder: Path, **what: Any) -> None:
@@ -108,7 +109,7 @@ def test_litert_js_is_fetched_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(litert_js, "fetch", fetch)
     for _ in range(2):
         assert find_litert_js(None, lambda done, total: None).version == "9.9"
-    assert fetched == ["https://registry.npmjs.org/@litertjs/core/-/core-2.5.3.tgz"]
+    assert fetched == ["https://npm.example/@litertjs/core/-/core-2.5.3.tgz"]
     (tmp_path / "ghostedge" / "litertjs-core-2.5.3.tgz").write_bytes(b"damaged")
     assert find_litert_js(None, lambda done, total: None).version == "9.9"
     assert len(fetched) == 2
@@ -123,7 +124,12 @@ def test_a_network_that_is_not_there_says_what_else_can_be_done(
         raise FetchError("cannot find the server")
 
     monkeypatch.setattr(litert_js, "fetch", fetch)
-    with pytest.raises(FetchError, match=r"npm pack @litertjs/core@2.5.3.*--litert-js"):
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://npm.example/")
+    with pytest.raises(FetchError, match=r"find the server.*npm pack @litertjs/core@2.5.3.*--litert-js"):
+        find_litert_js(None, lambda done, total: None)
+    monkeypatch.delenv("NPM_CONFIG_REGISTRY")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FetchError, match=r"npm is not installed.*--litert-js"):
         find_litert_js(None, lambda done, total: None)
 
 
