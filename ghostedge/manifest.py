@@ -172,6 +172,18 @@ class Manifest:
             said = f"{path} cannot be read ({exc})" if isinstance(exc, OSError) else str(exc)
             raise ManifestError(f"{said}; move it away, or choose another --output") from exc
 
+    @classmethod
+    def of_export(cls, folder: Path) -> Manifest:
+        """The manifest of `folder`, which must have one.
+
+        Raises:
+            ManifestError: there is none, or as in `read`.
+        """
+        manifest = cls.read(folder)
+        if manifest is None:
+            raise ManifestError(f"{folder} holds no {FILE_NAME}; give the --output of ghostedge export")
+        return manifest
+
 
 def check_files(folder: Path) -> dict[FileRecord, Literal["whole", "changed", "missing"]]:
     """Compare every file of an export, the golden vectors too, with what its manifest records.

@@ -63,6 +63,11 @@ def _parse(parse: Any, data: bytes | str, form: str, what: str, error: type[Ghos
     return document
 
 
+def holds_half_surrogate(text: str) -> bool:
+    """Whether JSON's escapes made `text` of a code point that no UTF-8 file can hold."""
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _fault(document: Any) -> str | None:
     """The first value that nothing of ours holds; level by level, because a recursive walk would have to trust it."""
     level: list[tuple[str, Any]] = [("$", document)]
@@ -78,7 +83,7 @@ def _fault(document: Any) -> str | None:
                 return f"{place} is {value}; every number must be finite"
             elif isinstance(value, int) and abs(value) > MAX_INTEGER:
                 return f"{place} is a number of {len(str(abs(value)))} digits"
-            elif isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            elif isinstance(value, str) and holds_half_surrogate(value):
                 return f"{place} holds half a surrogate pair, which is not text"
             elif not isinstance(value, str | int | float | None):
                 return f"{place} is a {type(value).__name__}, which JSON does not have"

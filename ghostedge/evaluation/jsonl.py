@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import GhostedgeError, LedgerError
 from ghostedge.evaluation.columns import CONTENT, TOP, Columns, Rows
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
-from ghostedge.stored import as_type
+from ghostedge.stored import as_type, holds_half_surrogate
 
 _HEADER = {"kind", "has_logits", "metadata"}
 
@@ -173,7 +173,7 @@ class _Row:
         if not self.image_id:
             yield "image_id is empty"
         for name, text in (("image_id", self.image_id), ("error", self.error or "")):
-            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            if holds_half_surrogate(text):
                 yield f"{name} holds half a surrogate pair"
         if not -1 <= self.content_crc32 < 2**32:
             yield f"content_crc32 {self.content_crc32}"

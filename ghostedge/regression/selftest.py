@@ -50,7 +50,7 @@ class Planted:
     said: str = ""
 
 
-class _NotPlantedErrorError(Exception):
+class _NotPlantedError(Exception):
     """The baseline has nothing to plant this regression in; the message says what it lacks."""
 
 
@@ -106,7 +106,7 @@ def self_test(path: Path, inputs: Inputs) -> list[Planted]:
                 said = planted.failures()
                 words = [text for failed, text in said if failed == expected]
                 found.append(Planted(kind, what, bool(words), "; ".join(words) or "nothing"))
-            except _NotPlantedErrorError as exc:
+            except _NotPlantedError as exc:
                 found.append(Planted(kind, str(exc), None))
     return found
 
@@ -132,7 +132,7 @@ def _case(folder: Path, kind: str, baseline: Baseline, inputs: Inputs) -> _Case:
         names = [each.artifact for each in measured.accuracies]
     given = {each.name: each for each in inputs.artifacts}
     if not (names := [name for name in names if name in given]):
-        raise _NotPlantedErrorError(lacking)
+        raise _NotPlantedError(lacking)
     part = measured.only(names[0])
     ledgers = {each.ledger for each in part.accuracies}
     kept = tuple(each for each in inputs.ledgers if each.name in ledgers)
@@ -166,7 +166,7 @@ def _less_accurate(case: _Case) -> tuple[str, _Case]:
         return decide(paired_drop(before.losses + more, before.gains, before.images), margin).verdict == "FAIL"
 
     if not fails(len(both)):
-        raise _NotPlantedErrorError(
+        raise _NotPlantedError(
             f"{before.images} images are too few for any drop to be beyond {margin:g} points for certain"
         )
     fewest = bisect.bisect_left(range(len(both) + 1), True, key=fails)

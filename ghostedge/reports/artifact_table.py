@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ghostedge.errors import DeviceError, ManifestError
+from ghostedge.errors import DeviceError
 from ghostedge.latency.instructions import Count, read_counts
 from ghostedge.latency.records import read_record
 from ghostedge.manifest import ArtifactRecord, Manifest
@@ -71,9 +71,7 @@ def read_beside(export: Path | None, latency: Path | None, instructions: Path | 
         DeviceError: there is no record, or a damaged one.
         UsageError: there are no counts, or damaged ones.
     """
-    manifest = None
-    if export is not None and (manifest := Manifest.read(export)) is None:
-        raise ManifestError(f"--export {export} holds no manifest.json; give the --output of ghostedge export")
+    manifest = None if export is None else Manifest.of_export(export)
     found: list[tuple[str, Record]] = []
     if latency is not None:
         files = sorted(path for path in latency.glob("*/*.json") if not path.name.startswith("."))

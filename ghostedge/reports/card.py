@@ -16,6 +16,7 @@ from ghostedge.errors import ManifestError, UsageError
 from ghostedge.latency.instructions import Count, read_counts
 from ghostedge.manifest import ArtifactRecord, Manifest
 from ghostedge.model import InputSpec
+from ghostedge.pipeline.stages import QUANTISED
 from ghostedge.reports import render
 from ghostedge.reports.artifact_table import Record, read_beside
 from ghostedge.reports.format import arithmetic_of, named, plural, snr_text, spec_text
@@ -27,8 +28,6 @@ UNKNOWN_LICENSE = "unknown"
 
 #: Tags of a format, as Hugging Face spells them.
 _TAGS = {"tflite": "tflite", "openvino": "openvino", "onnx": "onnx", "mindir": "mindspore"}
-
-_QUANTISED = frozenset({"dynamic", "int8", "int16x8"})
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,9 @@ def read_measurements(
         UsageError: a ledger without a reference, or one of another file.
         GhostedgeError: a file cannot be read.
     """
-    known = {file.sha256 for record in _manifest(folder).artifacts.values() for file in record.files}
-    names = {record.files[0].name: record.files[0].sha256 for record in _manifest(folder).artifacts.values()}
+    artifacts = Manifest.of_export(folder).artifacts.values()
+    known = {file.sha256 for record in artifacts for file in record.files}
+    names = {record.files[0].name: record.files[0].sha256 for record in artifacts}
     if bool(ledgers) != (reference is not None):
         raise UsageError("--reference and --ledger go together: accuracy is judged against the reference")
     report = None if reference is None else parity(reference, ledgers, max_drop=max_drop)
@@ -100,13 +100,6 @@ def read_measurements(
     )
 
 
-def _manifest(folder: Path) -> Manifest:
-    manifest = Manifest.read(folder)
-    if manifest is None:
-        raise ManifestError(f"{folder} holds no manifest.json; give the --output of ghostedge export")
-    return manifest
-
-
 def model_card(folder: Path, measured: Measurements, license_id: str = UNKNOWN_LICENSE) -> str:
     """The card.
 
@@ -118,7 +111,7 @@ def model_card(folder: Path, measured: Measurements, license_id: str = UNKNOWN_L
     Raises:
         ManifestError: there is no manifest, a damaged one, or a file of other bytes than it records.
     """
-    manifest = _manifest(folder)
+    manifest = Manifest.of_export(folder)
     there: dict[str, ArtifactRecord] = {}
     for name, record in manifest.artifacts.items():
         if record.intact(folder):
@@ -161,7 +154,7 @@ def front_matter(title: str, there: Mapping[str, ArtifactRecord], measured: Meas
     """The lines of the YAML header."""
     formats = dict.fromkeys(record.target for record in there.values())
     tags = ["image-classification", *(_TAGS.get(each, each) for each in formats)]
-    if any(record.precision in _QUANTISED for record in there.values()):
+    if any(record.precision in QUANTISED for record in there.values()):
         tags.append("quantized")
     header: dict[str, Any] = {
         "license": license_id,

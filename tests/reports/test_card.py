@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import replace
@@ -83,6 +84,17 @@ def header(card: str) -> Any:
     start, front, _ = card.split("---\n", 2)
     assert start == ""
     return yaml.safe_load(front)
+
+
+def test_a_mixed_file_is_tagged_as_quantised(folder: Path) -> None:
+    manifest = Manifest.of_export(folder)
+    records = {
+        name: dataclasses.replace(record, precision="mixed")
+        for name, record in manifest.artifacts.items()
+        if record.precision == "int8"
+    }
+    dataclasses.replace(manifest, artifacts=records).write(folder)
+    assert "quantized" in header(model_card(folder, Measurements()))["tags"]
 
 
 def test_the_header_is_what_hugging_face_reads(folder: Path, measured: Measurements) -> None:

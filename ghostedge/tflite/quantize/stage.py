@@ -112,12 +112,12 @@ class QuantizeTFLiteStage(Stage):
         choose("range estimator", str(output.options.get("estimator", Settings.estimator)), ESTIMATORS)
         choose("rounding", str(output.options.get("rounding", Settings.rounding)), ROUNDINGS)
         choose("value of option xnnpack", str(output.options.get("xnnpack", "require")), ("report", "require"))
-        least = _settings(output).min_weight_elements
+        settings = _settings(output)
+        least, share = settings.min_weight_elements, settings.float_pixels
         if least < 0:
             raise UsageError(f"{output.path.name}: min_weight_elements is {least!r}; it must be a number of weights")
-        share = output.options.get("float_pixels", Settings.float_pixels)
-        if not isinstance(share, int | float) or not 0 < share <= 1:
-            raise UsageError(f"{output.path.name}: float_pixels is {share!r}; it must lie above 0 and be at most 1")
+        if not 0 < share <= 1:
+            raise UsageError(f"{output.path.name}: float_pixels is {share:g}; it must lie above 0 and be at most 1")
         if output.precision in self.calibrated and output.calibration is None:
             raise UsageError(f"{output.path.name} needs images to calibrate on")
 
