@@ -18,7 +18,6 @@ from ghostedge.data.golden import Golden, golden_beside, read_golden
 from ghostedge.data.preprocess import decode, resize_and_crop
 from ghostedge.errors import ArtifactError, ImageError, LedgerError, UsageError
 from ghostedge.evaluation.ledger import ids_sha256, read_ledger
-from ghostedge.files import sha256_file
 from ghostedge.formats import open_model
 from ghostedge.latency.edge.timing import (
     FULL,
@@ -32,7 +31,7 @@ from ghostedge.latency.edge.timing import (
 from ghostedge.latency.edge.verification import FEWEST_REPEATS, REPEATS, REPEATS_LIMIT_S
 from ghostedge.model import InputSpec, Model
 
-__all__ = ["Crops", "Images", "Job", "Order", "Subject", "golden_record", "make_job", "open_subjects"]
+__all__ = ["Crops", "Images", "Job", "Order", "Subject", "make_job", "open_subjects"]
 
 #: In which order the page runs the images.
 Order = Literal["spread", "decisive"]
@@ -293,15 +292,3 @@ def _order(images: Images, reference: Path, order: Order) -> NDArray[np.intp]:
     if order == "spread":
         return images.order
     return np.argsort(np.nan_to_num(ledger.top5_logit[:, 0] - ledger.top5_logit[:, 1]), kind="stable")
-
-
-def golden_record(subject: Subject) -> dict[str, Any]:
-    """What a record says of the golden vectors that were asked."""
-    assert subject.golden is not None
-    path, golden = subject.golden
-    return {
-        "file": path.name,
-        "sha256": sha256_file(path),
-        "images": len(golden.names),
-        "source_sha256": golden.source_sha256,
-    }

@@ -11,10 +11,11 @@ import numpy as np
 
 import ghostedge
 from ghostedge.errors import DeviceError
+from ghostedge.files import sha256_file
 from ghostedge.latency.edge.timing import MAX_DRIFT, judge, summarise
 from ghostedge.latency.edge.verification import DEFAULT_BOUNDS, bounds_of, compare_again, compared, noise_power
 from ghostedge.latency.records import parse_record
-from ghostedge.serve.job import Subject, golden_record
+from ghostedge.serve.job import Subject
 from ghostedge.serve.messages import Checked, PhoneMessage, RunMessage, Setting, Timed, floats
 
 __all__ = ["make_record", "run_name", "runtime_of"]
@@ -121,7 +122,7 @@ def _head(subject: Subject, phone: PhoneMessage, message: RunMessage, version: s
 
 def _verification(subject: Subject, checked: Checked, timed: Timed | None) -> dict[str, Any]:
     assert subject.golden is not None
-    _, golden = subject.golden
+    path, golden = subject.golden
     count, classes = golden.logits.shape
     found, first = floats(checked.answers, count, classes), floats(checked.first, classes)
     if (checked.worst is None) is not (checked.first_different is None):
@@ -129,10 +130,9 @@ def _verification(subject: Subject, checked: Checked, timed: Timed | None) -> di
     worst = 0.0 if checked.worst is None else noise_power(first, floats(checked.worst, classes))
     asked: dict[str, Any] = dict.fromkeys(DEFAULT_BOUNDS)
     told = SimpleNamespace(description={"bounds": dict(subject.model.bounds)}, details={})
-    file = golden_record(subject)
     record = compared(
         {"logits": golden.logits, "names": np.array(golden.names), "source_sha256": golden.source_sha256},
-        {name: file[name] for name in ("file", "sha256")},
+        {"file": path.name, "sha256": sha256_file(path)},
         found,
         {"inferences": checked.inferences, "first_different": checked.first_different, "worst": worst},
         bounds_of(asked, told),

@@ -8,13 +8,12 @@ import errno
 import io
 import ipaddress
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ghostedge.errors import DeviceError, UsageError
+from ghostedge.files import scratch_folder
 from ghostedge.lazy import require
 from ghostedge.signals import stopping
 
@@ -144,12 +143,12 @@ def qr_code(text: str, *, colours: bool = False) -> str:
 
 @contextlib.contextmanager
 def _certificate_file(pem: bytes | None) -> Iterator[dict[str, Any]]:
-    """What uvicorn needs to encrypt; the key is readable to this user alone, and gone afterwards."""
+    """What uvicorn needs to encrypt; the key is readable to this user alone, and gone afterwards, after a kill too."""
     if pem is None:
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="ghostedge-serve-") as folder:
-        path = Path(folder) / "certificate.pem"
+    with scratch_folder(prefix="ghostedge-serve-") as folder:
+        path = folder / "certificate.pem"
         path.touch(mode=0o600)
         path.write_bytes(pem)
         yield {"ssl_certfile": path}
