@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +301,24 @@ def test_a_slice_of_a_ledger_shows_its_own_rows(start: int) -> None:
     part = Columns(whole.table.slice(start, 3))
     for name in COLUMNS:
         np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + 3], err_msg=name)
+
+
+@pytest.mark.parametrize("start", [0, 1, 9])
+def test_what_the_checksums_are_of_tells_a_null_from_an_empty_text(start: int) -> None:
+    errors = [None, "", "no image", *[None] * 7, ""]
+    labels = np.zeros(len(errors), np.int32)
+    rows = Rows.blank([f"{number:02d}" for number in range(len(errors))], labels, errors, None).columns()
+    part = Columns(rows.table.slice(start, 2)).buffers()
+    np.testing.assert_array_equal(part["error nulls"], [error is None for error in errors[start : start + 2]])
+    assert not part["image_id nulls"].any()
+
+
+def test_reading_a_ledger_loads_no_functions_of_arrow(tmp_path: Path) -> None:
+    """They take longer to load than the checksums of 50,000 images to compute."""
+    write_ledger(tmp_path / "a.parquet", ledger(0, 3))
+    code = "import sys; from pathlib import Path; from ghostedge.evaluation.ledger import read_ledger\n"
+    code += (
+        f"assert len(read_ledger(Path({str(tmp_path / 'a.parquet')!r}))) == 3; print('pyarrow.compute' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
