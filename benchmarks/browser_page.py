@@ -29,6 +29,7 @@ from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.serve.litert_js import LiteRtJs, find_litert_js
 from tests.chromium import Browser
 from tests.serve.conftest import running
+from tests.serve.page import do
 
 DATA = Path(__file__).resolve().parents[1] / "ghostedge" / "demo" / "files" / "validation"
 
@@ -90,18 +91,6 @@ def minimal_page(folder: Path, litert_js: LiteRtJs, model: Path, side: int) -> h
     return server
 
 
-def press(browser: Browser, part: str, number: int, button: str = ".start", seconds: float = 300) -> None:
-    """Choose a model, press a button and wait until the part is through."""
-    browser.script(f"document.querySelector('#model').value = '{number}'")
-    browser.script(f"document.querySelector('#{part} .result').replaceChildren()")
-    browser.click(f"#{part} {button}")
-    ended = f"document.querySelector('#{part} progress').hidden"
-    browser.wait(f"{ended} && document.querySelector('#{part} .status').innerText", seconds)
-    said = browser.script(f"document.querySelector('#{part} .status').innerText")
-    if "Done" not in said:
-        raise SystemExit(f"{part}: {said}")
-
-
 #: Opens the first model in the page's own worker; `measure(n)` is n samples of Measure's own loop.
 OURS = """(async () => {
   const { Runner } = await import("./runner.js");
@@ -161,7 +150,7 @@ def main() -> None:
         started = time.monotonic()
         browser.open(server.url)
         browser.wait("document.body?.dataset.ready")
-        press(browser, "check", 0)
+        do(browser, "check", seconds=300)
         print(f"first check's result: {time.monotonic() - started:.1f} s after opening")
         entries = "performance.getEntries().filter((e) => !e.name.includes('/models/'))"
         weight = browser.script(f"{entries}.reduce((sum, e) => sum + (e.encodedBodySize || 0), 0)")
@@ -169,12 +158,12 @@ def main() -> None:
         weight += sum(len(litert_js.files[name]) for name in files)  # fetched by the worker
         print(f"page without model and images: at most {weight / 1e6:.2f} MB")
         for number, model in enumerate(models):
-            press(browser, "check", number)
+            do(browser, "check", seconds=300, model=number)
             (file,) = Path(folder).glob(f"verification/*/{model.stem}-*.json")
             found = json.loads(file.read_text())["verification"]
             line = f"{model.name}: {found['snr_db']} dB, {found['top1_agreement']:.0%} of {found['golden']['images']}"
             if args.images:
-                press(browser, "evaluate", number)
+                do(browser, "evaluate", seconds=300, model=number)
                 (file,) = Path(folder).glob(f"ledgers/*-{model.stem}-*.jsonl")
                 ledger, python = (
                     read_json_lines(file),

@@ -75,6 +75,7 @@ SLOW = (
     "reports/test_browser.py",
     "serve/test_browsers.py",
     "serve/test_built.py",
+    "serve/test_demo_artifacts.py",
     "serve/test_page.py",
     "test_export.py",
     "tflite/quantize/test_stage.py::test_raw_pixels_of_a_float_model_are_normalised_exactly",
@@ -95,6 +96,7 @@ ORACLE = (
     "mindir/test_schema.py",
     "onnx/test_from_mindir.py",
     "runtimes/test_mindspore.py",
+    "serve/test_demo_artifacts.py",
     "test_export.py",
 )
 #: Fixtures that start one of them: every test that asks for it is marked.

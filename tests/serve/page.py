@@ -16,8 +16,10 @@ def serious(messages: list[str]) -> list[str]:
     return [message for message in messages if not any(each in message for each in usual)]
 
 
-def do(page: Browser, part: str, button: str = ".start", seconds: float = 60) -> str:
-    """Press a button and wait until the part is through. Returns: its result."""
+def do(page: Browser, part: str, button: str = ".start", seconds: float = 60, model: int = 0) -> str:
+    """Choose a model, press a button and wait until the part is through. Returns: what it shows."""
+    page.script(f"document.querySelector('#model').value = '{model}'")
+    page.script(f"document.querySelector('#{part} .result').replaceChildren()")
     page.click(f"#{part} {button}")
     page.wait(
         f"document.querySelector('#{part} progress').hidden && document.querySelector('#{part} .result').innerText",
