@@ -22,10 +22,10 @@ from ghostedge.ghostnet.cell import LOCK, build_cell, mindspore_here
 from ghostedge.ghostnet.checkpoint import (
     Checkpoint,
     checked_weights,
+    compare_names,
     load_checkpoint,
     parse_safetensors,
     read_bytes,
-    split_training_state,
 )
 from ghostedge.ghostnet.ckpt_format import parse_ckpt
 from ghostedge.ghostnet.variants import check_input_size
@@ -246,15 +246,8 @@ def _refuse_other(
     shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], path: Path, name: str
 ) -> tuple[str, ...]:
     """The entries that are training state. Raises: CheckpointError for weights of another network."""
-    ignored, unexpected = split_training_state(shapes, expected)
-    missing = [key for key in expected if key not in shapes]
-    wrong = [key for key in expected if key in shapes and shapes[key] != expected[key]]
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} of its {len(expected)} parameters are missing (first: '{missing[0]}')")
-    if unexpected:
-        parts.append(f"{len(unexpected)} are unexpected (first: '{unexpected[0]}')")
-    if wrong:
+    ignored, parts = compare_names(shapes, expected, {})
+    if wrong := [key for key in expected if key in shapes and shapes[key] != expected[key]]:
         key = wrong[0]
         parts.append(f"{len(wrong)} differ in shape (first: '{key}' is {shapes[key]}, not {expected[key]})")
     if parts:

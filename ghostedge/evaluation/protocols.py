@@ -69,10 +69,8 @@ def modelzoo_protocol(images: int, correct: int, batch: int = PUBLISHED_BATCH) -
     Raises:
         UsageError: there are fewer images than one batch, so that it would have counted none.
     """
-    dropped = images % batch
-    counted = images - dropped
-    if not counted:
-        raise UsageError(f"the published protocol takes whole batches of {batch}; {images} images make none")
+    counted = _in_whole_batches(images, batch)
+    dropped = images - counted
     return ProtocolCount(
         images=counted,
         dropped=dropped,
@@ -106,12 +104,15 @@ def modelzoo_result(
         raise UsageError(f"--shuffle-seed {seed}: 0 to {2**32 - 1}")
     images = len(ledger)
     order = np.lexsort((np.arange(images), folders))[shuffled(images, seed, shard, shards)]
-    counted = order[: len(order) // PUBLISHED_BATCH * PUBLISHED_BATCH]
-    if not len(counted):
-        raise UsageError(
-            f"the published protocol takes whole batches of {PUBLISHED_BATCH}; {len(order)} images make none"
-        )
+    counted = order[: _in_whole_batches(len(order), PUBLISHED_BATCH)]
     return {f"top_{top}_accuracy": float(ledger.correct(top)[counted].mean()) for top in (1, 5)}
+
+
+def _in_whole_batches(images: int, batch: int) -> int:
+    """How many of `images` fill whole batches. Raises: UsageError where none does."""
+    if images < batch:
+        raise UsageError(f"the published protocol takes whole batches of {batch}; {images} images make none")
+    return images - images % batch
 
 
 #: MindCV's names of resize filters (those of ``mindspore.dataset.vision.Inter``) that there is a rule for.

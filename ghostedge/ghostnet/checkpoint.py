@@ -202,35 +202,46 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], name: str, display: Mapping
     num_classes = (shapes.get("classifier.bias") or (1000,))[0]
     variant = min(VARIANTS.values(), key=lambda variant: _distance(shapes, parameter_shapes(variant, num_classes)))
     expected = parameter_shapes(variant, num_classes)
-    ignored, unexpected = split_training_state(shapes, expected)
-    missing = [key for key in expected if key not in shapes]
-    wrong = [key for key in expected if key in shapes and shapes[key] != expected[key]]
-    shown = {key: (display or {}).get(key, key) for key in expected}
-    if missing or unexpected:
-        parts = []
-        if missing:
-            parts.append(f"{len(missing)} of its {len(expected)} parameters are missing (first: '{shown[missing[0]]}')")
-        if unexpected:
-            parts.append(f"{len(unexpected)} are unexpected (first: '{unexpected[0]}')")
+    shown = display or {}
+    ignored, others = compare_names(shapes, expected, shown)
+    if others:
         raise CheckpointError(
-            f"{name} is not a GhostNetV2 checkpoint: of the nearest variant, {variant.name}, {', '.join(parts)}"
+            f"{name} is not a GhostNetV2 checkpoint: of the nearest variant, {variant.name}, {', '.join(others)}"
         )
-    if wrong:
+    if wrong := [key for key in expected if shapes[key] != expected[key]]:
         key, more = wrong[0], f"; {len(wrong)} parameters differ in shape" if len(wrong) > 1 else ""
         raise CheckpointError(
-            f"{name}: parameter '{shown[key]}' has shape {shapes[key]}, "
+            f"{name}: parameter '{shown.get(key, key)}' has shape {shapes[key]}, "
             f"but GhostNetV2 {variant.name} needs {expected[key]}{more}"
         )
     return Recognised(variant, num_classes, tuple(ignored))
 
 
+def compare_names(
+    shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], display: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Compare the names of a file's entries with those of a network's parameters.
+
+    Returns:
+        The entries that are training state; what is missing and what is unexpected, in words, nothing where all fits.
+    """
+    ignored, unexpected = _split_training_state(shapes, expected)
+    missing = [display.get(key, key) for key in expected if key not in shapes]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of its {len(expected)} parameters are missing (first: '{missing[0]}')")
+    if unexpected:
+        parts.append(f"{len(unexpected)} are unexpected (first: '{unexpected[0]}')")
+    return ignored, parts
+
+
 def _distance(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
     """Sorts the nearest variant first: most parameters in common, then least that is wrong."""
     common = len(expected.items() & shapes.items())
-    return -common, len(expected) - common + len(split_training_state(shapes, expected)[1]) if common else 0
+    return -common, len(expected) - common + len(_split_training_state(shapes, expected)[1]) if common else 0
 
 
-def split_training_state(
+def _split_training_state(
     shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """The entries that are no parameters of a network: training state, and others.

@@ -104,7 +104,7 @@ def artifact_table(report: ParityReport, beside: Beside) -> dict[str, Any]:
         What the template shows: ``header``, ``rows``, ``caption``, ``notes`` (what the table leaves out, and why) and
         ``plots`` (a device with its threads, and the drawing).
     """
-    rows = rows_of(report, beside)
+    rows = list(rows_of(report, beside))
     places = list(dict.fromkeys(place for row in rows for place in row.times))
     titles = {place: f"{place[0]}, {plural(place[1], 'thread')}" for place in places}
     manifest = beside.manifest
@@ -136,12 +136,8 @@ def artifact_table(report: ParityReport, beside: Beside) -> dict[str, Any]:
     }
 
 
-def rows_of(report: ParityReport, beside: Beside) -> list[Row]:
+def rows_of(report: ParityReport, beside: Beside) -> Iterator[Row]:
     """The export's artifacts in its order, then what else was compared."""
-    return list(_rows(report, beside))
-
-
-def _rows(report: ParityReport, beside: Beside) -> Iterator[Row]:
     comparisons = {model_key(c.source.metadata.model, c.source.metadata.runtime): c for c in report.comparisons}
     for exported in () if beside.manifest is None else beside.manifest.artifacts.values():
         file = exported.files[0]

@@ -46,7 +46,7 @@ def choice(report: ParityReport, beside: Beside) -> dict[str, Any]:
         ``header``, ``rows`` and ``caption`` of the table, without rows where nothing is known but the accuracies;
         ``notes``: what is cheaper and was not chosen, and what is not known.
     """
-    rows = rows_of(report, beside)
+    rows = list(rows_of(report, beside))
     places = [*_timed(rows), *_counted(rows, beside.counts)]
     chosen = [_on(place) for place in places]
     if any(row.exported for row in rows):

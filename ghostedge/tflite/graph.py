@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from ghostedge.lazy import require
 
-__all__ = ["CONVERSIONS", "SAME", "VALID", "Graph", "Operator", "ints", "options", "schema", "text"]
+__all__ = ["ACTIVATIONS", "CONVERSIONS", "SAME", "VALID", "Graph", "Operator", "ints", "options", "schema", "text"]
 
 #: Operators that change how a tensor is stored and not what it says.
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 #: schema.fbs, enum Padding.
 SAME, VALID = 0, 1
+
+#: schema.fbs, enum ActivationFunctionType -> the operator that does the same.
+ACTIVATIONS = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 
 _DTYPES = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8, "INT32": np.int32}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostedge.tflite.graph import Graph, Operator, options
+from ghostedge.tflite.graph import ACTIVATIONS, Graph, Operator, options
 
 __all__ = ["pick_by_copies"]
 
@@ -14,9 +14,6 @@ _MAX_PARTS = 5
 
 #: The mask of a STRIDED_SLICE that leaves rows, columns and batch whole.
 _BUT_CHANNELS = 0b0111
-
-#: schema.fbs, enum ActivationFunctionType -> the operator that does the same.
-_ACTIVATIONS = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 
 
 def pick_by_copies(graph: Graph) -> int:
@@ -79,12 +76,12 @@ class _Writer:
         """The operators; none where the convolution stays."""
         runs = np.split(channels, np.flatnonzero(np.diff(channels) != 1) + 1)
         rows = _rows(channels, self.shape[3])
-        if (not rows and len(runs) > _MAX_PARTS) or self.activation not in (0, *_ACTIVATIONS):
+        if (not rows and len(runs) > _MAX_PARTS) or self.activation not in (0, *ACTIVATIONS):
             return []
         target = self.target if not self.activation else self._tensor((*self.shape[:3], len(channels)), "picked")
         made = self._shuffle(rows, target) if rows else self._slices([(run[0], run[-1] + 1) for run in runs], target)
         if self.activation:
-            made.append(self.graph.make(_ACTIVATIONS[self.activation], [target], [self.target]))
+            made.append(self.graph.make(ACTIVATIONS[self.activation], [target], [self.target]))
         return made
 
     def _shuffle(self, rows: int, target: int) -> list[Operator]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ghostedge.tflite.graph import Graph, Operator, options
+from ghostedge.tflite.graph import ACTIVATIONS, Graph, Operator, options
 from ghostedge.tflite.quantize.weights import weighted_operators
 from ghostedge.tflite.rewrites.for_xnnpack import depthwise
 
 __all__ = ["fuse_activations", "hard_swish_as_products"]
 
-#: schema.fbs, enum ActivationFunctionType.
-_FUSED = {"RELU": 1, "RELU6": 3}
+_FUSED = {kind: code for code, kind in ACTIVATIONS.items() if kind in ("RELU", "RELU6")}
 
 #: Operators that can end with an activation.
 _FUSABLE = ("ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "MUL", "SUB")
