@@ -167,3 +167,12 @@ def browser() -> Iterator[Browser]:
     with Browser() as opened:
         opened.size(WIDTH, HEIGHT)
         yield opened
+
+
+@pytest.fixture
+def page(server: Served, browser: Browser) -> Browser:
+    """The page of the module's own server, ready."""
+    browser.messages.clear()
+    browser.open(server.url)
+    browser.wait("document.body?.dataset.ready")
+    return browser

@@ -76,15 +76,6 @@ def server(
         yield running
 
 
-@pytest.fixture
-def page(server: Served, browser: Browser) -> Browser:
-    """The page, ready."""
-    browser.messages.clear()
-    browser.open(server.url)
-    browser.wait("document.body?.dataset.ready")
-    return browser
-
-
 def test_the_answers_to_the_golden_pictures_are_those_of_python(
     page: Browser, server: Served, artifacts: list[Path]
 ) -> None:

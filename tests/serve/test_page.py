@@ -43,15 +43,6 @@ def server(
         yield running
 
 
-@pytest.fixture
-def page(server: Served, browser: Browser) -> Browser:
-    """The page, ready."""
-    browser.messages.clear()
-    browser.open(server.url)
-    browser.wait("document.body?.dataset.ready")
-    return browser
-
-
 def test_check_says_right_and_leaves_a_record(page: Browser, server: Served) -> None:
     shown = do(page, "check")
     assert "Right" in shown
