@@ -132,7 +132,7 @@ def read_golden(path: Path) -> Golden:
     advice = "copy it again, or run ghostedge export again"
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _DTYPES}
+            arrays = {name: np.asarray(file[name]) for name in _DTYPES}  # what is no .npy comes as bytes
     except FileNotFoundError as exc:
         raise ArtifactError(
             f"{path} does not exist; ghostedge export writes NAME{SUFFIX} beside the artifacts"

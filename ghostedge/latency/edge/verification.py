@@ -57,7 +57,7 @@ def read_golden(path: str) -> dict[str, Any]:
 
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in GOLDEN}
+            arrays = {name: np.asarray(file[name]) for name in GOLDEN}  # what is no .npy comes as bytes
     except Exception as exc:  # what NumPy raises for damaged files is an open set
         raise BenchmarkError(golden_error(path, one_line(exc))) from exc
     for name, kind in GOLDEN.items():

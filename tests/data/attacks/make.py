@@ -59,6 +59,17 @@ def npz(**arrays: object) -> bytes:
     return buffer.getvalue()
 
 
+def no_npy() -> bytes:
+    """A member that NumPy gives as bytes, because it does not begin as a .npy."""
+    buffer = io.BytesIO()
+    whole = zipfile.ZipFile(io.BytesIO(TARGETS["golden"].whole()))
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for entry in whole.infolist():
+            content = b"no array" if entry.filename == "logits.npy" else whole.read(entry)
+            archive.writestr(zipfile.ZipInfo(entry.filename), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
 def bomb() -> bytes:
     """A .npy whose header asks for 2^40 bytes."""
     buffer = io.BytesIO()
@@ -149,6 +160,7 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
         "a constant before the beginning of the weights",
     ),
     "golden/bomb.npz": (bomb(), "an array of 2^40 bytes in a file of 300"),
+    "golden/bytes.npz": (no_npy(), "a member that is no array"),
     "golden/pickle.npz": (npz(names=np.array([{"a": 1}], object)), "a pickle, which could run code"),
     "golden/shape.npz": (npz(logits=np.zeros((1, 2), np.float32)), "fewer answers than pictures"),
     "labels/not_utf8.txt": (b"tench\n\xff\n", "not UTF-8"),
