@@ -52,7 +52,6 @@ import sys
 import tempfile
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -921,18 +920,21 @@ def parse_description(text: str | bytes | None) -> Record:
     """The description that ghostedge puts into its artifacts: input, labels, precision; {} for models of others."""
     try:
         description = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return description if isinstance(description, dict) else {}
 
 
 def zipped_description(path: str) -> Record:
-    """As `parse_description`, from the archive that follows a .tflite model."""
+    """As `parse_description`, from the archive that follows a .tflite model. Raises: BenchmarkError: it is damaged."""
+    if not zipfile.is_zipfile(path):
+        return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            return parse_description(archive.read(f"{DESCRIPTION_KEY}.json"))
-    except (zipfile.BadZipFile, KeyError, OSError):
-        return {}
+            name = f"{DESCRIPTION_KEY}.json"
+            return parse_description(archive.read(name) if name in archive.namelist() else None)
+    except Exception as exc:  # what zipfile raises for damaged files is an open set
+        raise BenchmarkError(f"{path}: the files at its end are damaged ({one_line(exc)}); copy it again") from exc
 
 
 def allows_float16(path: str) -> bool:
@@ -1097,7 +1099,7 @@ def check_golden_file(path: str) -> None:
         raise BenchmarkError(
             f"--golden: {path} does not exist; ghostedge export writes NAME.golden.npz beside the models"
         ) from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as exc:
+    except Exception as exc:  # what zipfile raises for damaged files is an open set
         raise BenchmarkError(golden_error(path, one_line(exc))) from exc
     if damaged or missing:
         raise BenchmarkError(golden_error(path, f"{damaged} is damaged" if damaged else f"{missing[0]} is missing"))

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import mmap
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -175,10 +174,12 @@ def _tflite_description(path: Path) -> Model | None:
                 if f"{KEY}.json" not in archive.namelist():
                     return None
                 return Model.from_json(archive.read(f"{KEY}.json").decode(), path, "tflite")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as exc:
-        raise ArtifactError(f"{path}: the files at its end are damaged ({exc}); copy or export it again") from exc
+    except ArtifactError:
+        raise
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror}") from exc
+    except Exception as exc:  # what zipfile raises for damaged files is an open set
+        raise ArtifactError(f"{path}: the files at its end are damaged ({exc}); copy or export it again") from exc
 
 
 def _assumed_of_checkpoint(path: Path, network: str) -> Model:

@@ -407,6 +407,11 @@ def test_the_artifact_s_own_description_is_used(edge: ModuleType, tiny: Path, tm
         archive.writestr("ghostedge.json", json.dumps({"input": spec.to_dict(), "precision": "fp32"}))
     assert edge.input_spec(edge.zipped_description(str(model)), (1, 32, 32, 3)) == spec.to_dict() | {}
     assert edge.input_spec({}, (1, 3, 224, 224))["resize"] == 256
+    content = bytearray(model.read_bytes())
+    content[content.rindex(b'"precision"')] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(edge.BenchmarkError, match="the files at its end are damaged"):
+        edge.zipped_description(str(model))
 
 
 def test_the_delegated_share_is_counted_as_the_exporter_counts_it(edge: ModuleType) -> None:

@@ -326,18 +326,21 @@ def parse_description(text: str | bytes | None) -> Record:
     """The description that ghostedge puts into its artifacts: input, labels, precision; {} for models of others."""
     try:
         description = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return description if isinstance(description, dict) else {}
 
 
 def zipped_description(path: str) -> Record:
-    """As `parse_description`, from the archive that follows a .tflite model."""
+    """As `parse_description`, from the archive that follows a .tflite model. Raises: BenchmarkError: it is damaged."""
+    if not zipfile.is_zipfile(path):
+        return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            return parse_description(archive.read(f"{DESCRIPTION_KEY}.json"))
-    except (zipfile.BadZipFile, KeyError, OSError):
-        return {}
+            name = f"{DESCRIPTION_KEY}.json"
+            return parse_description(archive.read(name) if name in archive.namelist() else None)
+    except Exception as exc:  # what zipfile raises for damaged files is an open set
+        raise BenchmarkError(f"{path}: the files at its end are damaged ({one_line(exc)}); copy it again") from exc
 
 
 def allows_float16(path: str) -> bool:

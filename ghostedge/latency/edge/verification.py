@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def check_golden_file(path: str) -> None:
         raise BenchmarkError(
             f"--golden: {path} does not exist; ghostedge export writes NAME.golden.npz beside the models"
         ) from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as exc:
+    except Exception as exc:  # what zipfile raises for damaged files is an open set
         raise BenchmarkError(golden_error(path, one_line(exc))) from exc
     if damaged or missing:
         raise BenchmarkError(golden_error(path, f"{damaged} is damaged" if damaged else f"{missing[0]} is missing"))

@@ -59,14 +59,13 @@ def npz(**arrays: object) -> bytes:
     return buffer.getvalue()
 
 
-def no_npy() -> bytes:
-    """A member that NumPy gives as bytes, because it does not begin as a .npy."""
+def zipped(members: dict[str, bytes]) -> bytes:
+    """A golden file with these members in place of, or beside, its own."""
     buffer = io.BytesIO()
     whole = zipfile.ZipFile(io.BytesIO(TARGETS["golden"].whole()))
     with zipfile.ZipFile(buffer, "w") as archive:
-        for entry in whole.infolist():
-            content = b"no array" if entry.filename == "logits.npy" else whole.read(entry)
-            archive.writestr(zipfile.ZipInfo(entry.filename), content, zipfile.ZIP_DEFLATED)
+        for name, content in ({name: whole.read(name) for name in whole.namelist()} | members).items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
@@ -160,7 +159,11 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
         "a constant before the beginning of the weights",
     ),
     "golden/bomb.npz": (bomb(), "an array of 2^40 bytes in a file of 300"),
-    "golden/bytes.npz": (no_npy(), "a member that is no array"),
+    "golden/name.npz": (
+        zipped({"\u00e9": b""}).replace(b"\xc3\xa9", b"\xff\xa9"),
+        "a name that is not the UTF-8 it says it is",
+    ),
+    "golden/bytes.npz": (zipped({"logits.npy": b"no array"}), "a member that is no array"),
     "golden/pickle.npz": (npz(names=np.array([{"a": 1}], object)), "a pickle, which could run code"),
     "golden/shape.npz": (npz(logits=np.zeros((1, 2), np.float32)), "fewer answers than pictures"),
     "labels/not_utf8.txt": (b"tench\n\xff\n", "not UTF-8"),
