@@ -83,7 +83,8 @@ java -cp "$jars/dalvik-dx.jar" com.android.dx.command.Main --dex --min-sdk-versi
 
 cp -r "$work/tflite/jni/arm64-v8a" "$work/lib/"
 (cd "$work" && zip -q -X base.apk classes.dex && zip -q -X -0 base.apk lib/arm64-v8a/*.so)
-zipalign -f -p 4 "$work/base.apk" "$work/aligned.apk"
+# All that is stored, for memory pages of 16 KB; this zipalign's -p knows 4 KB alone.
+zipalign -f 16384 "$work/base.apk" "$work/aligned.apk"
 
 keystore=${GHOSTEDGE_KEYSTORE:-$PWD/build/debug.p12} password=${GHOSTEDGE_KEYSTORE_PASSWORD:-android}
 if [ -z "${GHOSTEDGE_KEYSTORE:-}" ] && [ ! -f "$keystore" ]; then
