@@ -75,7 +75,7 @@ aapt2 link -I "$framework" --manifest "$work/AndroidManifest.xml" -A "$work/asse
   --min-sdk-version "$(version minSdk)" --target-sdk-version "$(version targetSdk)" \
   --version-code "$(version appCode)" --version-name "$(version app)" -o "$work/base.apk" "$work/res.zip"
 
-find core/src/main/java "$main/java" "$work/gen" -name '*.java' > "$work/sources"
+find core/src/main/java "$main/java" app/src/central/java "$work/gen" -name '*.java' > "$work/sources"
 javac --release 8 -Xlint:all,-options,-deprecation,-classfile -Werror -proc:none -d "$work/classes" \
   -cp "$jars/android-all.jar:$work/tflite/classes.jar:$work/tflite-api/classes.jar" "@$work/sources"
 java -cp "$jars/dalvik-dx.jar" com.android.dx.command.Main --dex --min-sdk-version="$(version minSdk)" \

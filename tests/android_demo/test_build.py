@@ -284,13 +284,40 @@ def test_libraries_alone_are_checked_without_androids_tools(tmp_path: Path) -> N
 # -- the Gradle project is the same ------------------------------------------------------------------------------
 
 
+def test_both_libraries_engines_compile_with_the_same_app(apk: Path, tmp_path: Path) -> None:
+    """src/litert against what upstream's sources say of LiteRT; Interpreter is the one that Central's library has."""
+    build, classes, config = apk.parent / "build", tmp_path / "classes", tmp_path / "BuildConfig.java"
+    config.write_text('package org.ghostedge.demo; class BuildConfig { static final String LITERT_VERSION = "9"; }')
+    # The core and R from the APK's classes; Engines, which they hold too, from its other source.
+    jars = (JARS / "android-all.jar", build / "tflite" / "classes.jar", build / "tflite-api" / "classes.jar")
+    folders = (APP, DEMO / "app" / "src" / "litert", Path(__file__).with_name("litert_api"))
+    sources = [path for folder in folders for path in folder.rglob("*.java") if path.stem != "package-info"]
+    done = run("javac", "--release", "8", "-Xlint:all,-options,-deprecation,-classfile", "-Werror", "-proc:none",
+               "-cp", ":".join(map(str, (*jars, build / "classes"))), "-d", classes, config, *sources)  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    used = {path.stem for path in (DEMO / "app" / "src" / "central").rglob("*.java")}
+    assert used <= {path.stem for path in classes.rglob("*.class")}
+
+
+def test_the_apk_says_which_library_it_holds() -> None:
+    """What records name: it is said where the library is, and nowhere else."""
+    files = [*(DEMO / "app" / "src").rglob("*.java"), *(CORE / "main").rglob("*.java")]
+    sources = {path: path.read_text() for path in files}
+    for name, folder in (("tflite-runtime", "central"), ("litert", "litert")):
+        told = [path.relative_to(DEMO) for path, text in sources.items() if f'return "{name}"' in text]
+        assert [path.parts[:3] for path in told] == [("app", "src", folder)]
+    imports = [path for path, text in sources.items() if "import com.google.ai.edge" in text]
+    assert {path.relative_to(DEMO).parts[2] for path in imports} == {"litert"}
+
+
 def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: ModuleType) -> None:
     app, core, script, pom = (
         (DEMO / name).read_text() for name in ("app/build.gradle.kts", "core/build.gradle.kts", "build.sh", "pom.xml")
     )
     # Standard source folders, nothing set otherwise: what Gradle compiles is what the script's find lists.
     assert "java.srcDir" not in app + core
-    assert re.search(r"find core/src/main/java \"\$main/java\"", script)
+    assert 'find core/src/main/java "$main/java" app/src/central/java "$work/gen"' in script
+    assert 'create("litert")' in app
     assert "main=app/src/main" in script
     assert (APP / "AndroidManifest.xml").is_file()
     known = versions(check_apk)
@@ -303,9 +330,10 @@ def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: Modul
     assert '--version-code "$(version appCode)"' in script
     # No version is written a second time.
     for text in (app, core, script, pom, (DEMO / "build.gradle.kts").read_text()):
-        for key in ("tensorflowLite", "junit", "agp", "dx", "androidAll", "targetSdk", "androidTypes"):
+        for key in ("tensorflowLite", "litert", "junit", "agp", "dx", "androidAll", "targetSdk", "androidTypes"):
             assert not re.search(rf"(?<![\w.-]){re.escape(known[key])}(?![\w.-])", text), key
-    assert "implementation(libs.tensorflow.lite)" in app
+    for library in ("libs.litert", "libs.litert.gpu"):
+        assert f'"litertImplementation"({library})' in app
     assert '"-DtensorflowLite=$(version tensorflowLite)"' in script
     assert "VERSION_1_8" in app
     assert "VERSION_1_8" in core

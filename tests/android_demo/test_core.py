@@ -19,6 +19,7 @@ from tests.latency.schemas import check_record
 CORE = Path(__file__).resolve().parents[2] / "android_demo" / "core" / "src"
 
 RECORDS = ("valid", "quick", "spoiled", "overhead", "hot", "busy", "sustained", "silent",
+           "cpu", "gpu", "gpu_right_once",
            "right", "unchecked", "wrong_weight", "right_once", "wrong_once", "wrong_later", "beside")  # fmt: skip
 
 RESOURCES = CORE / "test" / "resources"
