@@ -58,6 +58,6 @@ tasks.named("preBuild") {
 
 dependencies {
     implementation(project(":core"))
-    "litertImplementation"(libs.litert)
+    "litertImplementation"(libs.litert.runtime)
     "litertImplementation"(libs.litert.gpu) // the GPU is a library of its own
 }

@@ -332,7 +332,7 @@ def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: Modul
     for text in (app, core, script, pom, (DEMO / "build.gradle.kts").read_text()):
         for key in ("tensorflowLite", "litert", "junit", "agp", "dx", "androidAll", "targetSdk", "androidTypes"):
             assert not re.search(rf"(?<![\w.-]){re.escape(known[key])}(?![\w.-])", text), key
-    for library in ("libs.litert", "libs.litert.gpu"):
+    for library in ("libs.litert.runtime", "libs.litert.gpu"):
         assert f'"litertImplementation"({library})' in app
     assert '"-DtensorflowLite=$(version tensorflowLite)"' in script
     assert "VERSION_1_8" in app

@@ -17,6 +17,8 @@ import org.ghostedge.core.ModelFile;
  * <p>Its Interpreter, the same as TensorFlow Lite's, knows the CPU alone; the GPU is behind its CompiledModel.
  */
 final class Engines implements EngineFactory {
+    private static final String NEEDS = "a 64-bit ARM processor";
+
     /** Whether this device has a GPU that LiteRT knows; null until it was asked. */
     private static Boolean gpu;
 
@@ -56,14 +58,12 @@ final class Engines implements EngineFactory {
 
     @Override
     public Engine load(ModelFile model, EngineSettings settings) throws DemoException {
-        InterpreterEngine cpu = new InterpreterEngine(model, settings, "a 64-bit ARM processor");
         if (!settings.gpu) {
-            return cpu;
+            return new InterpreterEngine(model, settings, NEEDS);
         }
-        try {
+        // It only says what the tensors are, which CompiledModel does not; XNNPACK would copy the weights for that.
+        try (Engine cpu = new InterpreterEngine(model, new EngineSettings(1, false, false), NEEDS)) {
             return new GpuEngine(context, model, cpu.input(), cpu.output());
-        } finally {
-            cpu.close();
         }
     }
 }

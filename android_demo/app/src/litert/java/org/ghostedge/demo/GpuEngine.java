@@ -26,8 +26,8 @@ final class GpuEngine implements Engine {
     /** @param input what the model takes and {@code output} gives, as the Interpreter describes them */
     GpuEngine(Context context, ModelFile model, TensorInfo input, TensorInfo output) throws DemoException {
         if (input.type != TensorInfo.Type.FLOAT32 || output.type != TensorInfo.Type.FLOAT32) {
-            throw new DemoException(model.name + " takes or gives integers, which the GPU is not run with; run it on the "
-                    + "CPU, or take a float model");
+            throw new DemoException(model.name + " takes or gives integers, which the GPU is not run with; run it on "
+                    + "the CPU, or take a float model");
         }
         this.input = input;
         this.output = output;

@@ -48,7 +48,7 @@ final class InterpreterEngine implements Engine {
             }
             throw new DemoException(model.name + " cannot be loaded: " + oneLine(exc) + "; copy it again", exc);
         } catch (LinkageError exc) {
-            throw new DemoException("the library that runs models does not load on this phone, which needs " + needs + ": "
+            throw new DemoException("the library that runs models needs " + needs + ", and does not load on this phone: "
                     + oneLine(exc), exc);
         }
         interpreter = made;

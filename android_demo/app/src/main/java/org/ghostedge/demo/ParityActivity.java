@@ -41,24 +41,15 @@ public final class ParityActivity extends RunActivity {
     }
 
     @Override
-    File fileOf(Map<String, Object> extras) {
-        Object model = extras.get("model");
-        return model instanceof String ? ledger((String) model, "") : null;
-    }
-
-    /** The GPU's has another name, so that it does not take the place of the CPU's. */
-    private File ledger(String model, String suffix) {
-        return new File(Models.folder(this, "ledgers"), new File(model).getName() + suffix + ".jsonl");
-    }
-
-    @Override
     Work work(Extras extras) throws DemoException {
         final String model = extras.model();
         final EngineSettings settings =
                 extras.settings(Runtime.getRuntime().availableProcessors(), choices.settings().threads);
         final boolean keepLogits = extras.flag("logits", false);
         extras.end();
-        return new Work(ledger(model, settings.gpu ? ".gpu" : "")) {
+        // The GPU's has another name, so that it does not take the place of the CPU's.
+        String name = new File(model).getName() + (settings.gpu ? ".gpu" : "") + ".jsonl";
+        return new Work(new File(Models.folder(this, "ledgers"), name)) {
             @Override
             String run(Cancellation mine) throws DemoException {
                 evaluate(model, settings, keepLogits, file, mine);

@@ -101,9 +101,14 @@ public class AnswerCheckTest {
         Verdict found = run(new Flawed(2, 10));
         assertTrue(found.reason, found.reason.contains("dB from MindSpore's, the bound is 60 dB"));
         assertEquals(found.reason, check().known().reason);
-        // A hundred times one picture: the last answer to it counts.
-        found = run(new Flawed(100, 10));
-        assertNotNull(found.reason);
+        // With one picture alone, that is seen at its repeats.
+        Golden golden = TestData.linearGolden();
+        Golden one = new Golden("x.golden.npz", "00", 8, 8, golden.crop(0), golden.logits(0), new String[] {"photo"},
+                golden.sourceSha256);
+        for (int wrongFrom : new int[] {2, 60, 100}) {
+            assertNotNull(run(check(), one, new Flawed(wrongFrom, 10)).reason);
+        }
+        assertNull(run(check(), one, new Flawed(101, 10)).reason);
     }
 
     @Test
