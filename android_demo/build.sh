@@ -75,7 +75,7 @@ aapt2 link -I "$framework" --manifest "$work/AndroidManifest.xml" -A "$work/asse
   --min-sdk-version "$(version minSdk)" --target-sdk-version "$(version targetSdk)" \
   --version-code "$(version appCode)" --version-name "$(version app)" -o "$work/base.apk" "$work/res.zip"
 
-find core/src/main/java "$main/java" "$work/gen" -name '*.java' > "$work/sources"
+find core/src/main/java "$main/java" app/src/central/java "$work/gen" -name '*.java' > "$work/sources"
 javac --release 8 -Xlint:all,-options,-deprecation,-classfile -Werror -proc:none -d "$work/classes" \
   -cp "$jars/android-all.jar:$work/tflite/classes.jar:$work/tflite-api/classes.jar" "@$work/sources"
 java -cp "$jars/dalvik-dx.jar" com.android.dx.command.Main --dex --min-sdk-version="$(version minSdk)" \
@@ -83,7 +83,8 @@ java -cp "$jars/dalvik-dx.jar" com.android.dx.command.Main --dex --min-sdk-versi
 
 cp -r "$work/tflite/jni/arm64-v8a" "$work/lib/"
 (cd "$work" && zip -q -X base.apk classes.dex && zip -q -X -0 base.apk lib/arm64-v8a/*.so)
-zipalign -f -p 4 "$work/base.apk" "$work/aligned.apk"
+# All that is stored, for memory pages of 16 KB; this zipalign's -p knows 4 KB alone.
+zipalign -f 16384 "$work/base.apk" "$work/aligned.apk"
 
 keystore=${GHOSTEDGE_KEYSTORE:-$PWD/build/debug.p12} password=${GHOSTEDGE_KEYSTORE_PASSWORD:-android}
 if [ -z "${GHOSTEDGE_KEYSTORE:-}" ] && [ ! -f "$keystore" ]; then

@@ -1,4 +1,4 @@
-// The app: activities, camera, the TFLite adapter.
+// The app: activities, camera, the engines. Its flavor litert adds src/litert; build.sh compiles src/central instead.
 plugins {
     alias(libs.plugins.android.application)
 }
@@ -16,6 +16,18 @@ android {
         ndk {
             abiFilters += "arm64-v8a"
         }
+    }
+
+    flavorDimensions += "runtime"
+    productFlavors {
+        create("litert") {
+            dimension = "runtime"
+            buildConfigField("String", "LITERT_VERSION", "\"${libs.versions.litert.get()}\"")
+        }
+    }
+
+    buildFeatures {
+        buildConfig = true
     }
 
     compileOptions {
@@ -46,5 +58,6 @@ tasks.named("preBuild") {
 
 dependencies {
     implementation(project(":core"))
-    implementation(libs.tensorflow.lite)
+    "litertImplementation"(libs.litert.runtime)
+    "litertImplementation"(libs.litert.gpu) // the GPU is a library of its own
 }

@@ -99,7 +99,12 @@ class VerifiedRuntime(TypedDict):
     name: Literal["litert", "tflite-runtime", "openvino", "onnxruntime", "litert.js", "null"]
     version: str
     inference_precision: NotRequired[Annotated[str, Meta(description="of floating-point operators: f32, f16, bf16")]]
-    accelerator: NotRequired[Annotated[Literal["wasm", "webgpu", "webnn"], Meta(description="of litert.js")]]
+    accelerator: NotRequired[
+        Annotated[
+            Literal["cpu", "gpu", "wasm", "webgpu", "webnn"],
+            Meta(description="that was asked for: cpu and gpu of the app, the others of litert.js"),
+        ]
+    ]
     build: NotRequired[Annotated[str, Meta(description="of litert.js: the file that was loaded")]]
 
 

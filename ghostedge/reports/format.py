@@ -116,7 +116,7 @@ def backend_of(record: Mapping[str, Any]) -> str:
     """What a latency record's runtime was told to use, where that is not the usual: ``"no XNNPACK"``, ``"WebGPU"``."""
     if record["settings"]["xnnpack"] is False:
         return "no XNNPACK"
-    return {"webgpu": "WebGPU", "webnn": "WebNN"}.get(str(record["runtime"].get("accelerator")), "")
+    return {"gpu": "GPU", "webgpu": "WebGPU", "webnn": "WebNN"}.get(str(record["runtime"].get("accelerator")), "")
 
 
 #: A model file's sha256, and `arithmetic_of` its runtime.

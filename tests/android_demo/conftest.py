@@ -107,7 +107,7 @@ def make_golden() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def apk(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An APK that build.sh made, with one model and its golden vectors bundled."""
+    """An APK of build.sh, with one model and its golden vectors bundled; beside it build/, what it was made of."""
     need("aapt2", "zipalign", "apksigner", "dexdump", "zip", "unzip", "keytool")
     models, path = tmp_path_factory.mktemp("export"), tmp_path_factory.mktemp("apk") / "demo.apk"
     for name in ("linear_described.tflite", "linear.golden.npz"):
@@ -115,4 +115,6 @@ def apk(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (models / "manifest.json").write_text(json.dumps({"artifacts": []}))
     done = run(DEMO / "build.sh", "--models", models, "--output", path)
     assert done.returncode == 0, done.stdout
+    for name in ("classes", "tflite", "tflite-api"):
+        shutil.copytree(DEMO / "build" / "apk" / name, path.parent / "build" / name)
     return path

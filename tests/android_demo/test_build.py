@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import struct
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -186,7 +188,126 @@ def test_build_says_what_it_is_given_wrongly(jars: Path, tmp_path: Path) -> None
         assert "no .tflite in" in done.stdout
 
 
+# -- libraries and memory pages of 16 KB --------------------------------------------------------------------------
+
+
+def elf(*segments: tuple[int, int, int], kind: int = 1) -> bytes:
+    """The head of a shared object of 64-bit ARM with segments of these (offset, address, alignment)."""
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 183, 1, 0, 64, 0, 0, 64, 56, len(segments), 64, 0, 0)
+    return head + b"".join(
+        struct.pack("<IIQQQQQQ", kind, 5, at, address, 0, 64, 64, to) for at, address, to in segments
+    )
+
+
+def apk_of(path: Path, library: bytes, at: int, compression: int = zipfile.ZIP_STORED) -> Path:
+    """An archive whose one library's data begins at byte `at`."""
+    entry = zipfile.ZipInfo("lib/arm64-v8a/libx.so")
+    entry.compress_type, before = compression, 30 + len(entry.filename)
+    entry.extra = struct.pack("<HH", 0xD935, at - before - 4).ljust(at - before, b"\0")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry, library)
+    return path
+
+
+GOOD = elf((0, 0, 0x4000), (0x8000, 0x10000, 0x10000))
+
+
+@pytest.mark.parametrize(
+    ("library", "at", "fault"),
+    [
+        (GOOD, 0x4000, None),
+        (
+            elf((0, 0, 0x4000), (0x1000, 0x2000, 0x1000)),
+            0x4000,
+            "is aligned to 0x1000, memory pages of 16 KB need 0x4000",
+        ),
+        (elf((0x1000, 0, 0x4000)), 0x4000, "is aligned to 0x1000"),  # what it says is not what it is
+        (elf((0, 0, 0x4000), kind=2), 0x4000, "is aligned to 0x0"),
+        (GOOD, 0x1000, "does not begin at a multiple of 16 KB in the APK"),
+        (GOOD[:-1], 0x4000, "its program headers are cut short"),
+        (b"\x7fELF\1" + GOOD[5:], 0x4000, "not a 64-bit ELF file"),
+        (b"", 0x4000, "not a 64-bit ELF file"),
+    ],
+)
+def test_a_library_for_small_pages_is_refused(
+    check_apk: ModuleType, tmp_path: Path, library: bytes, at: int, fault: str | None
+) -> None:
+    faults, notes = check_apk.library_faults(apk_of(tmp_path / "x.apk", library, at))
+    assert notes == []
+    assert len(faults) == (fault is not None)
+    assert fault is None or fault in faults[0]
+
+
+def test_a_compressed_library_needs_no_place_in_the_apk(check_apk: ModuleType, tmp_path: Path) -> None:
+    """Android unpacks it; that ours is not compressed is checked beside."""
+    faults, _ = check_apk.library_faults(apk_of(tmp_path / "x.apk", GOOD, 0x1000, zipfile.ZIP_DEFLATED))
+    assert faults == []
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="left out: gcc is not here")
+@pytest.mark.parametrize(("page", "right"), [(0x1000, False), (0x4000, True), (0x10000, True)])
+def test_alignment_is_what_the_linker_was_told(check_apk: ModuleType, tmp_path: Path, page: int, right: bool) -> None:
+    library = tmp_path / "libx.so"
+    flags = (f"-Wl,-z,max-page-size={page}", f"-Wl,-z,common-page-size={page}", "-Wl,-z,norelro")
+    done = run("gcc", "-shared", "-fPIC", "-nostdlib", *flags, "-x", "c", "-", "-o", library, input="int x = 1;")
+    assert done.returncode == 0, done.stdout
+    faults, _ = check_apk.library_faults(apk_of(tmp_path / "x.apk", library.read_bytes(), 0x4000))
+    assert (faults == []) is right, faults
+
+
+def test_centrals_library_is_named_and_another_in_its_place_refused(
+    apk: Path, check_apk: ModuleType, tmp_path: Path
+) -> None:
+    faults, (note,) = check_apk.library_faults(apk)
+    assert faults == []
+    assert "libtensorflowlite_jni.so is aligned to 0x1000" in note
+    assert f"org.tensorflow:tensorflow-lite {versions(check_apk)['tensorflowLite']}" in note
+
+    def change(name: str, data: bytes) -> bytes:
+        return data + b"x" if name.endswith(".so") else data
+
+    faults, notes = check_apk.library_faults(repacked(apk, tmp_path / "other.apk", change))
+    assert notes == []
+    assert any("libtensorflowlite_jni.so is aligned to 0x1000" in fault for fault in faults)
+    assert any("does not begin at a multiple of 16 KB" in fault for fault in faults)
+
+
+def test_libraries_alone_are_checked_without_androids_tools(tmp_path: Path) -> None:
+    said = {}
+    for name, library in (("good", GOOD), ("bad", elf((0, 0, 0x1000)))):
+        path = apk_of(tmp_path / f"{name}.apk", library, 0x4000)
+        said[name] = run(sys.executable, DEMO / "check_apk.py", path, "--libraries", env={"PATH": ""})
+    assert (said["good"].returncode, said["good"].stdout) == (0, "")
+    assert (said["bad"].returncode, said["bad"].stdout.count("\n")) == (1, 1)
+
+
 # -- the Gradle project is the same ------------------------------------------------------------------------------
+
+
+def test_both_libraries_engines_compile_with_the_same_app(apk: Path, tmp_path: Path) -> None:
+    """src/litert against what upstream's sources say of LiteRT; Interpreter is the one that Central's library has."""
+    build, classes, config = apk.parent / "build", tmp_path / "classes", tmp_path / "BuildConfig.java"
+    config.write_text('package org.ghostedge.demo; class BuildConfig { static final String LITERT_VERSION = "9"; }')
+    # The core and R from the APK's classes; Engines, which they hold too, from its other source.
+    jars = (JARS / "android-all.jar", build / "tflite" / "classes.jar", build / "tflite-api" / "classes.jar")
+    folders = (APP, DEMO / "app" / "src" / "litert", Path(__file__).with_name("litert_api"))
+    sources = [path for folder in folders for path in folder.rglob("*.java") if path.stem != "package-info"]
+    done = run("javac", "--release", "8", "-Xlint:all,-options,-deprecation,-classfile", "-Werror", "-proc:none",
+               "-cp", ":".join(map(str, (*jars, build / "classes"))), "-d", classes, config, *sources)  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    used = {path.stem for path in (DEMO / "app" / "src" / "central").rglob("*.java")}
+    assert used <= {path.stem for path in classes.rglob("*.class")}
+
+
+def test_the_apk_says_which_library_it_holds() -> None:
+    """What records name: it is said where the library is, and nowhere else."""
+    files = [*(DEMO / "app" / "src").rglob("*.java"), *(CORE / "main").rglob("*.java")]
+    sources = {path: path.read_text() for path in files}
+    for name, folder in (("tflite-runtime", "central"), ("litert", "litert")):
+        told = [path.relative_to(DEMO) for path, text in sources.items() if f'return "{name}"' in text]
+        assert [path.parts[:3] for path in told] == [("app", "src", folder)]
+    imports = [path for path, text in sources.items() if "import com.google.ai.edge" in text]
+    assert {path.relative_to(DEMO).parts[2] for path in imports} == {"litert"}
 
 
 def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: ModuleType) -> None:
@@ -195,7 +316,8 @@ def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: Modul
     )
     # Standard source folders, nothing set otherwise: what Gradle compiles is what the script's find lists.
     assert "java.srcDir" not in app + core
-    assert re.search(r"find core/src/main/java \"\$main/java\"", script)
+    assert 'find core/src/main/java "$main/java" app/src/central/java "$work/gen"' in script
+    assert 'create("litert")' in app
     assert "main=app/src/main" in script
     assert (APP / "AndroidManifest.xml").is_file()
     known = versions(check_apk)
@@ -208,9 +330,10 @@ def test_gradle_and_build_sh_share_sources_versions_and_packing(check_apk: Modul
     assert '--version-code "$(version appCode)"' in script
     # No version is written a second time.
     for text in (app, core, script, pom, (DEMO / "build.gradle.kts").read_text()):
-        for key in ("tensorflowLite", "junit", "agp", "dx", "androidAll", "targetSdk", "androidTypes"):
+        for key in ("tensorflowLite", "litert", "junit", "agp", "dx", "androidAll", "targetSdk", "androidTypes"):
             assert not re.search(rf"(?<![\w.-]){re.escape(known[key])}(?![\w.-])", text), key
-    assert "implementation(libs.tensorflow.lite)" in app
+    for library in ("libs.litert.runtime", "libs.litert.gpu"):
+        assert f'"litertImplementation"({library})' in app
     assert '"-DtensorflowLite=$(version tensorflowLite)"' in script
     assert "VERSION_1_8" in app
     assert "VERSION_1_8" in core

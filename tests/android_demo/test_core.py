@@ -19,6 +19,7 @@ from tests.latency.schemas import check_record
 CORE = Path(__file__).resolve().parents[2] / "android_demo" / "core" / "src"
 
 RECORDS = ("valid", "quick", "spoiled", "overhead", "hot", "busy", "sustained", "silent",
+           "cpu", "gpu", "gpu_right_once",
            "right", "unchecked", "wrong_weight", "right_once", "wrong_once", "wrong_later", "beside")  # fmt: skip
 
 RESOURCES = CORE / "test" / "resources"
@@ -92,6 +93,7 @@ def test_the_records_make_the_latency_report(java_tests: dict[str, Any]) -> None
     records = [json.loads((java_tests["out"] / "records" / f"{name}.json").read_text()) for name in RECORDS]
     page = latency_html([("phone", record) for record in records])
     assert "Fake 9" in page
+    assert "litert 2.3.0 (GPU)" in page
 
 
 def test_sysfs_is_read_as_the_script_reads_it(

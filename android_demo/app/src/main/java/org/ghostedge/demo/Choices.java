@@ -1,19 +1,24 @@
 package org.ghostedge.demo;
 
 import android.app.Activity;
+import android.view.View;
 import android.widget.ArrayAdapter;
 import android.widget.Spinner;
 import android.widget.Switch;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import org.ghostedge.core.EngineSettings;
 
-/** The part that three screens share: which model, how many threads, with XNNPACK or without. */
+/** The part that three screens share: which model, how many threads, with XNNPACK or without, on the GPU or not. */
 final class Choices {
     private final Activity activity;
     private final Models models;
     private final Spinner modelSpinner;
     private final Spinner threadSpinner;
     private final Switch xnnpackSwitch;
+    /** Gone where the library or the phone has no GPU. */
+    private final Switch gpuSwitch;
     private List<String> names = new ArrayList<>();
 
     Choices(Activity activity) {
@@ -26,8 +31,12 @@ final class Choices {
         for (int i = 1; i <= Runtime.getRuntime().availableProcessors(); i++) {
             counts.add(String.valueOf(i));
         }
-        fill(threadSpinner, counts, models.threads() - 1);
-        xnnpackSwitch.setChecked(models.xnnpack());
+        gpuSwitch = (Switch) activity.findViewById(R.id.gpu);
+        gpuSwitch.setVisibility(new Engines(activity).hasGpu() ? View.VISIBLE : View.GONE);
+        EngineSettings settings = models.settings();
+        fill(threadSpinner, counts, settings.threads - 1);
+        xnnpackSwitch.setChecked(settings.xnnpack);
+        gpuSwitch.setChecked(settings.gpu);
         refresh();
     }
 
@@ -52,12 +61,18 @@ final class Choices {
         return place >= 0 && place < names.size() ? names.get(place) : null;
     }
 
-    int threads() {
-        return Math.max(0, threadSpinner.getSelectedItemPosition()) + 1;
+    EngineSettings settings() {
+        int threads = Math.max(0, threadSpinner.getSelectedItemPosition()) + 1;
+        return new EngineSettings(threads, xnnpackSwitch.isChecked(), gpuSwitch.isChecked());
     }
 
-    boolean xnnpack() {
-        return xnnpackSwitch.isChecked();
+    /** The choices as the extras that adb would give. */
+    void putInto(Map<String, Object> extras) {
+        EngineSettings settings = settings();
+        extras.put("model", model());
+        extras.put("threads", settings.threads);
+        extras.put("xnnpack", settings.xnnpack);
+        extras.put("accelerator", settings.accelerator());
     }
 
     String howToAdd() {
@@ -68,11 +83,12 @@ final class Choices {
         modelSpinner.setEnabled(enabled);
         threadSpinner.setEnabled(enabled);
         xnnpackSwitch.setEnabled(enabled);
+        gpuSwitch.setEnabled(enabled);
     }
 
     void save() {
         if (model() != null) {
-            models.choose(model(), threads(), xnnpack());
+            models.choose(model(), settings());
         }
     }
 }

@@ -1,41 +1,42 @@
 package org.ghostedge.demo;
 
 import android.content.Context;
+import android.os.Build;
 import android.util.Log;
 import java.io.File;
 import java.util.Locale;
-import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
 import org.ghostedge.core.AnswerCheck;
 import org.ghostedge.core.Bounds;
+import org.ghostedge.core.Cancellation;
 import org.ghostedge.core.Classifier;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.Description;
 import org.ghostedge.core.DeviceFiles;
 import org.ghostedge.core.Engine;
+import org.ghostedge.core.EngineFactory;
+import org.ghostedge.core.EngineSettings;
 import org.ghostedge.core.Float16;
 import org.ghostedge.core.Golden;
 import org.ghostedge.core.ModelFile;
 import org.ghostedge.core.Prediction;
+import org.ghostedge.core.Progress;
+import org.ghostedge.core.Timer;
+import org.ghostedge.core.Verdict;
 
 /** A model, its description and its classifier, together until it is closed. */
 final class LoadedModel {
-    private static final Verdict NONE = new Verdict("", false);
-    /** Of this start of the app; by the file's digest and the settings, for both decide on the answers. */
-    private static final Map<String, Verdict> VERDICTS = new ConcurrentHashMap<>();
-
     final ModelFile file;
     final Description description;
     final Classifier classifier;
+    /** What floating-point operators are computed in, as records name it. */
+    final String precision;
     private final Engine engine;
-    private final String key;
-    /** Null: there are no golden pictures to check with, or that is done. */
-    private AnswerCheck check;
+    private final AnswerCheck check;
 
-    LoadedModel(ModelFile file, int threads, boolean xnnpack) throws DemoException {
+    LoadedModel(Context context, ModelFile file, EngineSettings settings) throws DemoException {
         this.file = file;
-        key = file.sha256() + " " + threads + " " + xnnpack;
-        engine = new TfliteEngine.Factory().load(file, threads, xnnpack);
+        EngineFactory engines = new Engines(context);
+        engine = engines.load(file, settings);
         try {
             description = Description.of(file.name, file.bytes, engine.input().shape);
             classifier = new Classifier(engine, description);
@@ -43,6 +44,10 @@ final class LoadedModel {
             engine.close();
             throw exc;
         }
+        String cpuinfo = new DeviceFiles(new File("/sys"), new File("/proc")).cpuInfo();
+        precision = Float16.inferencePrecision(file.bytes, settings, cpuinfo);
+        File checks = new File(context.getFilesDir(), "checks.json");
+        check = new AnswerCheck(checks, file, engines, settings, Build.FINGERPRINT);
     }
 
     /** Loads the chosen model. Throws: DemoException, also where there is none. */
@@ -52,50 +57,35 @@ final class LoadedModel {
         if (name == null) {
             throw new DemoException(models.howToAdd());
         }
-        LoadedModel model = new LoadedModel(models.open(name), models.threads(), models.xnnpack());
-        model.prepareCheck(context, models, name);
-        return model;
+        return new LoadedModel(context, models.open(name), models.settings());
     }
 
-    private void prepareCheck(Context context, Models models, String name) {
-        if (VERDICTS.containsKey(key)) {
-            return;
+    /**
+     * Whether the answers are right, found now or at an earlier load; before any picture is classified.
+     *
+     * @return null where no golden pictures lie beside the model
+     * @throws DemoException they cannot be asked, or it is cancelled
+     */
+    Verdict check(Context context, Cancellation cancellation, Progress progress) throws DemoException {
+        Verdict known = check.known();
+        if (known != null) {
+            return known;
         }
-        try {
-            Golden golden = models.golden(name, null);
-            if (golden == null) {
-                VERDICTS.put(key, NONE);
-                return;
-            }
-            String cpuinfo = new DeviceFiles(new File("/sys"), new File("/proc")).cpuInfo();
-            String precision = Float16.inferencePrecision(file.bytes, models.xnnpack(), cpuinfo);
-            check = new AnswerCheck(golden, file.name, description, engine, Bounds.of(description, precision));
-        } catch (DemoException exc) {
-            VERDICTS.put(key, new Verdict(context.getString(R.string.check_none, exc.getMessage()), false));
+        Models models = new Models(context);
+        Golden golden = models.golden(file.file == null ? Models.BUNDLED + file.name : file.file.getPath(), null);
+        if (golden == null) {
+            return null;
         }
+        Bounds bounds = Bounds.of(description, precision);
+        Verdict found =
+                check.run(golden, file, description, engine, bounds, Timer.SYSTEM, cancellation, progress);
+        Log.i(Failures.TAG, file.name + ": " + (found.reason == null ? found.nearness : found.reason));
+        return found;
     }
 
-    /** Takes one more golden picture, while there are any. Returns: what is known so far. */
-    Verdict checkOn(Context context) throws DemoException {
-        if (check != null && check.step()) {
-            String reason = check.reason();
-            Verdict verdict = reason != null ? new Verdict(context.getString(R.string.check_wrong, reason), true)
-                    : new Verdict(context.getString(R.string.check_right, check.right(), check.images(),
-                            check.nearness()), false);
-            Log.i(Failures.TAG, file.name + ": " + verdict.text);
-            VERDICTS.put(key, verdict);
-            check = null;
-        }
-        return check == null ? VERDICTS.get(key) : NONE;
-    }
-
-    /** Takes all golden pictures. Returns: what was found. */
-    Verdict checkAll(Context context) throws DemoException {
-        Verdict verdict = checkOn(context);
-        while (check != null) {
-            verdict = checkOn(context);
-        }
-        return verdict;
+    /** Lets the next {@link #check} ask anew. */
+    void forgetCheck() {
+        check.forget();
     }
 
     /** The best five of the last picture, one a line. */

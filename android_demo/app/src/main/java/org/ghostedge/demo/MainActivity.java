@@ -13,6 +13,7 @@ import android.view.Surface;
 import android.view.TextureView;
 import android.view.View;
 import android.widget.TextView;
+import org.ghostedge.core.Cancellation;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.YuvPixels;
 
@@ -26,9 +27,9 @@ public final class MainActivity extends Screen implements TextureView.SurfaceTex
     private TextView results;
     private TextView note;
     private View allow;
-    private View goOn;
-    /** Whose warning is on the screen; null where there is none. */
-    private Verdict warned;
+    private CheckPanel checks;
+    /** Of the session; null without one. */
+    private Frames frames;
     private CameraSession session;
     private boolean resumed;
     private boolean asked;
@@ -45,21 +46,23 @@ public final class MainActivity extends Screen implements TextureView.SurfaceTex
         results = text(R.id.results);
         note = text(R.id.note);
         allow = findViewById(R.id.allow);
-        goOn = findViewById(R.id.go_on);
         asked = state != null; // a turned screen does not ask again
-        listen(R.id.go_on, R.id.allow, R.id.photo, R.id.model, R.id.benchmark, R.id.parity);
+        checks = new CheckPanel(this, new Runnable() {
+            @Override
+            public void run() {
+                if (frames != null) {
+                    frames.wanted = checks.open();
+                }
+            }
+        });
+        listen(R.id.allow, R.id.photo, R.id.model, R.id.benchmark, R.id.parity);
         preview.setSurfaceTextureListener(this);
     }
 
     @Override
     public void onClick(View view) {
         int id = view.getId();
-        if (id == R.id.go_on) {
-            if (warned != null) {
-                warned.accepted = true;
-            }
-            warn(null);
-        } else if (id == R.id.allow) {
+        if (id == R.id.allow) {
             requestPermissions(new String[] {Manifest.permission.CAMERA}, CAMERA);
         } else if (id == R.id.photo) {
             startActivity(new Intent(this, PhotoActivity.class));
@@ -104,10 +107,10 @@ public final class MainActivity extends Screen implements TextureView.SurfaceTex
         }
         results.setText(R.string.starting);
         note.setText("");
-        warn(null);
+        frames = new Frames(checks.open());
         int display = 90 * getWindowManager().getDefaultDisplay().getRotation();
         try {
-            session = new CameraSession(this, preview.getSurfaceTexture(), display, new Frames());
+            session = new CameraSession(this, preview.getSurfaceTexture(), display, frames);
             transform();
         } catch (DemoException exc) {
             results.setText(Failures.text(this, exc));
@@ -123,28 +126,28 @@ public final class MainActivity extends Screen implements TextureView.SurfaceTex
 
     private void stop() {
         if (session != null) {
+            checks.close();
             session.close();
             session = null;
+            frames = null;
         }
-    }
-
-    /** Shows the button that goes on in spite of wrong answers, or takes it away. */
-    private void warn(Verdict verdict) {
-        warned = verdict;
-        goOn.setVisibility(verdict == null ? View.GONE : View.VISIBLE);
     }
 
     /**
      * Classifies each frame on the camera's thread; its model is loaded with the first and freed with the last.
      *
-     * <p>A model's golden pictures are taken one with each of the first frames, so that the picture goes on meanwhile.
+     * <p>Before its first answer the model's answers are checked; the camera's picture goes on meanwhile.
      */
     private final class Frames implements CameraSession.Listener {
+        /** The check that comes before the next answer; null for none. */
+        private volatile Cancellation wanted;
         private LoadedModel model;
         private boolean failed;
-        /** Whether the warning of wrong answers is on the screen, or was. */
-        private boolean told;
         private long shown;
+
+        Frames(Cancellation check) {
+            wanted = check;
+        }
 
         @Override
         public void onFrame(YuvPixels frame) {
@@ -155,23 +158,20 @@ public final class MainActivity extends Screen implements TextureView.SurfaceTex
                 if (model == null) {
                     model = LoadedModel.chosen(MainActivity.this);
                 }
-                Verdict verdict = model.checkOn(MainActivity.this);
-                if (verdict.wrong && !verdict.accepted) {
-                    if (!told) {
-                        told = true;
-                        show(this, getString(R.string.check_wrong_advice, verdict.text),
-                                model.title(MainActivity.this), verdict);
-                    }
+                Cancellation check = wanted;
+                if (check != null) {
+                    wanted = null;
+                    checks.check(model, check);
+                    shown = System.nanoTime();
                     return;
                 }
                 model.classifier.classify(frame);
                 long now = System.nanoTime();
                 if (now - shown >= SHOW_EVERY_NS) {
                     shown = now;
-                    show(this, model.results(MainActivity.this), getString(R.string.live_times,
+                    show(this, checks.warning() + model.results(MainActivity.this), getString(R.string.live_times,
                             model.classifier.preprocessMs(), model.classifier.inferenceMs()) + "\n"
-                            + model.title(MainActivity.this)
-                            + (verdict.text.isEmpty() ? "" : "\n" + verdict.text), null);
+                            + model.title(MainActivity.this) + checks.note());
                 }
             } catch (Exception | OutOfMemoryError exc) {
                 onFailure(exc);
@@ -181,7 +181,7 @@ public final class MainActivity extends Screen implements TextureView.SurfaceTex
         @Override
         public void onFailure(Throwable failure) {
             failed = true;
-            show(this, Failures.text(MainActivity.this, failure), "", null);
+            show(this, Failures.text(MainActivity.this, failure), "");
         }
 
         @Override
@@ -193,15 +193,13 @@ public final class MainActivity extends Screen implements TextureView.SurfaceTex
         }
     }
 
-    /** Shows texts; those of wrong answers with the choice to go on. */
-    private void show(final Frames from, final String text, final String details, final Verdict warning) {
+    private void show(final Frames from, final String text, final String details) {
         runOnUiThread(new Runnable() {
             @Override
             public void run() {
                 if (session != null && session.isFor(from)) {
                     results.setText(text);
                     note.setText(details);
-                    warn(warning);
                 }
             }
         });

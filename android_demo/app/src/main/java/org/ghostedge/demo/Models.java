@@ -19,6 +19,7 @@ import java.util.Collections;
 import java.util.List;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.Description;
+import org.ghostedge.core.EngineSettings;
 import org.ghostedge.core.Golden;
 import org.ghostedge.core.ModelFile;
 
@@ -26,7 +27,7 @@ import org.ghostedge.core.ModelFile;
 final class Models {
     static final String SUFFIX = ".tflite";
     /** How a bundled model is named, and the folder of the APK's assets that it is in. */
-    private static final String BUNDLED = "models/";
+    static final String BUNDLED = "models/";
 
     private final Context context;
 
@@ -68,23 +69,24 @@ final class Models {
     /** The chosen model, else the first; null where there is none. */
     String chosen() {
         List<String> names = names();
-        String name = settings().getString("model", "");
+        String name = preferences().getString("model", "");
         return names.contains(name) ? name : names.isEmpty() ? null : names.get(0);
     }
 
-    int threads() {
-        return Math.max(1, settings().getInt("threads", Math.min(4, Runtime.getRuntime().availableProcessors())));
+    /** How models are run, by choice; on the CPU where there is no GPU. */
+    EngineSettings settings() {
+        SharedPreferences stored = preferences();
+        int threads = stored.getInt("threads", Math.min(4, Runtime.getRuntime().availableProcessors()));
+        return new EngineSettings(Math.max(1, threads), stored.getBoolean("xnnpack", true),
+                stored.getBoolean("gpu", false) && new Engines(context).hasGpu());
     }
 
-    boolean xnnpack() {
-        return settings().getBoolean("xnnpack", true);
+    void choose(String model, EngineSettings settings) {
+        preferences().edit().putString("model", model).putInt("threads", settings.threads)
+                .putBoolean("xnnpack", settings.xnnpack).putBoolean("gpu", settings.gpu).apply();
     }
 
-    void choose(String model, int threads, boolean xnnpack) {
-        settings().edit().putString("model", model).putInt("threads", threads).putBoolean("xnnpack", xnnpack).apply();
-    }
-
-    private SharedPreferences settings() {
+    private SharedPreferences preferences() {
         return context.getSharedPreferences("settings", Context.MODE_PRIVATE);
     }
 
@@ -143,14 +145,14 @@ final class Models {
                     Description.checkSize(name, asset.getLength());
                     ByteBuffer bytes = stream.getChannel()
                             .map(FileChannel.MapMode.READ_ONLY, asset.getStartOffset(), asset.getLength());
-                    return new ModelFile(name.substring(BUNDLED.length()), bytes);
+                    return new ModelFile(name.substring(BUNDLED.length()), null, bytes);
                 }
             }
             try (FileInputStream stream = new FileInputStream(file)) {
                 Description.checkSize(file.getName(), stream.getChannel().size());
                 ByteBuffer bytes = stream.getChannel()
                         .map(FileChannel.MapMode.READ_ONLY, 0, stream.getChannel().size());
-                return new ModelFile(file.getName(), bytes);
+                return new ModelFile(file.getName(), file, bytes);
             }
         } catch (IOException exc) {
             throw new DemoException("the model " + name + " cannot be read; push it: adb push MODEL.tflite "

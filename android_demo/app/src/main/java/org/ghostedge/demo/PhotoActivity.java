@@ -10,6 +10,7 @@ import android.widget.ImageView;
 import android.widget.TextView;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import org.ghostedge.core.Cancellation;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.Pixels;
 
@@ -21,6 +22,7 @@ public final class PhotoActivity extends Screen {
     private ImageView picture;
     private TextView results;
     private TextView note;
+    private CheckPanel checks;
     private Uri uri;
 
     public PhotoActivity() {
@@ -33,6 +35,12 @@ public final class PhotoActivity extends Screen {
         picture = (ImageView) findViewById(R.id.picture);
         results = text(R.id.results);
         note = text(R.id.note);
+        checks = new CheckPanel(this, new Runnable() {
+            @Override
+            public void run() {
+                show(uri);
+            }
+        });
         listen(R.id.choose);
         if (state != null) {
             show((Uri) state.getParcelable(URI));
@@ -50,6 +58,7 @@ public final class PhotoActivity extends Screen {
 
     @Override
     protected void onDestroy() {
+        checks.close();
         worker.shutdown();
         super.onDestroy();
     }
@@ -72,17 +81,18 @@ public final class PhotoActivity extends Screen {
             return;
         }
         final Pictures.Source source = Pictures.of(this, chosen);
+        final Cancellation cancellation = checks.open();
         results.setText(R.string.starting);
         note.setText("");
         worker.execute(new Runnable() {
             @Override
             public void run() {
-                classify(source);
+                classify(source, cancellation);
             }
         });
     }
 
-    private void classify(Pictures.Source source) {
+    private void classify(Pictures.Source source, Cancellation cancellation) {
         String text;
         String details = "";
         Bitmap preview = null;
@@ -93,12 +103,12 @@ public final class PhotoActivity extends Screen {
             double decodeMs = (System.nanoTime() - started) / 1e6;
             LoadedModel model = LoadedModel.chosen(this);
             try {
-                Verdict verdict = model.checkAll(this);
+                checks.check(model, cancellation);
                 model.classifier.classify(pixels);
-                text = (verdict.wrong ? verdict.text + "\n" : "") + model.results(this);
+                text = checks.warning() + model.results(this);
                 details = getString(R.string.photo_times, decodeMs, model.classifier.preprocessMs(),
                         model.classifier.inferenceMs()) + "\n" + model.title(this)
-                        + (verdict.text.isEmpty() || verdict.wrong ? "" : "\n" + verdict.text);
+                        + checks.note();
             } finally {
                 model.close();
             }

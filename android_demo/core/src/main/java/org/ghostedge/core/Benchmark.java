@@ -38,24 +38,24 @@ public final class Benchmark {
      * @throws DemoException it is cancelled, the model fails, or the golden vectors asked for are another model's
      */
     public Map<String, Object> run(BenchmarkJob job, ModelFile model, Golden golden) throws DemoException {
-        if (job.verify && golden == null) {
-            throw new DemoException("mode verify needs golden pictures: push NAME" + Golden.SUFFIX
-                    + " of the model's export beside it, or name one, where several lie there: --es golden PATH");
+        // A GPU may be right at its first inference only, or never: its time counts with checked answers alone.
+        if (mustVerify(job) && golden == null) {
+            throw new DemoException((job.verify ? "mode verify" : "the GPU") + " needs golden pictures: push NAME"
+                    + Golden.SUFFIX + " of the model's export beside it, or name one, where several lie there: --es golden PATH");
         }
         Double rssBefore = conditions.memoryMib("VmRSS");
         Map<String, Object> before = conditions.snapshot();
         progress.progress("loading", 0, 0);
         Timer timer = new Timer(clock, cancellation);
         long started = timer.now();
-        try (Engine engine = engines.load(model, job.threads, job.xnnpack)) {
+        try (Engine engine = engines.load(model, job.settings)) {
             double loadMs = 1e3 * timer.since(started);
             Double rssLoaded = conditions.memoryMib("VmRSS");
             Description description = Description.of(model.name, model.bytes, engine.input().shape);
-            Bounds bounds = Bounds.of(description, conditions.inferencePrecision(model, job.xnnpack));
+            Bounds bounds = Bounds.of(description, conditions.inferencePrecision(model, job.settings));
             Verification verification = verification(job, model, golden, description, engine);
             if (verification != null) {
-                progress.progress("verifying", 0, 0);
-                verification.first(bounds, timer, cancellation);
+                verification.first(bounds, timer, cancellation, progress, Verification.Effort.RECORD);
             }
             if (job.verify) {
                 Map<String, Object> record = head(job, model, description);
@@ -73,10 +73,14 @@ public final class Benchmark {
         }
     }
 
+    private static boolean mustVerify(BenchmarkJob job) {
+        return job.verify || job.settings.gpu;
+    }
+
     /** Null where there are no golden vectors for this model. */
     private static Verification verification(BenchmarkJob job, ModelFile model, Golden golden,
             Description description, Engine engine) throws DemoException {
-        boolean asked = job.verify || job.golden != null;
+        boolean asked = mustVerify(job) || job.golden != null;
         int classes = new Prediction(engine.output()).logits.length;
         boolean none = golden == null || (!asked && golden.misfit(model.name, description, classes) != null);
         return none ? null : new Verification(golden, model.name, description, engine);
@@ -95,7 +99,7 @@ public final class Benchmark {
         double firstMs = verification == null ? timer.sampleMs(run) : verification.firstMs();
         progress.progress("warming up", 0, 0);
         Map<String, Object> warmup = timer.warmUp(run, job.windowSeconds(), job.warmupLimitSeconds());
-        progress.progress("timing", 0, (int) Math.ceil(job.minSeconds()));
+        progress.progress("s, timing", 0, (int) Math.ceil(job.minSeconds()));
         final List<Object> during = new ArrayList<>();
         final int total = (int) Math.ceil(job.minSeconds());
         double[] work = conditions.work();
@@ -103,7 +107,7 @@ public final class Benchmark {
             @Override
             public void watch(double seconds) {
                 during.add(conditions.glance(seconds));
-                progress.progress("timing", Math.min(total, (int) seconds), total);
+                progress.progress("s, timing", Math.min(total, (int) seconds), total);
             }
         }, Double.POSITIVE_INFINITY);
         Double otherCores = conditions.otherCores(work, samples.seconds);
@@ -165,7 +169,7 @@ public final class Benchmark {
             point.put("p90_ms", summary.get("p90"));
             curve.add(point);
             medians.add((Double) summary.get("p50"));
-            progress.progress("sustained", (int) timer.since(started), 60 * minutes);
+            progress.progress("s, sustained", (int) timer.since(started), 60 * minutes);
         }
         double[] values = new double[medians.size()];
         for (int i = 0; i < values.length; i++) {
@@ -226,17 +230,18 @@ public final class Benchmark {
         artifact.put("files", files);
         artifact.put("precision", description.precision);
         Map<String, Object> settings = new LinkedHashMap<>();
-        settings.put("threads", job.threads);
-        settings.put("xnnpack", job.xnnpack);
+        settings.put("threads", job.settings.threads);
+        settings.put("xnnpack", job.settings.xnnpackOnCpu());
         settings.put("precision_hint", null);
         settings.put("cpus", null);
         Map<String, Object> runtime = new LinkedHashMap<>();
-        runtime.put("name", "tflite-runtime");
+        runtime.put("name", engines.name());
         runtime.put("version", engines.version());
+        runtime.put("accelerator", job.settings.accelerator());
         if (!job.verify) {
             runtime.put("import_ms", null);
         }
-        runtime.put("inference_precision", conditions.inferencePrecision(model, job.xnnpack));
+        runtime.put("inference_precision", conditions.inferencePrecision(model, job.settings));
         Map<String, Object> record = new LinkedHashMap<>();
         record.put("schema_version", 2);
         record.put("kind", job.verify ? "verification_record" : "latency_record");
@@ -248,7 +253,7 @@ public final class Benchmark {
         record.put("device", conditions.device());
         record.put("settings", settings);
         record.put("runtime", runtime);
-        // TFLite's Java interface does not tell which operators a delegate took.
+        // The Java interfaces do not tell which operators a delegate took.
         record.put("delegate", null);
         return record;
     }

@@ -63,8 +63,10 @@ final class Comparison {
         return finite ? snrDb(share(noise, signal)) : null;
     }
 
-    boolean finite() {
-        return finite;
+    /** How near the logits are: {@code "70.6 dB"}, {@code "identical"} or {@code "not finite"}. */
+    String nearness() {
+        Double snr = snrDb();
+        return snr != null ? fixed(snr, 1) + " dB" : finite ? "identical" : "not finite";
     }
 
     /** Adds the record's entries, snr_db to disagreeing. */

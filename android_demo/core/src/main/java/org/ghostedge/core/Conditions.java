@@ -51,8 +51,8 @@ public final class Conditions {
     }
 
     /** What the device computes a model's floating-point operators in: {@code "f16"} or {@code "f32"}. */
-    String inferencePrecision(ModelFile model, boolean xnnpack) {
-        return Float16.inferencePrecision(model.bytes, xnnpack, files.cpuInfo());
+    String inferencePrecision(ModelFile model, EngineSettings settings) {
+        return Float16.inferencePrecision(model.bytes, settings, files.cpuInfo());
     }
 
     /** What the device is doing before or after a run. */

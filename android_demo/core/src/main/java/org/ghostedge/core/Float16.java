@@ -3,20 +3,22 @@ package org.ghostedge.core;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 
-/** What XNNPACK computes floating-point operators in; the rule of ghostedge/tflite/float16.py. */
+/** What an engine computes floating-point operators in; of XNNPACK by the rule of ghostedge/tflite/float16.py. */
 public final class Float16 {
     private Float16() {}
 
     /**
-     * {@code "f16"} where the model allows it (TensorFlow's reduced_precision_metadata.h) and the CPU has float16
-     * arithmetic, scalar and vector, else {@code "f32"}.
+     * {@code "f16"} on the GPU, which LiteRT's documentation says computes so unless it is told otherwise; on the CPU
+     * where the model allows it (TensorFlow's reduced_precision_metadata.h) and the CPU has float16 arithmetic, scalar
+     * and vector; else {@code "f32"}.
      *
      * @param cpuinfo the text of /proc/cpuinfo; null where it cannot be read
      */
-    public static String inferencePrecision(ByteBuffer model, boolean xnnpack, String cpuinfo) {
+    public static String inferencePrecision(ByteBuffer model, EngineSettings settings, String cpuinfo) {
         boolean cpu = has(cpuinfo, "fphp") && has(cpuinfo, "asimdhp");
-        return xnnpack && cpu && contains(model, "reduced_precision_support") && contains(model, "fp16accfp16")
-                ? "f16" : "f32";
+        boolean allowed = settings.xnnpack && cpu && contains(model, "reduced_precision_support")
+                && contains(model, "fp16accfp16");
+        return settings.gpu || allowed ? "f16" : "f32";
     }
 
     private static boolean has(String cpuinfo, String feature) {

@@ -35,13 +35,12 @@ public final class LedgerRun {
     private final Decoder decoder;
     private final boolean keepLogits;
     private final String header;
-    private int answered;
     private int labelled;
     private int right;
 
     /**
      * @param host machine, system, cpu, ... of the phone: texts
-     * @param runtime name, version, threads, xnnpack
+     * @param runtime what {@link #runtime} gives
      */
     public LedgerRun(ModelFile model, Description description, List<ImageFolder.Item> images, Classifier classifier,
             Decoder decoder, boolean keepLogits, Map<String, Object> host, Map<String, Object> runtime) {
@@ -50,6 +49,18 @@ public final class LedgerRun {
         this.decoder = decoder;
         this.keepLogits = keepLogits;
         this.header = header(model, description, host, runtime);
+    }
+
+    /** What ran the model, as a ledger says it. */
+    public static Map<String, Object> runtime(EngineFactory engines, EngineSettings settings, String precision) {
+        Map<String, Object> runtime = new LinkedHashMap<>();
+        runtime.put("name", engines.name());
+        runtime.put("version", engines.version());
+        runtime.put("accelerator", settings.accelerator());
+        runtime.put("threads", settings.threads);
+        runtime.put("xnnpack", settings.xnnpackOnCpu());
+        runtime.put("inference_precision", precision);
+        return runtime;
     }
 
     private String header(ModelFile model, Description description, Map<String, Object> host,
@@ -73,7 +84,7 @@ public final class LedgerRun {
         metadata.put("input", description.input.toJson());
         metadata.put("preprocessing", description.input.resizeRule);
         metadata.put("runtime", runtime);
-        metadata.put("device", "CPU");
+        metadata.put("device", "gpu".equals(runtime.get("accelerator")) ? "GPU" : "CPU");
         metadata.put("host", host);
         metadata.put("classes", classifier.prediction.logits.length);
         metadata.put("dataset", dataset);
@@ -217,13 +228,12 @@ public final class LedgerRun {
     }
 
     private void count(int label, int best) {
-        answered++;
         labelled += label >= 0 ? 1 : 0;
         right += label >= 0 && label == best ? 1 : 0;
     }
 
     private String accuracy() {
-        return labelled == 0 ? answered + " images" : String.format(java.util.Locale.ROOT, "top-1 %.2f%% of %d",
+        return labelled == 0 ? "images" : String.format(java.util.Locale.ROOT, "images, top-1 %.2f%% of %d",
                 100.0 * right / labelled, labelled);
     }
 }

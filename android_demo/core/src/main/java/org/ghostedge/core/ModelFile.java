@@ -1,5 +1,6 @@
 package org.ghostedge.core;
 
+import java.io.File;
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
@@ -10,10 +11,18 @@ public final class ModelFile {
     /** The whole file; position 0. */
     public final ByteBuffer bytes;
 
-    /** Throws: DemoException for what is no TFLite model. */
-    public ModelFile(String name, ByteBuffer bytes) throws DemoException {
+    /** Where it lies; null for one that lies in the APK. */
+    public final File file;
+
+    /**
+     * A model.
+     *
+     * @throws DemoException for what is no TFLite model
+     */
+    public ModelFile(String name, File file, ByteBuffer bytes) throws DemoException {
         Description.check(name, bytes);
         this.name = name;
+        this.file = file;
         this.bytes = bytes;
     }
 

@@ -34,6 +34,14 @@ public final class Timer {
         long nanoTime();
     }
 
+    /** The device's own clock. */
+    public static final Clock SYSTEM = new Clock() {
+        @Override
+        public long nanoTime() {
+            return System.nanoTime();
+        }
+    };
+
     /** Samples, milliseconds, and the seconds that all of it took. */
     public static final class Samples {
         public final double[] ms;

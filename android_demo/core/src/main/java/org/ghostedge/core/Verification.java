@@ -10,11 +10,32 @@ import java.util.Map;
  * <p>{@link #first} comes right after the model is loaded, before any other inference, {@link #again} after the timer.
  */
 final class Verification {
-    /** One picture is run so often, or until so many seconds have passed on a slow phone, and each answer compared. */
+    /** One picture is run so often, or until the seconds of the effort have passed on a slow phone. */
     static final int REPEATS = 100;
 
-    private static final double REPEATS_LIMIT_S = 20.0;
     private static final int FEWEST_REPEATS = 3;
+    private static final int FEWEST_PICTURES = 8;
+
+    /** How much is asked, which a slow device may stop earlier. */
+    enum Effort {
+        /** For a record: as edge_benchmark.py asks. */
+        RECORD(20.0, Integer.MAX_VALUE, Double.POSITIVE_INFINITY),
+        /** Before a first answer is shown to someone who waits. */
+        FIRST_LOOK(3.0, 32, 10.0);
+
+        private final double repeatsS;
+        private final int pictures;
+        /** Repeats and pictures. */
+        private final double allS;
+
+        Effort(double repeatsS, int pictures, double allS) {
+            this.repeatsS = repeatsS;
+            this.pictures = pictures;
+            this.allS = allS;
+        }
+    }
+
+    private static final String PROGRESS = "inferences, checking the answers";
 
     private final Golden golden;
     private final Engine engine;
@@ -23,6 +44,7 @@ final class Verification {
     private ByteBuffer output;
     private float[] first;
     private double firstMs;
+    private Comparison comparison;
     private Map<String, Object> record;
 
     /** Throws: DemoException where the golden vectors are for another model. */
@@ -56,19 +78,26 @@ final class Verification {
     }
 
     /** Times the first inference, of the first picture, then compares all answers. */
-    void first(Bounds bounds, Timer timer, Cancellation cancellation) throws DemoException {
+    void first(Bounds bounds, Timer timer, Cancellation cancellation, Progress progress, Effort effort)
+            throws DemoException {
+        progress.progress(PROGRESS, 0, REPEATS + Math.min(golden.images(), effort.pictures));
         firstMs = timer.sampleMs(new Timer.Run() {
             @Override
             public void run() throws DemoException {
                 Verification.this.run();
             }
         });
-        record = compare(bounds, timer, cancellation);
+        record = compare(bounds, timer, cancellation, progress, effort);
     }
 
     /** Milliseconds of the very first inference. */
     double firstMs() {
         return firstMs;
+    }
+
+    /** What {@link #first} found, in short. */
+    Verdict verdict() {
+        return new Verdict(comparison.right(), comparison.count(), comparison.nearness(), (String) record.get("reason"));
     }
 
     /** The record's part {@code verification}. */
@@ -80,15 +109,18 @@ final class Verification {
      * The first picture is run {@link #REPEATS} times. Its last answer is the one compared with the golden one: a
      * driver that is right only the first time has wrong answers.
      */
-    private Map<String, Object> compare(Bounds bounds, Timer timer, Cancellation cancellation) throws DemoException {
+    private Map<String, Object> compare(Bounds bounds, Timer timer, Cancellation cancellation, Progress progress,
+            Effort effort) throws DemoException {
+        int pictures = Math.min(golden.images(), effort.pictures);
         long started = timer.now();
         first = answer();
         float[] again = first;
         double worst = 0;
         Integer different = null;
         int count = 1;
-        while (count < REPEATS && (count < FEWEST_REPEATS || timer.since(started) < REPEATS_LIMIT_S)) {
+        while (count < REPEATS && (count < FEWEST_REPEATS || timer.since(started) < effort.repeatsS)) {
             cancellation.check();
+            progress.progress(PROGRESS, count, REPEATS + pictures);
             run();
             count++;
             again = answer();
@@ -97,10 +129,11 @@ final class Verification {
                 worst = Math.max(worst, Comparison.noisePower(first, again));
             }
         }
-        Comparison comparison = new Comparison();
+        comparison = new Comparison();
         comparison.add(golden.name(0), golden.logits(0), again);
-        for (int i = 1; i < golden.images(); i++) {
+        for (int i = 1; i < pictures && (i < FEWEST_PICTURES || timer.since(started) < effort.allS); i++) {
             cancellation.check();
+            progress.progress(PROGRESS, REPEATS + i, REPEATS + pictures);
             comparison.add(golden.name(i), golden.logits(i), answerTo(i));
         }
         Double repeatsSnrDb = different == null || Double.isInfinite(worst) ? null : Comparison.snrDb(worst);

@@ -29,7 +29,7 @@ public class BenchmarkTest {
     private File proc;
 
     /** What the phone does as time goes by. */
-    private static class FakeDevice implements Device, Timer.Clock, EngineFactory {
+    private static class FakeDevice extends FakeEngine.Factory implements Device, Timer.Clock {
         long now = 1;
         long clockNs = 50;
         double millis = 10;
@@ -40,6 +40,7 @@ public class BenchmarkTest {
         int thermal;
         int thermalAfter = -1;
         int threads = 1;
+        boolean gpu;
         boolean infinite;
         /** Answers from this inference on are those of another weight; likewise for one inference alone. */
         int wrongFrom = Integer.MAX_VALUE;
@@ -57,7 +58,7 @@ public class BenchmarkTest {
         }
 
         @Override
-        public Engine load(ModelFile model, int threads, boolean xnnpack) {
+        public Engine load(ModelFile model, EngineSettings settings) {
             now += 30_000_000;
             engine = new FakeEngine(8) {
                 @Override
@@ -85,11 +86,6 @@ public class BenchmarkTest {
             };
             engine.infinite = infinite;
             return engine;
-        }
-
-        @Override
-        public String version() {
-            return "2.16.1";
         }
 
         @Override
@@ -175,6 +171,9 @@ public class BenchmarkTest {
         extras.put("threads", device.threads);
         extras.put("mode", mode);
         extras.put("out", name);
+        if (device.gpu) {
+            extras.put("accelerator", "gpu");
+        }
         if (minutes != null) {
             extras.put("minutes", minutes);
         }
@@ -192,9 +191,9 @@ public class BenchmarkTest {
         Conditions conditions = new Conditions(device, new DeviceFiles(sys, proc));
         Benchmark benchmark = new Benchmark(device, conditions, device, "1.0", device.cancellation, progress);
         try {
-            Map<String, Object> record = benchmark.run(BenchmarkJob.parse(extras, 2), TestData.linear(), golden);
+            Map<String, Object> record = benchmark.run(BenchmarkJob.parse(new Extras(extras), 2, device.name()), TestData.linear(), golden);
             assertEquals(!mode.equals("verify"), said.contains("warming up"));
-            assertEquals(record.get("verification") != null, said.contains("verifying"));
+            assertEquals(record.get("verification") != null, said.contains("inferences, checking the answers"));
             WholeFile.write(new File(TestData.out(), "records/" + name + ".json"), Json.write(record));
             return record;
         } finally {
@@ -421,10 +420,48 @@ public class BenchmarkTest {
         extras.put("mode", "verify");
         try {
             new Benchmark(device, null, device, "1.0", device.cancellation, null)
-                    .run(BenchmarkJob.parse(extras, 2), TestData.linear(), null);
+                    .run(BenchmarkJob.parse(new Extras(extras), 2, device.name()), TestData.linear(), null);
             fail("there is nothing to verify with");
         } catch (DemoException exc) {
             assertTrue(exc.getMessage(), exc.getMessage().contains("--es golden PATH"));
+        }
+    }
+
+    @Test
+    public void theRecordSaysWhichLibraryAndWhatWasAskedOfIt() throws Exception {
+        Map<String, Object> record = run("cpu", "quick", null);
+        assertEquals("litert", at(record, "runtime", "name"));
+        assertEquals("2.3.0", at(record, "runtime", "version"));
+        assertEquals("cpu", at(record, "runtime", "accelerator"));
+        assertEquals(true, at(record, "settings", "xnnpack"));
+        device.gpu = true;
+        record = run("gpu", "quick", null, TestData.linearGolden(), null);
+        assertEquals("gpu", at(record, "runtime", "accelerator"));
+        assertEquals("f16", at(record, "runtime", "inference_precision"));
+        assertEquals(40.0, at(record, "verification", "bounds", "min_snr_db"));
+        assertNull(at(record, "settings", "xnnpack"));
+    }
+
+    @Test
+    public void aGpuIsTimedOnlyWithCheckedAnswers() throws Exception {
+        device.gpu = true;
+        Golden other = new Golden("/m/other.golden.npz", "00", 8, 8, new byte[192], new float[4], new String[] {"a"},
+                "another source");
+        refused(null, "the GPU needs golden pictures: push NAME.golden.npz");
+        refused(other, "give the golden file of its own export");
+        device.wrongFrom = 2;
+        Map<String, Object> record = run("gpu_right_once", "quick", null, TestData.linearGolden(), null);
+        assertEquals("wrong_answers quick", codes(record, "invalid_reasons"));
+    }
+
+    private void refused(Golden golden, String why) throws Exception {
+        device.engine = new FakeEngine(8);
+        device.engine.close();
+        try {
+            run("gpu_unchecked", "quick", null, golden, null);
+            fail(why);
+        } catch (DemoException exc) {
+            assertTrue(exc.getMessage(), exc.getMessage().contains(why));
         }
     }
 

@@ -75,7 +75,7 @@ public class DescriptionTest {
 
     private static void open(byte[] data) {
         try {
-            ModelFile model = new ModelFile("damaged.tflite", ByteBuffer.wrap(data));
+            ModelFile model = new ModelFile("damaged.tflite", null, ByteBuffer.wrap(data));
             Description.of(model.name, model.bytes, SHAPE);
         } catch (DemoException exc) {
             assertFalse(exc.getMessage().contains("\n"));
@@ -98,7 +98,7 @@ public class DescriptionTest {
 
     private static void refused(byte[] data, String why) {
         try {
-            new ModelFile("x.tflite", ByteBuffer.wrap(data));
+            new ModelFile("x.tflite", null, ByteBuffer.wrap(data));
             fail(why);
         } catch (DemoException exc) {
             assertTrue(exc.getMessage(), exc.getMessage().contains(why));

@@ -5,6 +5,29 @@ import java.nio.ByteOrder;
 
 /** The model of tests/data/linear in Java: mean over the 8 x 8 pixels times weights plus bias. TFLite is Android's. */
 class FakeEngine implements Engine {
+    /** Of a library with a GPU. */
+    static class Factory implements EngineFactory {
+        @Override
+        public String name() {
+            return "litert";
+        }
+
+        @Override
+        public String version() {
+            return "2.3.0";
+        }
+
+        @Override
+        public boolean hasGpu() {
+            return true;
+        }
+
+        @Override
+        public Engine load(ModelFile model, EngineSettings settings) throws DemoException {
+            return new FakeEngine(8);
+        }
+    }
+
     private static final float[][] WEIGHTS = {{1, 0, -1, 0.5f}, {0, 1, -1, 0.5f}, {0.25f, -0.25f, 1, 0.5f}};
     private static final float[] BIAS = {0.1f, -0.2f, 0.3f, 0.0f};
 

@@ -12,7 +12,13 @@ public class Float16Test {
 
     private static String precision(String model, boolean xnnpack, String cpuinfo) {
         byte[] bytes = model.getBytes(StandardCharsets.US_ASCII);
-        return Float16.inferencePrecision(ByteBuffer.wrap(bytes), xnnpack, cpuinfo);
+        return Float16.inferencePrecision(ByteBuffer.wrap(bytes), new EngineSettings(1, xnnpack, false), cpuinfo);
+    }
+
+    @Test
+    public void gpusComputeSo() {
+        ByteBuffer model = ByteBuffer.wrap("TFL3".getBytes(StandardCharsets.US_ASCII));
+        assertEquals("f16", Float16.inferencePrecision(model, new EngineSettings(1, true, true), null));
     }
 
     @Test

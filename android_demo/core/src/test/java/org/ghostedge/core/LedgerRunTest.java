@@ -80,17 +80,18 @@ public class LedgerRunTest {
     }
 
     private static LedgerRun ledger(File folder, boolean logits) throws Exception {
+        return ledger(folder, logits, false);
+    }
+
+    private static LedgerRun ledger(File folder, boolean logits, boolean gpu) throws Exception {
         ModelFile model = TestData.linear();
         Description description = Description.of(model.name, model.bytes, new int[] {1, 8, 8, 3});
         List<ImageFolder.Item> items = ImageFolder.list(folder, description.labels, 4);
         Map<String, Object> host = new LinkedHashMap<>();
         host.put("machine", "aarch64");
         host.put("system", "Android 14");
-        Map<String, Object> runtime = new LinkedHashMap<>();
-        runtime.put("name", "tflite-runtime");
-        runtime.put("version", "2.16.1");
         return new LedgerRun(model, description, items, new Classifier(new FakeEngine(8), description), PNG, logits,
-                host, runtime);
+                host, LedgerRun.runtime(new FakeEngine.Factory(), new EngineSettings(4, true, gpu), "f32"));
     }
 
     @Test

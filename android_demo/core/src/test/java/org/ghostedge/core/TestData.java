@@ -33,7 +33,7 @@ final class TestData {
     }
 
     static ModelFile linear() throws Exception {
-        return new ModelFile("linear_described.tflite", ByteBuffer.wrap(resource("linear_described.tflite")));
+        return new ModelFile("linear_described.tflite", null, ByteBuffer.wrap(resource("linear_described.tflite")));
     }
 
     static Golden linearGolden() throws Exception {

@@ -4,40 +4,27 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import org.ghostedge.core.DemoException;
 import org.ghostedge.core.Engine;
-import org.ghostedge.core.EngineFactory;
+import org.ghostedge.core.EngineSettings;
 import org.ghostedge.core.ModelFile;
 import org.ghostedge.core.TensorInfo;
 import org.tensorflow.lite.DataType;
 import org.tensorflow.lite.Interpreter;
 import org.tensorflow.lite.Tensor;
-import org.tensorflow.lite.TensorFlowLite;
 
-/** TensorFlow Lite behind the core's interface: the one file that knows it. */
-final class TfliteEngine implements Engine {
-    /** Loads models into TensorFlow Lite. */
-    static final class Factory implements EngineFactory {
-        @Override
-        public Engine load(ModelFile model, int threads, boolean xnnpack) throws DemoException {
-            return new TfliteEngine(model, threads, xnnpack);
-        }
-
-        @Override
-        public String version() {
-            return TensorFlowLite.runtimeVersion();
-        }
-    }
-
+/** A model on the CPU, by the Interpreter that TensorFlow Lite and LiteRT both have under this name. */
+final class InterpreterEngine implements Engine {
     private final Interpreter interpreter;
     private final TensorInfo input;
     private final TensorInfo output;
     private final ByteBuffer result;
 
-    private TfliteEngine(ModelFile model, int threads, boolean xnnpack) throws DemoException {
+    /** @param needs what the library needs of a phone, for the message where it does not load */
+    InterpreterEngine(ModelFile model, EngineSettings settings, String needs) throws DemoException {
         Interpreter made = null;
         try {
             Interpreter.Options options = new Interpreter.Options();
-            options.setNumThreads(threads);
-            options.setUseXNNPACK(xnnpack);
+            options.setNumThreads(settings.threads);
+            options.setUseXNNPACK(settings.xnnpack);
             made = new Interpreter(model.bytes, options);
             if (made.getInputTensorCount() != 1 || made.getOutputTensorCount() != 1) {
                 throw new DemoException(model.name + " has " + made.getInputTensorCount() + " inputs and "
@@ -55,14 +42,14 @@ final class TfliteEngine implements Engine {
         } catch (DemoException exc) {
             made.close();
             throw exc;
-        } catch (RuntimeException exc) { // what TensorFlow Lite throws for a model is an open set
+        } catch (RuntimeException exc) { // what the library throws for a model is an open set
             if (made != null) {
                 made.close();
             }
             throw new DemoException(model.name + " cannot be loaded: " + oneLine(exc) + "; copy it again", exc);
         } catch (LinkageError exc) {
-            throw new DemoException("TensorFlow Lite does not load on this phone, which needs a 64-bit ARM processor "
-                    + "and 4 KB memory pages: " + oneLine(exc), exc);
+            throw new DemoException("the library that runs models needs " + needs + ", and does not load on this phone: "
+                    + oneLine(exc), exc);
         }
         interpreter = made;
     }
@@ -83,7 +70,7 @@ final class TfliteEngine implements Engine {
         return new TensorInfo(type, tensor.shape(), quantization.getScale(), quantization.getZeroPoint());
     }
 
-    private static String oneLine(Throwable exc) {
+    static String oneLine(Throwable exc) {
         String text = String.valueOf(exc.getMessage()).replaceAll("\\s+", " ").trim();
         return text.length() > 300 ? text.substring(0, 300) : text;
     }
