@@ -61,6 +61,10 @@ class GhostedgeError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        """One line, also where a name out of a foreign file has several."""
+        return " ".join(super().__str__().split("\n"))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """As it is, whatever its constructor takes: a worker's error is raised again by its parent."""
         return _restored, (type(self), str(self), dict(vars(self)))

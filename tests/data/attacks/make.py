@@ -158,6 +158,7 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
         TARGETS["openvino"].whole().replace(b'offset="0" size="12"', b'offset="-9" size="12"'),
         "a constant before the beginning of the weights",
     ),
+    "checkpoint/newline.ckpt": (b"\n\x05" + b"\n\x03a\nb", "a name of two lines, which an error quotes"),
     "golden/bomb.npz": (bomb(), "an array of 2^40 bytes in a file of 300"),
     "golden/name.npz": (
         zipped({"\u00e9": b""}).replace(b"\xc3\xa9", b"\xff\xa9"),
