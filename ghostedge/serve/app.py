@@ -52,6 +52,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+#: Our own are half as long. Longer ones hold numbers that Python does not read, or names that no folder can hold.
+_LONGEST_PATH = 200
+
 #: Uploads that a phone may make at once, and then each second.
 _BURST, _RATE = 60.0, 20.0
 
@@ -97,10 +100,13 @@ class _Guard:
                 message["headers"] = [*message["headers"], *(pair for pair in further if pair[0] not in given)]
             await send(message)
 
-        first, _, rest = scope["path"].lstrip("/").partition("/")
+        path = scope["path"].lstrip("/")
+        first, _, rest = path.partition("/")
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not secrets.compare_digest(first.encode(), self._token.encode()):
             await HTMLResponse(_WRONG_TOKEN, 403)(scope, receive, with_headers)
+        elif len(path.encode()) > _LONGEST_PATH:
+            await _error("there is no such page", 404)(scope, receive, with_headers)
         elif not length.isdigit() or int(length) > MAX_BYTES:
             await _too_large()(scope, receive, with_headers)
         else:
@@ -249,8 +255,12 @@ class _TooFastError(Exception):
 
 async def _taken(request: Request, kind: type[T]) -> T:
     """The body of an upload. Raises: DeviceError where it is not of its type."""
-    what = "the upload"
-    return as_type(parse_json(await request.body(), what, DeviceError), kind, what, DeviceError)
+    what, body = "the upload", await request.body()
+
+    def checked() -> T:
+        return as_type(parse_json(body, what, DeviceError), kind, what, DeviceError)
+
+    return await run_in_threadpool(checked)  # megabytes take seconds, in which the other phones are answered
 
 
 def _error(text: str, status: int, **headers: str) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.latency.records import read_record
 from ghostedge.serve.litert_js import LiteRtJs
 from ghostedge.serve.messages import MAX_BYTES
+from ghostedge.stored import parse_json
 from tests.latency.schemas import check_record
 from tests.serve.conftest import IMAGES, Served
 from tests.serve.phones import Phone, packed, request
@@ -67,6 +69,30 @@ def test_without_the_token_there_is_nothing(served: Served, path: str) -> None:
 @pytest.mark.parametrize("path", ["../app.py", "%2e%2e/app.py", "src/page.ts", "index.html/../../app.py", "nothing.js"])
 def test_no_other_file_is_served(served: Served, path: str) -> None:
     assert request(served.url + path)[0] in (403, 404)
+
+
+@pytest.mark.parametrize("path", ["a" * 300 + ".js", "models/" + "9" * 5000, "models/0/images/" + "9" * 5000])
+def test_an_address_of_any_length_is_answered(served: Served, path: str) -> None:
+    assert request(served.url + path)[0] == 404
+
+
+def test_the_others_are_answered_while_a_large_upload_is_read(
+    served: Served, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, seen = threading.Event(), threading.Event()
+
+    def slow(*what: Any) -> Any:
+        seen.set()
+        assert held.wait(10), "nobody else was answered"
+        return parse_json(*what)
+
+    monkeypatch.setattr("ghostedge.serve.app.parse_json", slow)
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(phone.rows, [0], answers([0]))
+        assert seen.wait(10)
+        assert request(served.url + "page.js")[0] == 200
+        held.set()
+        assert upload.result()[0] == 200
 
 
 def test_a_check_becomes_a_verification_record(served: Served, phone: Phone) -> None:
