@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import shutil
 import socket
 import threading
 import urllib.request
@@ -104,6 +106,28 @@ def test_a_check_becomes_a_verification_record(served: Served, phone: Phone) -> 
     assert record["runtime"]["name"] == "litert.js"
     assert said == record
     assert any("answers right" in line for line in served.said)
+
+
+def test_an_artifact_that_is_exported_anew_meanwhile_changes_nothing(
+    serve: Any, no_litert_js: LiteRtJs, model: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copy(model, tmp_path))
+    golden = Path(shutil.copy(next(model.parent.glob("*.npz")), tmp_path))
+    content = own.read_bytes()
+    records = []
+    with serve(no_litert_js, tmp_path / "phones", [own]) as server:
+        for change in (lambda: own.write_bytes(content + b"anew"), own.unlink, golden.unlink):
+            change()
+            phone = Phone(server.url, server.job)
+            phone.join()
+            told = json.loads(request(server.url + "job")[1])["models"][0]
+            assert request(server.url + "models/0")[1] == content
+            assert told["sha256"] == hashlib.sha256(content).hexdigest()
+            status, record = phone.run(checked=phone.checked())
+            assert status == 200, record
+            records.append((record["artifact"], record["verification"]["golden"]))
+    assert records[0][0]["size_bytes"] == told["size_bytes"] == len(content)
+    assert records[0] == records[1] == records[2]
 
 
 def test_before_there_is_a_result_its_page_says_so(served: Served) -> None:
