@@ -4,7 +4,7 @@ Below the output folder::
 
     latency/PHONE/MODEL-litertjs-wasm-1t.json          latency records: ghostedge benchmark --records, parity --latency
     verification/PHONE/MODEL-litertjs-wasm-1t-verify.json
-    ledgers/PHONE-MODEL-litertjs-wasm-1t.jsonl         ledgers: ghostedge parity --ledger; .part while they grow
+    ledgers/PHONE-MODEL-litertjs-wasm-1t.jsonl         ledgers: ghostedge parity --ledger; .KEY.part while they grow
     latency.html, parity.html                          every phone on one page, written anew with each result
     .serve.json                                        the token of the address, and which phone has which name
 """
@@ -112,7 +112,7 @@ class Results:
     @property
     def open_ledgers(self) -> tuple[Path, ...]:
         """The ledgers that are not whole yet."""
-        return tuple(run.path for run in self._runs.values() if not run.path.exists())
+        return tuple(run.path for run in self._runs.values() if not run.whole)
 
     def _read_state(self) -> _State:
         try:
@@ -178,15 +178,19 @@ class Results:
         phone, images = self.phone(phone_id), self.images
         with self._lock:
             name = f"{self._state.phones[phone_id]}-{run_name(subject, setting)}"
-            if name not in self._runs:
-                self._runs[name] = LedgerRun(
+            if (run := self._runs.get(name)) is None:
+                run = self._runs[name] = LedgerRun(
                     self._output / "ledgers" / f"{name}.jsonl",
                     self._metadata(phone, subject, setting, images),
                     images.ids,
                     images.labels(subject),
                     keep_logits=self._job.keep_logits,
                 )
-            return self._runs[name]
+                if run.replaces:
+                    self._tell(f"{run.path} holds other answers, which are replaced once there are all of these")
+            if run.finish():
+                self._finished(self._state.phones[phone_id], run)
+            return run
 
     @property
     def images(self) -> Images:
