@@ -25,7 +25,7 @@ import numpy as np
 from ghostedge.errors import DeviceError, GhostedgeError
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.evaluation.run import checkpoint_of
-from ghostedge.files import atomic_write
+from ghostedge.files import PARTIAL_PREFIX, atomic_write
 from ghostedge.latency.records import read_record
 from ghostedge.reports import write_page
 from ghostedge.reports.format import answers_text
@@ -168,8 +168,12 @@ class Results:
         return record
 
     def _write_latency(self) -> None:
-        files = sorted((self._output / "latency").glob("*/*.json"))
-        records = [(file.parent.name, read_record(file, "latency_record")) for file in files]
+        records = []
+        for file in _whole_files(self._output / "latency", "*/*.json"):
+            try:
+                records.append((file.parent.name, read_record(file, "latency_record")))
+            except DeviceError as exc:  # of another phone, and not what this one is told
+                self._tell(f"left out of latency.html: {exc}")
         write_page(self._output / "latency.html", latency_html(records))
 
     def run_of(self, phone_id: str, subject: Subject, setting: Setting) -> LedgerRun:
@@ -255,13 +259,18 @@ class Results:
         if self._reference is None:
             return
         try:
-            report = parity(self._reference, sorted((self._output / "ledgers").glob("*.jsonl")))
+            report = parity(self._reference, _whole_files(self._output / "ledgers", "*.jsonl"))
             write_parity(report, self._output / "parity.html")
         except GhostedgeError as exc:  # of this ledger, or another one in the folder: all are kept
             self._tell(f"{name}: not judged: {exc}")
             return
         (own,) = [each for each in report.comparisons if each.source.file == run.path.name]
         self._tell(f"{name}: {own.result.verdict}: {explain(own.result)}")
+
+
+def _whole_files(folder: Path, pattern: str) -> list[Path]:
+    """The files there, without those that a kill left half-written."""
+    return sorted(file for file in folder.glob(pattern) if not file.name.startswith(PARTIAL_PREFIX))
 
 
 def _check_model(subject: Subject, setting: Setting) -> None:
