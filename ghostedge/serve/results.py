@@ -15,8 +15,8 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 from ghostedge.errors import DeviceError, GhostedgeError
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.evaluation.run import checkpoint_of
-from ghostedge.files import PARTIAL_PREFIX, atomic_write
+from ghostedge.files import PARTIAL_PREFIX, atomic_path, atomic_write
 from ghostedge.latency.records import read_record
 from ghostedge.reports import write_page
 from ghostedge.reports.format import answers_text
@@ -34,7 +34,7 @@ from ghostedge.reports.parity import explain, parity
 from ghostedge.reports.parity_page import write_parity
 from ghostedge.serve.job import Images, Job, Subject
 from ghostedge.serve.ledgers import LedgerRun
-from ghostedge.serve.messages import PhoneMessage, RowsMessage, RunMessage, Setting, floats
+from ghostedge.serve.messages import FileName, PhoneId, PhoneMessage, RowsMessage, RunMessage, Setting, Token, floats
 from ghostedge.serve.record import make_record, run_name, runtime_of
 from ghostedge.stored import as_type, parse_json, plain
 
@@ -47,17 +47,19 @@ PAGES = ("latency.html", "parity.html")
 MAX_PHONES = 256
 
 
-@dataclass
+@dataclass(frozen=True)
 class _State:
     """What outlives a run of the server.
 
     Attributes:
         token: what the address holds.
         phones: a phone's id -> the name of its files.
+        messages: a phone's id -> what it said of itself last: pages that stay open go on where the server is new.
     """
 
-    token: str
-    phones: dict[str, str] = field(default_factory=dict)
+    token: Token
+    phones: Mapping[PhoneId, FileName] = field(default_factory=dict)
+    messages: Mapping[PhoneId, PhoneMessage] = field(default_factory=dict)
 
 
 class Results:
@@ -87,12 +89,11 @@ class Results:
     ) -> None:
         self._job, self._version, self._output = job, version, output
         self._reference, self._tell, self._status = reference, tell, status
-        self._phones: dict[str, PhoneMessage] = {}
+        self._told: dict[str, PhoneMessage] = {}
         self._runs: dict[str, LedgerRun] = {}
         self._lock = threading.RLock()
         self._file = output / ".serve.json"
-        self._state = self._read_state()
-        self._save()
+        self._save(self._read_state())
 
     @property
     def output(self) -> Path:
@@ -121,36 +122,39 @@ class Results:
             return _State(secrets.token_urlsafe(16))
         return as_type(parse_json(data, str(self._file), DeviceError), _State, str(self._file), DeviceError)
 
-    def _save(self) -> None:
-        atomic_write(self._file, json.dumps(plain(self._state), indent=1))
-        self._file.chmod(0o600)
+    def _save(self, state: _State) -> None:
+        """Keep a state, from its first byte on readable to this user alone."""
+        with atomic_path(self._file) as partial:
+            partial.touch(mode=0o600)
+            partial.write_text(json.dumps(plain(state), indent=1), encoding="utf-8")
+        self._state = state
 
     def join(self, phone: PhoneMessage) -> str:
-        """Let a phone in. Returns: the name of its files. Raises: DeviceError where there are too many."""
+        """Let a phone in. Returns: the name of its files. Raises: DeviceError where there are too many, OutputError."""
         with self._lock:
             known = self._state.phones
-            if phone.id not in known:
-                if len(known) >= MAX_PHONES:
-                    raise DeviceError(
-                        f"{MAX_PHONES} phones are here already; start ghostedge serve with another --output"
-                    )
-                short = re.sub(r"[^a-z0-9]+", "-", phone.name.lower()).strip("-")[:40] or "phone"
-                taken = set(known.values())
-                names = [short, *(f"{short}-{number}" for number in range(2, MAX_PHONES + 2))]
-                known[phone.id] = next(name for name in names if name not in taken)
-                self._save()
-            if self._phones.get(phone.id) != phone:
-                self._phones[phone.id] = phone
-                self._tell(
-                    f"{known[phone.id]}: {', '.join(filter(None, (phone.model, phone.system, phone.user_agent)))}"
-                )
-            return known[phone.id]
+            name = known[phone.id] if phone.id in known else self._new_name(phone)
+            if self._state.messages.get(phone.id) != phone:
+                messages = {**self._state.messages, phone.id: phone}
+                self._save(replace(self._state, phones={**known, phone.id: name}, messages=messages))
+            if self._told.get(phone.id) != phone:
+                self._told[phone.id] = phone
+                self._tell(f"{name}: {', '.join(filter(None, (phone.model, phone.system, phone.user_agent)))}")
+            return name
+
+    def _new_name(self, phone: PhoneMessage) -> str:
+        taken = set(self._state.phones.values())
+        if len(taken) >= MAX_PHONES:
+            raise DeviceError(f"{MAX_PHONES} phones are here already; start ghostedge serve with another --output")
+        short = re.sub(r"[^a-z0-9]+", "-", phone.name.lower()).strip("-")[:40] or "phone"
+        names = [short, *(f"{short}-{number}" for number in range(2, MAX_PHONES + 2))]
+        return next(name for name in names if name not in taken)
 
     def phone(self, phone_id: str) -> PhoneMessage:
-        """A phone that has joined. Raises: DeviceError."""
-        if phone_id not in self._phones:
+        """A phone that has joined, this run of the server or an earlier one. Raises: DeviceError."""
+        if phone_id not in self._state.messages:
             raise DeviceError("this phone has not joined; reload the page")
-        return self._phones[phone_id]
+        return self._state.messages[phone_id]
 
     def take_run(self, phone_id: str, subject: Subject, message: RunMessage) -> dict[str, Any]:
         """Keep a verification or a latency. Returns: the record. Raises: DeviceError, OutputError."""

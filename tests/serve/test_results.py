@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ghostedge.errors import DeviceError, OutputError
+from ghostedge.serve.job import make_job
 from ghostedge.serve.litert_js import LiteRtJs
+from ghostedge.serve.messages import PhoneMessage
+from ghostedge.serve.results import Results
 from tests.serve.conftest import IMAGES, Served
 from tests.serve.phones import Phone
 from tests.serve.test_server import answers
@@ -36,3 +43,57 @@ def test_a_ledger_is_judged_beside_one_that_a_kill_left_half_written(
         assert phone.rows(list(range(IMAGES)), answers(list(range(IMAGES))))[0] == 200
         assert "INCONCLUSIVE" in server.said[-1] or "FAIL" in server.said[-1]
     assert (tmp_path / "parity.html").is_file()
+
+
+def test_a_page_that_stayed_open_goes_on_with_a_new_server(
+    serve: Any, no_litert_js: LiteRtJs, model: Path, data: Path, tmp_path: Path
+) -> None:
+    with serve(no_litert_js, tmp_path, [model], data=data) as server:
+        Phone(server.url, server.job).join()
+    with serve(no_litert_js, tmp_path, [model], data=data) as server:
+        phone = Phone(server.url, server.job)  # which was measuring meanwhile
+        status, said = phone.run(checked=phone.checked(), timed=phone.timed())
+        assert status == 200, said
+        assert said["device"]["host"] == "Phone 0"
+
+
+@pytest.fixture
+def results(model: Path, tmp_path: Path) -> Results:
+    return Results(make_job([model]), "0", tmp_path, None, lambda text: None)
+
+
+def test_the_token_is_never_readable_to_others(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes, place = [], Path.replace
+
+    def replaced(self: Path, target: Path) -> Path:
+        modes.append(self.stat().st_mode & 0o777)
+        return place(self, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    results.join(PhoneMessage("0" * 32, "One", "a test"))
+    assert modes == [0o600]
+
+
+def test_a_phone_whose_name_could_not_be_kept_has_none(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full_disk)
+        with pytest.raises(OutputError):
+            results.join(PhoneMessage("0" * 32, "One", "a test"))
+    with pytest.raises(DeviceError, match="has not joined"):
+        results.phone("0" * 32)
+    assert results.join(PhoneMessage("1" * 32, "One", "a test")) == "one"
+    assert results.join(PhoneMessage("0" * 32, "One", "a test")) == "one-2"
+
+
+def full_disk(self: Path, target: Path) -> Path:
+    raise OSError(28, "No space left on device")
+
+
+OUTSIDE = {"token": "x" * 22, "phones": {"0" * 32: "../../evil"}}
+
+
+@pytest.mark.parametrize("state", [{"token": ""}, OUTSIDE])
+def test_a_state_that_names_other_folders_is_refused(model: Path, tmp_path: Path, state: dict[str, Any]) -> None:
+    (tmp_path / ".serve.json").write_text(json.dumps(state))
+    with pytest.raises(DeviceError, match=r"\.serve\.json: .*matching regex"):
+        Results(make_job([model]), "0", tmp_path, None, lambda text: None)
