@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -54,6 +55,8 @@ ARGUMENTS: Arguments = {
 
 def run(args: argparse.Namespace) -> int:
     """Run the command, until Ctrl-C. Returns: 0."""
+    from ghostedge.errors import UsageError
+    from ghostedge.files import locked
     from ghostedge.formats import load_input_spec
     from ghostedge.serve.run import Place, certificate, check_installed, listen, serve_until_stopped
 
@@ -75,8 +78,10 @@ def run(args: argparse.Namespace) -> int:
         browser_decodes=args.jpeg,
         keep_logits=args.logits,
     )
-    with ProgressWriter(quiet=args.quiet) as progress:
+    busy = UsageError(f"another ghostedge serve has its results in {args.output}; end it, or name another --output")
+    with ProgressWriter(quiet=args.quiet) as progress, contextlib.ExitStack() as held:
         litert_js = find_litert_js(args.litert_js, _Fetching(progress))
+        held.enter_context(locked(args.output / ".serve.lock", busy))
         results = Results(job, litert_js.version, args.output, args.reference, progress.line, progress.status)
         address = listen(Place(args.port, args.lan, args.https))
         pem, fingerprint = certificate(address.host) if args.https else (None, None)

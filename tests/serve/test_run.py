@@ -20,6 +20,7 @@ import pytest
 
 from ghostedge.cli.main import main
 from ghostedge.errors import DeviceError, FetchError, UsageError
+from ghostedge.files import locked
 from ghostedge.serve import litert_js
 from ghostedge.serve import run as serve_run
 from ghostedge.serve.litert_js import LiteRtJs, find_litert_js, read_litert_js
@@ -219,6 +220,16 @@ def test_what_makes_no_sense_is_one_line(
     assert why in said
     assert "\n" not in said
     assert not (tmp_path / "phones").exists()
+
+
+def test_one_folder_has_one_server(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two would give two phones one name."""
+    pytest.importorskip("uvicorn", reason="left out: the extra 'serve' is not installed")
+    output = tmp_path / "phones"
+    given = ["--artifact", str(model), "--litert-js", str(archive(tmp_path / "x.tgz")), "--output", str(output)]
+    with locked(output / ".serve.lock", UsageError("")):
+        assert main(["serve", *given]) == 1
+    assert f"another ghostedge serve has its results in {output}; end it" in capsys.readouterr().err
 
 
 def test_the_state_of_a_folder_is_for_its_user_alone(model: Path, tmp_path: Path) -> None:
