@@ -102,6 +102,29 @@ def test_evaluate_is_paused_resumed_and_judged_the_same_as_in_python(
     assert any("INCONCLUSIVE" in line for line in server.said)
 
 
+#: The line breaks amid the third picture, and amid the answer to the second batch.
+BROKEN_LINE = """
+const whole = {arrayBuffer: Response.prototype.arrayBuffer, json: Response.prototype.json}, came = {images: 0, rows: 0};
+for (const name in whole) Response.prototype[name] = function () {
+  const kind = this.url.match(/images|rows/)?.[0];
+  const broken = kind && ++came[kind] === {images: 3, rows: 2}[kind];
+  return broken ? Promise.reject(new TypeError("network error")) : whole[name].call(this);
+};
+"""
+
+
+def test_a_line_that_breaks_amid_an_answer_is_no_wrong_answer(
+    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    with serve(litert_js, tmp_path, [model], data=data) as server:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        browser.script(f"{{ {BROKEN_LINE} }}")
+        assert f"{IMAGES} of {IMAGES} images" in do(browser, "evaluate")
+    (file,) = tmp_path.glob("ledgers/*.jsonl")
+    assert set(read_json_lines(file).errors) == {None}
+
+
 def test_try_names_what_is_on_a_photo_and_before_the_camera(page: Browser, data: Path) -> None:
     page.choose_file("#photo", next(data.glob("*/*.jpg")))
     page.wait("document.querySelectorAll('#try li').length == 5")

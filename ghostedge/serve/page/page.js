@@ -113,7 +113,7 @@ async function join() {
 const packed = (values) => values && base64(values);
 async function checked(task, runner) {
     task.tell("fetching golden pictures", 0, 0);
-    const crops = await (await ask(`models/${model().number}/golden`)).arrayBuffer();
+    const crops = await ask(`models/${model().number}/golden`);
     const found = await runner.ask("check", { crops, pictures: model().golden.images, rules: job.rules }, task.tell, [crops]);
     const { first_ms, answers, first, worst, ...further } = found;
     return [found, { ...further, answers: packed(answers), first: packed(first), worst: packed(worst) }];
@@ -174,7 +174,7 @@ const AHEAD = 3;
 async function fetchImage(image) {
     const { number, input } = model();
     try {
-        const content = await (await ask(`models/${number}/images/${image}`)).arrayBuffer();
+        const content = await ask(`models/${number}/images/${image}`);
         if (job.images.browser_decodes)
             return { image, crop: await cropOf(new Blob([content]), input, false) };
         const bytes = 3 * input.height * input.width;
