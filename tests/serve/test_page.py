@@ -102,6 +102,14 @@ def test_evaluate_is_paused_resumed_and_judged_the_same_as_in_python(
     assert any("INCONCLUSIVE" in line for line in server.said)
 
 
+def test_a_page_that_was_left_before_the_samples_is_out_of_sight_as_well(page: Browser, server: Served) -> None:
+    page.script("Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})")
+    do(page, "measure", ".quick")
+    page.script("delete document.visibilityState")
+    (file,) = server.output.glob("latency/*/*.json")
+    assert "hidden" in [reason["code"] for reason in read_record(file, "latency_record")["invalid_reasons"]]
+
+
 #: The line breaks amid the third picture, and amid the answer to the second batch.
 BROKEN_LINE = """
 const whole = {arrayBuffer: Response.prototype.arrayBuffer, json: Response.prototype.json}, came = {images: 0, rows: 0};

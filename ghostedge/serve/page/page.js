@@ -142,7 +142,12 @@ async function measure(task, mode) {
     };
     document.addEventListener("visibilitychange", looked);
     const tell = (text, done, total) => {
-        started = text === "timing" ? started || performance.now() : text === "timed" ? 0 : started;
+        if (text === "timing" && !started) {
+            started = performance.now();
+            looked(); // it may have been left during the warm-up
+        }
+        else if (text === "timed")
+            started = 0;
         task.tell(text, done, total);
     };
     const { first_ms, ...timed } = await runner

@@ -155,7 +155,10 @@ async function measure(task: Task, mode: "full" | "quick"): Promise<void> {
   };
   document.addEventListener("visibilitychange", looked);
   const tell = (text: string, done: number, total: number): void => {
-    started = text === "timing" ? started || performance.now() : text === "timed" ? 0 : started;
+    if (text === "timing" && !started) {
+      started = performance.now();
+      looked(); // it may have been left during the warm-up
+    } else if (text === "timed") started = 0;
     task.tell(text, done, total);
   };
   const { first_ms, ...timed } = await runner
