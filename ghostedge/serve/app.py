@@ -52,6 +52,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+#: Reports say themselves that their one script alone may run, by its hash; what a page cannot say itself is added.
+_REPORTS_POLICY = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 #: Our own are half as long. Longer ones hold numbers that Python does not read, or names that no folder can hold.
 _LONGEST_PATH = 200
 
@@ -233,7 +236,7 @@ class _Server:
         name = request.path_params["name"]
         if name not in [page.name for page in self._results.pages]:
             return HTMLResponse(_NO_PAGE, 404)
-        return _file(self._results.output, name)
+        return _file(self._results.output, name, **{"Content-Security-Policy": _REPORTS_POLICY})
 
     async def _upload(self, request: Request, kind: type[T]) -> tuple[str, Subject, T]:
         phone = request.path_params["phone"]
@@ -267,11 +270,11 @@ def _error(text: str, status: int, **headers: str) -> Response:
     return JSONResponse({"error": text}, status, headers=headers)
 
 
-def _file(folder: Path, name: str) -> Response:
+def _file(folder: Path, name: str, **headers: str) -> Response:
     path = folder / name
     if path.suffix not in _TYPES or not path.is_file():
         return _error("there is no such page yet", 404)
-    return Response(path.read_bytes(), media_type=_TYPES[path.suffix])
+    return Response(path.read_bytes(), media_type=_TYPES[path.suffix], headers=headers)
 
 
 def _cached(request: Request, content: bytes, kind: str, digest: str) -> Response:
