@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -294,6 +294,7 @@ def make_app(job: Job, litert_js: LiteRtJs, results: Results) -> ASGIApp:
         GhostedgeError: lambda request, exc: _error(str(exc), 400),
         _TooFastError: lambda request, exc: _error(too_fast, 429, **{"Retry-After": "1"}),
         _TooLargeError: lambda request, exc: _too_large(),
+        ClientDisconnect: lambda request, exc: _error("the upload was cut off", 400),  # nobody hears it
     }
     app = Starlette(routes=_Server(job, litert_js, results).routes(), exception_handlers=handlers)
     return _Guard(app, results.token)

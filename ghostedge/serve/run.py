@@ -7,6 +7,7 @@ import datetime
 import errno
 import io
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -189,6 +190,8 @@ def serve_until_stopped(
 
         def stop() -> None:
             server.should_exit = True
+            # A request that is not done in time is cut off, which is no error: the page asks again.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
         with stopping(stop):
             server.run(sockets=[address.socket])

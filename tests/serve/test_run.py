@@ -14,6 +14,7 @@ import tarfile
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -155,6 +156,14 @@ def test_an_archive_that_lacks_a_file_is_one_line(tmp_path: Path) -> None:
         read_litert_js(file)
 
 
+def begun(url: str) -> socket.socket:
+    """A line on which an upload has only begun."""
+    parts = urlsplit(url)
+    line = socket.create_connection((parts.hostname, parts.port), timeout=10)
+    line.sendall(f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode())
+    return line
+
+
 @pytest.mark.parametrize("https", [False, True])
 def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("uvicorn", reason="left out: the extra 'serve' is not installed")
@@ -182,13 +191,17 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
             phone = Phone(told["url"], make_job([model], data=data))
             phone.join()
             assert phone.rows([3], np.ones((1, 5), np.float32))[0] == 200
+            cut_off, under_way = begun(f"{told['url']}phones"), begun(f"{told['url']}phones")
+            cut_off.close()  # the phone went to sleep
     finally:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert process.returncode == 0, said
     assert "Traceback" not in said
+    assert "ERROR" not in said
     assert "the results are in" in said
     if not https:
+        under_way.close()
         assert "phone-0-tiny_fp32-litertjs-wasm-1t.jsonl; run the same command again to go on" in said
         assert len(next((tmp_path / "phones").glob("ledgers/*.part")).read_text().splitlines()) == 2
 
