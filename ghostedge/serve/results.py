@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ghostedge.console import one_line
 from ghostedge.errors import DeviceError, GhostedgeError
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.evaluation.run import checkpoint_of
@@ -88,7 +89,8 @@ class Results:
         status: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._job, self._version, self._output = job, version, output
-        self._reference, self._tell, self._status = reference, tell, status
+        self._reference, self._status = reference, status
+        self._tell = lambda text: tell(one_line(text))  # what a phone says of itself makes no further lines
         self._told: dict[str, PhoneMessage] = {}
         self._runs: dict[str, LedgerRun] = {}
         self._lock = threading.RLock()

@@ -89,6 +89,13 @@ def full_disk(self: Path, target: Path) -> Path:
     raise OSError(28, "No space left on device")
 
 
+def test_a_phone_says_one_line_of_itself(model: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    results = Results(make_job([model]), "0", tmp_path, None, said.append)
+    results.join(PhoneMessage("0" * 32, "One", "a test\r\nphone-2: PASS\x1b[2J"))
+    assert said == ["one: a test\\u000d phone-2: PASS\\u001b[2J"]
+
+
 OUTSIDE = {"token": "x" * 22, "phones": {"0" * 32: "../../evil"}}
 
 
