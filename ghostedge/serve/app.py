@@ -209,7 +209,9 @@ class _Server:
         return Response(content, media_type="application/octet-stream")
 
     async def join(self, request: Request) -> Response:
-        """Let a phone in."""
+        """Let a phone in; they share a bucket, because an id is whatever the request says."""
+        if not self._rate.allows("join"):
+            raise _TooFastError
         phone = await _taken(request, PhoneMessage)
         return JSONResponse({"name": await run_in_threadpool(self._results.join, phone)})
 
