@@ -89,13 +89,15 @@ class Results:
         status: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._job, self._version, self._output = job, version, output
-        self._reference, self._status = reference, status
-        self._tell = lambda text: tell(one_line(text))  # what a phone says of itself makes no further lines
+        self._reference, self._line, self._status = reference, tell, status
         self._told: dict[str, PhoneMessage] = {}
         self._runs: dict[str, LedgerRun] = {}
         self._lock = threading.RLock()
         self._file = output / ".serve.json"
         self._save(self._read_state())
+
+    def _tell(self, text: str) -> None:
+        self._line(one_line(text))  # what a phone says of itself makes no further lines
 
     @property
     def output(self) -> Path:
