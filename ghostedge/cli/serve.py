@@ -45,7 +45,7 @@ ARGUMENTS: Arguments = {
         argument("--litert-js F", "archive of 'npm pack @litertjs/core' (default: fetched once, and kept)", Path),
     ],
     "where": [
-        argument("--port P", "default: any that is free", int, default=0),
+        argument("--port P", "default: that of the last time, or any that is free", int, default=0),
         argument("--lan", "let other devices in the network connect"),
         argument("--https", "encrypt; phones need it for camera, threads and WebGPU"),
         argument("--output DIR", "folder of the results (default: phones)", Path, default=Path("phones")),
@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         litert_js = find_litert_js(args.litert_js, _Fetching(progress))
         held.enter_context(locked(args.output / ".serve.lock", busy))
         results = Results(job, litert_js.version, args.output, args.reference, progress.line, progress.status)
-        address = listen(Place(args.port, args.lan, args.https))
+        address = listen(Place(args.port, args.lan, args.https), results.port)
+        results.listening(address.socket.getsockname()[1])
         pem, fingerprint = certificate(address.host) if args.https else (None, None)
         url = f"{address.url}/{results.token}/"
         _show(url, fingerprint, args)

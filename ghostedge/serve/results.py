@@ -35,7 +35,17 @@ from ghostedge.reports.parity import explain, parity
 from ghostedge.reports.parity_page import write_parity
 from ghostedge.serve.job import Images, Job, Subject
 from ghostedge.serve.ledgers import LedgerRun
-from ghostedge.serve.messages import FileName, PhoneId, PhoneMessage, RowsMessage, RunMessage, Setting, Token, floats
+from ghostedge.serve.messages import (
+    FileName,
+    PhoneId,
+    PhoneMessage,
+    Port,
+    RowsMessage,
+    RunMessage,
+    Setting,
+    Token,
+    floats,
+)
 from ghostedge.serve.record import make_record, run_name, runtime_of
 from ghostedge.stored import as_type, parse_json, plain
 
@@ -56,11 +66,13 @@ class _State:
         token: what the address holds.
         phones: a phone's id -> the name of its files.
         messages: a phone's id -> what it said of itself last: pages that stay open go on where the server is new.
+        port: where the server listened last.
     """
 
     token: Token
     phones: Mapping[PhoneId, FileName] = field(default_factory=dict)
     messages: Mapping[PhoneId, PhoneMessage] = field(default_factory=dict)
+    port: Port = 0
 
 
 class Results:
@@ -108,6 +120,15 @@ class Results:
     def token(self) -> str:
         """What the address holds; the same for each run with one output folder, so that pages stay open."""
         return self._state.token
+
+    @property
+    def port(self) -> int:
+        """Where the server listened last; 0 before the first time."""
+        return self._state.port
+
+    def listening(self, port: int) -> None:
+        """Remember where the server listens, for its next run. Raises: OutputError."""
+        self._save(replace(self._state, port=port))
 
     @property
     def pages(self) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ghostedge.errors import DeviceError, UsageError
@@ -66,13 +66,21 @@ def check_installed() -> None:
     require("segno", "serve")
 
 
-def listen(place: Place) -> Address:
+def listen(place: Place, earlier: int = 0) -> Address:
     """Bind the port.
+
+    Args:
+        place: where.
+        earlier: the port to take, if it is free, where `place` leaves the choice. What a page has stored, its phone's
+            id above all, belongs to one address with its port: by another one a phone comes as a new phone.
 
     Raises:
         UsageError: the port is taken, not allowed, or not one.
         DeviceError: there is no network to serve.
     """
+    if earlier and not place.port:
+        with contextlib.suppress(UsageError):
+            return listen(replace(place, port=earlier))
     if not 0 <= place.port < 2**16:
         raise UsageError(f"--port {place.port} is not a port; name one of 1 to 65535, or leave it out for a free one")
     host = _own_address() if place.lan else "127.0.0.1"

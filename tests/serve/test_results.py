@@ -62,6 +62,12 @@ def results(model: Path, tmp_path: Path) -> Results:
     return Results(make_job([model]), "0", tmp_path, None, lambda text: None)
 
 
+def test_the_next_run_knows_the_port(results: Results, model: Path, tmp_path: Path) -> None:
+    assert results.port == 0
+    results.listening(8123)
+    assert Results(make_job([model]), "0", tmp_path, None, lambda text: None).port == 8123
+
+
 def test_the_token_is_never_readable_to_others(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     modes, place = [], Path.replace
 

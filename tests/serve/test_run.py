@@ -51,6 +51,22 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         first.socket.close()
 
 
+def test_the_port_of_the_last_time_is_taken_if_it_is_free() -> None:
+    with listen(Place()).socket as first:
+        port = first.getsockname()[1]
+        with listen(Place(), port).socket as other:
+            assert other.getsockname()[1] != port
+    with listen(Place(), port).socket as again:
+        assert again.getsockname()[1] == port
+        with listen(Place(other_port := free_port()), port).socket as named:
+            assert named.getsockname()[1] == other_port
+
+
+def free_port() -> int:
+    with listen(Place()).socket as bound:
+        return int(bound.getsockname()[1])
+
+
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_what_is_no_port_is_one_line(port: int) -> None:
     with pytest.raises(UsageError, match=f"--port {port} is not a port"):
@@ -200,6 +216,7 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
     assert "Traceback" not in said
     assert "ERROR" not in said
     assert "the results are in" in said
+    assert json.loads((tmp_path / "phones" / ".serve.json").read_text())["port"] == urlsplit(told["url"]).port
     if not https:
         under_way.close()
         assert "phone-0-tiny_fp32-litertjs-wasm-1t.jsonl; run the same command again to go on" in said
