@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.latency.records import read_record
 from ghostedge.model import InputSpec
 from ghostedge.serve.litert_js import LiteRtJs
+from ghostedge.serve.run import Place
 from tests.chromium import CHROMIUM, Browser
 from tests.latency.schemas import check_record
 from tests.serve.conftest import HEIGHT, IMAGES, WIDTH, Served
@@ -134,6 +136,25 @@ def test_a_line_that_breaks_amid_an_answer_is_no_wrong_answer(
         assert f"{IMAGES} of {IMAGES} images" in do(browser, "evaluate")
     (file,) = tmp_path.glob("ledgers/*.jsonl")
     assert set(read_json_lines(file).errors) == {None}
+
+
+def test_the_page_goes_on_when_the_command_is_started_again(
+    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    held = "window.held = true; const real = fetch; let images = 0; window.fetch = (path, body) => "
+    held += "held && /images/.test(path) && ++images > 12 ? Promise.reject(new TypeError('held')) : real(path, body)"
+    with serve(litert_js, tmp_path, [model], data=data) as server:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        browser.script(f"{{ {held} }}")
+        browser.click("#evaluate .start")
+        browser.wait("document.querySelector('#evaluate progress').value >= 8")
+        port = urlsplit(server.url).port or 0
+    with serve(litert_js, tmp_path, [model], data=data, place=Place(port)) as server:
+        browser.script("held = false")
+        browser.wait("document.querySelector('#evaluate .status').innerText.startsWith('Done')")
+        (file,) = tmp_path.glob("ledgers/*.jsonl")
+        assert set(read_json_lines(file).errors) == {None}
 
 
 def test_try_names_what_is_on_a_photo_and_before_the_camera(page: Browser, data: Path) -> None:
