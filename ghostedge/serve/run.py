@@ -154,7 +154,7 @@ def qr_code(text: str, *, colours: bool = False) -> str:
 
 @contextlib.contextmanager
 def _certificate_file(pem: bytes | None) -> Iterator[dict[str, Any]]:
-    """What uvicorn needs to encrypt; the key is readable to this user alone, and gone afterwards, after a kill too."""
+    """What uvicorn needs to encrypt; the key is readable to this user alone, and gone after the block."""
     if pem is None:
         yield {}
         return
@@ -192,14 +192,15 @@ def serve_until_stopped(
             timeout_graceful_shutdown=3,
             **encrypted,
         )
-        server = uvicorn.Server(config)
-        on_start(server)
-        server.capture_signals = contextlib.nullcontext  # it would raise them again at its end
+        config.load()  # reads the key: its file is gone before the first request
+    server = uvicorn.Server(config)
+    on_start(server)
+    server.capture_signals = contextlib.nullcontext  # it would raise them again at its end
 
-        def stop() -> None:
-            server.should_exit = True
-            # A request that is not done in time is cut off, which is no error: the page asks again.
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    def stop() -> None:
+        server.should_exit = True
+        # A request that is not done in time is cut off, which is no error: the page asks again.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
-        with stopping(stop):
-            server.run(sockets=[address.socket])
+    with stopping(stop):
+        server.run(sockets=[address.socket])

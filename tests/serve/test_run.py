@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import signal
 import socket
 import ssl
@@ -190,6 +191,7 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         preexec_fn=heed,
     )
     try:
@@ -201,6 +203,7 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
             trusting = ssl._create_unverified_context()
             with urllib.request.urlopen(told["url"], context=trusting) as reply:
                 assert b"ghostedge" in reply.read()
+            assert not list(tmp_path.glob("ghostedge-serve-*")), "a kill -9 would leave the key"
         else:
             from ghostedge.serve.job import make_job
 
