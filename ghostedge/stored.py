@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from ghostedge.errors import GhostedgeError
@@ -69,27 +69,47 @@ def holds_half_surrogate(text: str) -> bool:
 
 
 def _fault(document: Any) -> str | None:
-    """The first value that nothing of ours holds; level by level, because a recursive walk would have to trust it."""
-    level: list[tuple[str, Any]] = [("$", document)]
-    for _ in range(MAX_DEPTH):
-        inner: list[tuple[str, Any]] = []
-        for place, value in level:
-            if isinstance(value, dict):
-                inner += [(f"{place}.{key}", entry) for key, entry in value.items()]
-                inner += [(place, key) for key in value if not key.isascii()]
-            elif isinstance(value, list):
-                inner += [(f"{place}[{index}]", entry) for index, entry in enumerate(value)]
-            elif isinstance(value, float) and not math.isfinite(value):
-                return f"{place} is {value}; every number must be finite"
-            elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-                return f"{place} is a number of {len(str(abs(value)))} digits"
-            elif isinstance(value, str) and holds_half_surrogate(value):
-                return f"{place} holds half a surrogate pair, which is not text"
-            elif not isinstance(value, str | int | float | None):
-                return f"{place} is a {type(value).__name__}, which JSON does not have"
-        if not (level := inner):
-            return None
-    return "it is nested too deeply"
+    """The first value that nothing of ours holds, with its place.
+
+    Neither recursive, since depth is one of the faults, nor a list of all values: those of 64 MiB would take gigabytes.
+    """
+    places = ["$"]
+    levels: list[Iterator[tuple[Any, Any]]] = [iter([(None, document)])]
+    while levels:
+        for key, value in levels[-1]:
+            place = places[-1]
+            if isinstance(key, str) and not key.isascii() and holds_half_surrogate(key):
+                return f"{place} {_HALF}"
+            if isinstance(value, dict | list):
+                if value and len(levels) == MAX_DEPTH:
+                    return "it is nested too deeply"
+                places.append(place + _step(key))
+                levels.append(iter(value.items() if isinstance(value, dict) else enumerate(value)))
+                break
+            if fault := _scalar_fault(value):
+                return f"{place}{_step(key)} {fault}"
+        else:
+            levels.pop()
+            places.pop()
+    return None
+
+
+def _step(key: Any) -> str:
+    """What a key or an index adds to a place."""
+    return "" if key is None else f".{key}" if isinstance(key, str) else f"[{key}]"
+
+
+_HALF = "holds half a surrogate pair, which is not text"
+
+
+def _scalar_fault(value: Any) -> str | None:
+    if isinstance(value, str):
+        return _HALF if holds_half_surrogate(value) else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"is {value}; every number must be finite"
+    if isinstance(value, int):  # TOML's may have any length in hexadecimal, more than Python writes in decimal
+        return None if abs(value) <= MAX_INTEGER else f"is a number of {value.bit_length()} bits"
+    return None if value is None else f"is a {type(value).__name__}, which JSON does not have"
 
 
 def as_type(data: Any, kind: type[T], what: str, error: type[GhostedgeError]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,31 @@ def test_depth_is_bounded_before_anything_recursive_sees_it() -> None:
             parse_json("[" * depth + "]" * depth, "the file", ManifestError)
 
 
+def test_a_document_of_many_values_takes_no_more_memory_to_check_than_to_parse() -> None:
+    text = b"[" + b"0," * 200_000 + b"0]"
+    tracemalloc.start()
+    try:
+        parse_json(text, "the file", ManifestError)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * len(text)  # json.loads alone: 5 times
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        ('{"a": [{"b": 1}, {"c": "\\ud800"}]}', "$.a[1].c holds half"),
+        ('{"a": [[], {"\\udfff": 1}]}', "$.a[1] holds half"),
+        ("1e999", "$ is inf"),
+    ],
+)
+def test_places_are_those_of_the_document(document: str, place: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse_json(document, "the file", ManifestError)
+    assert f"of ours: {place}" in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["[" * 50_000, '{"a": NaN}', b"\xff", "1" * 6000, "", '{"a": 1'])
 def test_damaged_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(ManifestError, match=r"^the file "):
@@ -68,7 +94,7 @@ def test_a_date_of_toml_is_no_value_of_ours() -> None:
         parse_toml("a = [1979-05-27]", "the file", ManifestError)
 
 
-@pytest.mark.parametrize("text", ["a = " + "[" * 3000, "a = ", b"\xff", "a = " + "1" * 6000])
+@pytest.mark.parametrize("text", ["a = " + "[" * 3000, "a = ", b"\xff", "a = " + "1" * 6000, "a = 0x" + "f" * 6000])
 def test_damaged_toml_is_refused(text: str | bytes) -> None:
     with pytest.raises(ManifestError, match=r"^the file "):
         parse_toml(text, "the file", ManifestError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ ARGUMENTS: Arguments = {
         argument("--litert-js F", "archive of 'npm pack @litertjs/core' (default: fetched once, and kept)", Path),
     ],
     "where": [
-        argument("--port P", "default: any that is free", int, default=0),
+        argument("--port P", "default: that of the last time, or any that is free", int, default=0),
         argument("--lan", "let other devices in the network connect"),
         argument("--https", "encrypt; phones need it for camera, threads and WebGPU"),
         argument("--output DIR", "folder of the results (default: phones)", Path, default=Path("phones")),
@@ -54,6 +55,8 @@ ARGUMENTS: Arguments = {
 
 def run(args: argparse.Namespace) -> int:
     """Run the command, until Ctrl-C. Returns: 0."""
+    from ghostedge.errors import UsageError
+    from ghostedge.files import locked
     from ghostedge.formats import load_input_spec
     from ghostedge.serve.run import Place, certificate, check_installed, listen, serve_until_stopped
 
@@ -75,10 +78,13 @@ def run(args: argparse.Namespace) -> int:
         browser_decodes=args.jpeg,
         keep_logits=args.logits,
     )
-    with ProgressWriter(quiet=args.quiet) as progress:
+    busy = UsageError(f"another ghostedge serve has its results in {args.output}; end it, or name another --output")
+    with ProgressWriter(quiet=args.quiet) as progress, contextlib.ExitStack() as held:
         litert_js = find_litert_js(args.litert_js, _Fetching(progress))
+        held.enter_context(locked(args.output / ".serve.lock", busy))
         results = Results(job, litert_js.version, args.output, args.reference, progress.line, progress.status)
-        address = listen(Place(args.port, args.lan, args.https))
+        address = listen(Place(args.port, args.lan, args.https), results.port)
+        results.listening(address.socket.getsockname()[1])
         pem, fingerprint = certificate(address.host) if args.https else (None, None)
         url = f"{address.url}/{results.token}/"
         _show(url, fingerprint, args)

@@ -28,11 +28,14 @@ from numpy.typing import NDArray
 from ghostedge.errors import GhostedgeError, LedgerError
 from ghostedge.evaluation.columns import CONTENT, TOP, Columns, Rows
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
-from ghostedge.stored import as_type, holds_half_surrogate
+from ghostedge.stored import as_type, holds_half_surrogate, parse_json
 
 _HEADER = {"kind", "has_logits", "metadata"}
 
 _LARGEST = float(np.finfo(np.float32).max)
+
+#: More logits than a file of text holds: 1 GiB as float16.
+_MOST_LOGITS = 2**29
 
 
 def header_line(metadata: LedgerMetadata, *, has_logits: bool) -> str:
@@ -108,6 +111,8 @@ def _ledger(data: bytes, text: str) -> Ledger:
     images = metadata.dataset.get("images")
     if images != len(lines) - 1:
         raise LedgerError(f"it has {len(lines) - 1} images, its first line says {images}; copy it from the phone again")
+    if has_logits and images * metadata.classes > _MOST_LOGITS:  # before there is room for them
+        raise LedgerError(f"line 1 is damaged: {images} images of {metadata.classes} logits are too many")
     ledger = Ledger(_columns(lines[1:], metadata.classes, has_logits).table, metadata, has_checksum)
     if metadata.dataset.get("ids_sha256") != ids_sha256(ledger.image_ids):
         raise LedgerError("its images are not those of its first line; it was changed after it was made")
@@ -116,6 +121,7 @@ def _ledger(data: bytes, text: str) -> Ledger:
 
 def _header(line: str) -> tuple[LedgerMetadata, bool]:
     data = _object(1, line)
+    parse_json(line, "line 1", LedgerError)  # what nothing of ours holds, as in Parquet's metadata
     if data.get("kind") != "ledger" or set(data) != _HEADER:
         raise LedgerError("its first line is not that of a ledger; make one with the Android demo or ghostedge serve")
     metadata = LedgerMetadata.from_dict(data["metadata"])

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,6 +51,12 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+
+#: Reports say themselves that their one script alone may run, by its hash; what a page cannot say itself is added.
+_REPORTS_POLICY = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+#: Our own are half as long. Longer ones hold numbers that Python does not read, or names that no folder can hold.
+_LONGEST_PATH = 200
 
 #: Uploads that a phone may make at once, and then each second.
 _BURST, _RATE = 60.0, 20.0
@@ -97,10 +103,13 @@ class _Guard:
                 message["headers"] = [*message["headers"], *(pair for pair in further if pair[0] not in given)]
             await send(message)
 
-        first, _, rest = scope["path"].lstrip("/").partition("/")
+        path = scope["path"].lstrip("/")
+        first, _, rest = path.partition("/")
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not secrets.compare_digest(first.encode(), self._token.encode()):
             await HTMLResponse(_WRONG_TOKEN, 403)(scope, receive, with_headers)
+        elif len(path.encode()) > _LONGEST_PATH:
+            await _error("there is no such page", 404)(scope, receive, with_headers)
         elif not length.isdigit() or int(length) > MAX_BYTES:
             await _too_large()(scope, receive, with_headers)
         else:
@@ -200,7 +209,9 @@ class _Server:
         return Response(content, media_type="application/octet-stream")
 
     async def join(self, request: Request) -> Response:
-        """Let a phone in."""
+        """Let a phone in; they share a bucket, because an id is whatever the request says."""
+        if not self._rate.allows("join"):
+            raise _TooFastError
         phone = await _taken(request, PhoneMessage)
         return JSONResponse({"name": await run_in_threadpool(self._results.join, phone)})
 
@@ -227,7 +238,7 @@ class _Server:
         name = request.path_params["name"]
         if name not in [page.name for page in self._results.pages]:
             return HTMLResponse(_NO_PAGE, 404)
-        return _file(self._results.output, name)
+        return _file(self._results.output, name, **{"Content-Security-Policy": _REPORTS_POLICY})
 
     async def _upload(self, request: Request, kind: type[T]) -> tuple[str, Subject, T]:
         phone = request.path_params["phone"]
@@ -249,19 +260,23 @@ class _TooFastError(Exception):
 
 async def _taken(request: Request, kind: type[T]) -> T:
     """The body of an upload. Raises: DeviceError where it is not of its type."""
-    what = "the upload"
-    return as_type(parse_json(await request.body(), what, DeviceError), kind, what, DeviceError)
+    what, body = "the upload", await request.body()
+
+    def checked() -> T:
+        return as_type(parse_json(body, what, DeviceError), kind, what, DeviceError)
+
+    return await run_in_threadpool(checked)  # megabytes take seconds, in which the other phones are answered
 
 
 def _error(text: str, status: int, **headers: str) -> Response:
     return JSONResponse({"error": text}, status, headers=headers)
 
 
-def _file(folder: Path, name: str) -> Response:
+def _file(folder: Path, name: str, **headers: str) -> Response:
     path = folder / name
     if path.suffix not in _TYPES or not path.is_file():
         return _error("there is no such page yet", 404)
-    return Response(path.read_bytes(), media_type=_TYPES[path.suffix])
+    return Response(path.read_bytes(), media_type=_TYPES[path.suffix], headers=headers)
 
 
 def _cached(request: Request, content: bytes, kind: str, digest: str) -> Response:
@@ -281,6 +296,7 @@ def make_app(job: Job, litert_js: LiteRtJs, results: Results) -> ASGIApp:
         GhostedgeError: lambda request, exc: _error(str(exc), 400),
         _TooFastError: lambda request, exc: _error(too_fast, 429, **{"Retry-After": "1"}),
         _TooLargeError: lambda request, exc: _too_large(),
+        ClientDisconnect: lambda request, exc: _error("the upload was cut off", 400),  # nobody hears it
     }
     app = Starlette(routes=_Server(job, litert_js, results).routes(), exception_handlers=handlers)
     return _Guard(app, results.token)

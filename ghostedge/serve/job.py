@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -18,6 +19,7 @@ from ghostedge.data.golden import Golden, golden_beside, read_golden
 from ghostedge.data.preprocess import decode, resize_and_crop
 from ghostedge.errors import ArtifactError, ImageError, LedgerError, UsageError
 from ghostedge.evaluation.ledger import ids_sha256, read_ledger
+from ghostedge.files import sha256_file
 from ghostedge.formats import open_model
 from ghostedge.latency.edge.timing import (
     FULL,
@@ -50,17 +52,16 @@ class Subject:
     Attributes:
         model: the file.
         golden: its golden vectors, and their file; None where there are none.
+        golden_sha256: of that file.
         classes: logits it gives; None where neither its labels nor golden vectors say.
+        content: its bytes, read with its digest before anything is served: the file may be exported anew meanwhile.
     """
 
     model: Model
     golden: tuple[Path, Golden] | None
+    golden_sha256: str
     classes: int | None
-
-    @functools.cached_property
-    def content(self) -> bytes:
-        """The model's bytes, read once: a file that changes meanwhile is not served under the digest of the first."""
-        return self.model.path.read_bytes()
+    content: bytes = field(repr=False)
 
     def to_dict(self, number: int) -> dict[str, Any]:
         """What the page is told."""
@@ -101,7 +102,10 @@ def open_subjects(
             file = None
         pair = (file, vectors) if file and vectors else None
         known = len(model.labels) or (vectors.logits.shape[1] if pair and vectors else None)
-        subjects[path.name] = Subject(model, pair, known)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != model.sha256:
+            raise ArtifactError(f"{path} was changed while it was opened; start again")
+        subjects[path.name] = Subject(model, pair, sha256_file(file) if file else "", known, content)
     return tuple(subjects.values())
 
 

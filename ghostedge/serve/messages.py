@@ -24,6 +24,11 @@ MAX_BYTES = 32 * 2**20
 PhoneId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 Text = Annotated[str, Meta(max_length=512)]
 
+#: Not of the page, but as strict, since addresses and folders are made of them: what an address holds, a phone's files.
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Token = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{22}$")]
+FileName = Annotated[str, Meta(pattern="^[a-z0-9-]{1,60}$")]
+
 #: The accelerators of LiteRT.js.
 Accelerator = Literal["wasm", "webgpu", "webnn"]
 

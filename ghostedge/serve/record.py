@@ -11,7 +11,6 @@ import numpy as np
 
 import ghostedge
 from ghostedge.errors import DeviceError
-from ghostedge.files import sha256_file
 from ghostedge.latency.edge.timing import MAX_DRIFT, judge, summarise
 from ghostedge.latency.edge.verification import DEFAULT_BOUNDS, bounds_of, compare_again, compared, noise_power
 from ghostedge.latency.records import parse_record
@@ -87,7 +86,7 @@ def _head(subject: Subject, phone: PhoneMessage, message: RunMessage, version: s
         "artifact": {
             "file": model.path.name,
             "format": "tflite",
-            "size_bytes": model.path.stat().st_size,
+            "size_bytes": len(subject.content),
             "sha256": model.sha256,
             "files": [{"file": model.path.name, "sha256": model.sha256}],
             "precision": model.precision,
@@ -132,7 +131,7 @@ def _verification(subject: Subject, checked: Checked, timed: Timed | None) -> di
     told = SimpleNamespace(description={"bounds": dict(subject.model.bounds)}, details={})
     record = compared(
         {"logits": golden.logits, "names": np.array(golden.names), "source_sha256": golden.source_sha256},
-        {"file": path.name, "sha256": sha256_file(path)},
+        {"file": path.name, "sha256": subject.golden_sha256},
         found,
         {"inferences": checked.inferences, "first_different": checked.first_different, "worst": worst},
         bounds_of(asked, told),

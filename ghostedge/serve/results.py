@@ -4,7 +4,7 @@ Below the output folder::
 
     latency/PHONE/MODEL-litertjs-wasm-1t.json          latency records: ghostedge benchmark --records, parity --latency
     verification/PHONE/MODEL-litertjs-wasm-1t-verify.json
-    ledgers/PHONE-MODEL-litertjs-wasm-1t.jsonl         ledgers: ghostedge parity --ledger; .part while they grow
+    ledgers/PHONE-MODEL-litertjs-wasm-1t.jsonl         ledgers: ghostedge parity --ledger; .KEY.part while they grow
     latency.html, parity.html                          every phone on one page, written anew with each result
     .serve.json                                        the token of the address, and which phone has which name
 """
@@ -15,17 +15,18 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ghostedge.console import one_line
 from ghostedge.errors import DeviceError, GhostedgeError
 from ghostedge.evaluation.ledger import LedgerMetadata
 from ghostedge.evaluation.run import checkpoint_of
-from ghostedge.files import atomic_write
+from ghostedge.files import PARTIAL_PREFIX, atomic_path, atomic_write
 from ghostedge.latency.records import read_record
 from ghostedge.reports import write_page
 from ghostedge.reports.format import answers_text
@@ -34,7 +35,17 @@ from ghostedge.reports.parity import explain, parity
 from ghostedge.reports.parity_page import write_parity
 from ghostedge.serve.job import Images, Job, Subject
 from ghostedge.serve.ledgers import LedgerRun
-from ghostedge.serve.messages import PhoneMessage, RowsMessage, RunMessage, Setting, floats
+from ghostedge.serve.messages import (
+    FileName,
+    PhoneId,
+    PhoneMessage,
+    Port,
+    RowsMessage,
+    RunMessage,
+    Setting,
+    Token,
+    floats,
+)
 from ghostedge.serve.record import make_record, run_name, runtime_of
 from ghostedge.stored import as_type, parse_json, plain
 
@@ -47,17 +58,21 @@ PAGES = ("latency.html", "parity.html")
 MAX_PHONES = 256
 
 
-@dataclass
+@dataclass(frozen=True)
 class _State:
     """What outlives a run of the server.
 
     Attributes:
         token: what the address holds.
         phones: a phone's id -> the name of its files.
+        messages: a phone's id -> what it said of itself last: pages that stay open go on where the server is new.
+        port: where the server listened last.
     """
 
-    token: str
-    phones: dict[str, str] = field(default_factory=dict)
+    token: Token
+    phones: Mapping[PhoneId, FileName] = field(default_factory=dict)
+    messages: Mapping[PhoneId, PhoneMessage] = field(default_factory=dict)
+    port: Port = 0
 
 
 class Results:
@@ -86,13 +101,15 @@ class Results:
         status: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._job, self._version, self._output = job, version, output
-        self._reference, self._tell, self._status = reference, tell, status
-        self._phones: dict[str, PhoneMessage] = {}
+        self._reference, self._line, self._status = reference, tell, status
+        self._told: dict[str, PhoneMessage] = {}
         self._runs: dict[str, LedgerRun] = {}
         self._lock = threading.RLock()
         self._file = output / ".serve.json"
-        self._state = self._read_state()
-        self._save()
+        self._save(self._read_state())
+
+    def _tell(self, text: str) -> None:
+        self._line(one_line(text))  # what a phone says of itself makes no further lines
 
     @property
     def output(self) -> Path:
@@ -105,6 +122,15 @@ class Results:
         return self._state.token
 
     @property
+    def port(self) -> int:
+        """Where the server listened last; 0 before the first time."""
+        return self._state.port
+
+    def listening(self, port: int) -> None:
+        """Remember where the server listens, for its next run. Raises: OutputError."""
+        self._save(replace(self._state, port=port))
+
+    @property
     def pages(self) -> tuple[Path, ...]:
         """The pages that there are."""
         return tuple(path for name in PAGES if (path := self._output / name).is_file())
@@ -112,7 +138,7 @@ class Results:
     @property
     def open_ledgers(self) -> tuple[Path, ...]:
         """The ledgers that are not whole yet."""
-        return tuple(run.path for run in self._runs.values() if not run.path.exists())
+        return tuple(run.path for run in self._runs.values() if not run.whole)
 
     def _read_state(self) -> _State:
         try:
@@ -121,36 +147,39 @@ class Results:
             return _State(secrets.token_urlsafe(16))
         return as_type(parse_json(data, str(self._file), DeviceError), _State, str(self._file), DeviceError)
 
-    def _save(self) -> None:
-        atomic_write(self._file, json.dumps(plain(self._state), indent=1))
-        self._file.chmod(0o600)
+    def _save(self, state: _State) -> None:
+        """Keep a state, from its first byte on readable to this user alone."""
+        with atomic_path(self._file) as partial:
+            partial.touch(mode=0o600)
+            partial.write_text(json.dumps(plain(state), indent=1), encoding="utf-8")
+        self._state = state
 
     def join(self, phone: PhoneMessage) -> str:
-        """Let a phone in. Returns: the name of its files. Raises: DeviceError where there are too many."""
+        """Let a phone in. Returns: the name of its files. Raises: DeviceError where there are too many, OutputError."""
         with self._lock:
             known = self._state.phones
-            if phone.id not in known:
-                if len(known) >= MAX_PHONES:
-                    raise DeviceError(
-                        f"{MAX_PHONES} phones are here already; start ghostedge serve with another --output"
-                    )
-                short = re.sub(r"[^a-z0-9]+", "-", phone.name.lower()).strip("-")[:40] or "phone"
-                taken = set(known.values())
-                names = [short, *(f"{short}-{number}" for number in range(2, MAX_PHONES + 2))]
-                known[phone.id] = next(name for name in names if name not in taken)
-                self._save()
-            if self._phones.get(phone.id) != phone:
-                self._phones[phone.id] = phone
-                self._tell(
-                    f"{known[phone.id]}: {', '.join(filter(None, (phone.model, phone.system, phone.user_agent)))}"
-                )
-            return known[phone.id]
+            name = known[phone.id] if phone.id in known else self._new_name(phone)
+            if self._state.messages.get(phone.id) != phone:
+                messages = {**self._state.messages, phone.id: phone}
+                self._save(replace(self._state, phones={**known, phone.id: name}, messages=messages))
+            if self._told.get(phone.id) != phone:
+                self._told[phone.id] = phone
+                self._tell(f"{name}: {', '.join(filter(None, (phone.model, phone.system, phone.user_agent)))}")
+            return name
+
+    def _new_name(self, phone: PhoneMessage) -> str:
+        taken = set(self._state.phones.values())
+        if len(taken) >= MAX_PHONES:
+            raise DeviceError(f"{MAX_PHONES} phones are here already; start ghostedge serve with another --output")
+        short = re.sub(r"[^a-z0-9]+", "-", phone.name.lower()).strip("-")[:40] or "phone"
+        names = [short, *(f"{short}-{number}" for number in range(2, MAX_PHONES + 2))]
+        return next(name for name in names if name not in taken)
 
     def phone(self, phone_id: str) -> PhoneMessage:
-        """A phone that has joined. Raises: DeviceError."""
-        if phone_id not in self._phones:
+        """A phone that has joined, this run of the server or an earlier one. Raises: DeviceError."""
+        if phone_id not in self._state.messages:
             raise DeviceError("this phone has not joined; reload the page")
-        return self._phones[phone_id]
+        return self._state.messages[phone_id]
 
     def take_run(self, phone_id: str, subject: Subject, message: RunMessage) -> dict[str, Any]:
         """Keep a verification or a latency. Returns: the record. Raises: DeviceError, OutputError."""
@@ -168,8 +197,12 @@ class Results:
         return record
 
     def _write_latency(self) -> None:
-        files = sorted((self._output / "latency").glob("*/*.json"))
-        records = [(file.parent.name, read_record(file, "latency_record")) for file in files]
+        records = []
+        for file in _whole_files(self._output / "latency", "*/*.json"):
+            try:
+                records.append((file.parent.name, read_record(file, "latency_record")))
+            except DeviceError as exc:  # of another phone, and not what this one is told
+                self._tell(f"left out of latency.html: {exc}")
         write_page(self._output / "latency.html", latency_html(records))
 
     def run_of(self, phone_id: str, subject: Subject, setting: Setting) -> LedgerRun:
@@ -178,15 +211,19 @@ class Results:
         phone, images = self.phone(phone_id), self.images
         with self._lock:
             name = f"{self._state.phones[phone_id]}-{run_name(subject, setting)}"
-            if name not in self._runs:
-                self._runs[name] = LedgerRun(
+            if (run := self._runs.get(name)) is None:
+                run = self._runs[name] = LedgerRun(
                     self._output / "ledgers" / f"{name}.jsonl",
                     self._metadata(phone, subject, setting, images),
                     images.ids,
                     images.labels(subject),
                     keep_logits=self._job.keep_logits,
                 )
-            return self._runs[name]
+                if run.replaces:
+                    self._tell(f"{run.path} holds other answers, which are replaced once there are all of these")
+            if run.finish():
+                self._finished(self._state.phones[phone_id], run)
+            return run
 
     @property
     def images(self) -> Images:
@@ -251,13 +288,18 @@ class Results:
         if self._reference is None:
             return
         try:
-            report = parity(self._reference, sorted((self._output / "ledgers").glob("*.jsonl")))
+            report = parity(self._reference, _whole_files(self._output / "ledgers", "*.jsonl"))
             write_parity(report, self._output / "parity.html")
         except GhostedgeError as exc:  # of this ledger, or another one in the folder: all are kept
             self._tell(f"{name}: not judged: {exc}")
             return
         (own,) = [each for each in report.comparisons if each.source.file == run.path.name]
         self._tell(f"{name}: {own.result.verdict}: {explain(own.result)}")
+
+
+def _whole_files(folder: Path, pattern: str) -> list[Path]:
+    """The files there, without those that a kill left half-written."""
+    return sorted(file for file in folder.glob(pattern) if not file.name.startswith(PARTIAL_PREFIX))
 
 
 def _check_model(subject: Subject, setting: Setting) -> None:

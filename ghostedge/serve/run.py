@@ -7,9 +7,10 @@ import datetime
 import errno
 import io
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ghostedge.errors import DeviceError, UsageError
@@ -65,13 +66,23 @@ def check_installed() -> None:
     require("segno", "serve")
 
 
-def listen(place: Place) -> Address:
+def listen(place: Place, earlier: int = 0) -> Address:
     """Bind the port.
 
+    Args:
+        place: where.
+        earlier: the port to take, if it is free, where `place` leaves the choice. What a page has stored, its phone's
+            id above all, belongs to one address with its port: by another one a phone comes as a new phone.
+
     Raises:
-        UsageError: the port is taken, or not allowed.
+        UsageError: the port is taken, not allowed, or not one.
         DeviceError: there is no network to serve.
     """
+    if earlier and not place.port:
+        with contextlib.suppress(UsageError):
+            return listen(replace(place, port=earlier))
+    if not 0 <= place.port < 2**16:
+        raise UsageError(f"--port {place.port} is not a port; name one of 1 to 65535, or leave it out for a free one")
     host = _own_address() if place.lan else "127.0.0.1"
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -143,7 +154,7 @@ def qr_code(text: str, *, colours: bool = False) -> str:
 
 @contextlib.contextmanager
 def _certificate_file(pem: bytes | None) -> Iterator[dict[str, Any]]:
-    """What uvicorn needs to encrypt; the key is readable to this user alone, and gone afterwards, after a kill too."""
+    """What uvicorn needs to encrypt; the key is readable to this user alone, and gone after the block."""
     if pem is None:
         yield {}
         return
@@ -181,12 +192,15 @@ def serve_until_stopped(
             timeout_graceful_shutdown=3,
             **encrypted,
         )
-        server = uvicorn.Server(config)
-        on_start(server)
-        server.capture_signals = contextlib.nullcontext  # it would raise them again at its end
+        config.load()  # reads the key: its file is gone before the first request
+    server = uvicorn.Server(config)
+    on_start(server)
+    server.capture_signals = contextlib.nullcontext  # it would raise them again at its end
 
-        def stop() -> None:
-            server.should_exit = True
+    def stop() -> None:
+        server.should_exit = True
+        # A request that is not done in time is cut off, which is no error: the page asks again.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
-        with stopping(stop):
-            server.run(sockets=[address.socket])
+    with stopping(stop):
+        server.run(sockets=[address.socket])

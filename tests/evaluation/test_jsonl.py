@@ -92,6 +92,8 @@ NAN5 = [None] * 5
         (change(0, kind="latency_record"), "not that of a ledger"),
         (metadata(schema_version=9), "schema version 9"),
         (metadata(classes="7"), "damaged metadata"),
+        (metadata(classes=10**15), "line 1 is damaged: 6 images of 1000000000000000 logits are too many"),
+        (metadata(host={"cpu": "\ud800"}), r"line 1 .* \$\.metadata\.host\.cpu holds half a surrogate pair"),
         (metadata(host=None), "damaged metadata"),
         (metadata(input={"layout": "HWC"}), "layout"),
         (metadata(dataset={"images": 6, "ids_sha256": ids_sha256(["x"])}), "changed after it was made"),
@@ -133,6 +135,9 @@ def test_a_file_that_was_cut_is_named_by_its_last_line(ledger: Ledger, tmp_path:
         read_json_lines(path)
     path.write_bytes(whole.replace(b'"label": 1', b'"label": NaN'))
     with pytest.raises(LedgerError, match=r"line 3 is damaged \(NaN"):
+        read_json_lines(path)
+    path.write_bytes(whole.replace(b'"classes": 7', b'"classes": 7, "more": 1e999'))
+    with pytest.raises(LedgerError, match=r"line 1 .*metadata\.more is inf"):
         read_json_lines(path)
     path.write_bytes(whole[:50] + b"\xff" + whole[50:])
     with pytest.raises(LedgerError, match="UTF-8"):

@@ -123,6 +123,16 @@ def test_a_row_is_what_the_runtime_answers_for_the_image(tmp_path: Path) -> None
     assert evaluation.top5 == ledger.correct(5).mean()
 
 
+def test_workers_import_nothing_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of images from elsewhere may hold Python files as well."""
+    models, dataset = artifacts(tmp_path / "m", "a.onnx"), open_dataset(flat(tmp_path / "d", 5))
+    (tmp_path / "d" / "numpy.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path / "d")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    (evaluation,) = run(models, dataset, tmp_path / "out", Options(workers=1))
+    assert evaluation.images == 5
+
+
 def test_the_bytes_of_every_image_leave_their_checksum(tmp_path: Path) -> None:
     """A folder of the same names whose images were encoded again does not pair with the first."""
     models = artifacts(tmp_path, "a.onnx")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.latency.records import read_record
 from ghostedge.model import InputSpec
 from ghostedge.serve.litert_js import LiteRtJs
+from ghostedge.serve.run import Place
 from tests.chromium import CHROMIUM, Browser
 from tests.latency.schemas import check_record
 from tests.serve.conftest import HEIGHT, IMAGES, WIDTH, Served
@@ -75,7 +77,10 @@ def test_measure_leaves_a_latency_record(page: Browser, server: Served) -> None:
     assert "hidden" in [reason["code"] for reason in record["invalid_reasons"]]
     assert record["context"]["before"]["power"]["source"] in ("mains", "battery")
     assert len(record["samples_ms"]) >= 50
-    assert (server.output / "latency.html").is_file()
+    page.open(server.url + "results/latency.html")
+    page.wait("document.querySelector('h1') !== null")
+    assert page.script("document.querySelectorAll('table.sortable th button').length") > 0
+    assert serious(page.messages) == []
 
 
 def test_evaluate_is_paused_resumed_and_judged_the_same_as_in_python(
@@ -100,6 +105,56 @@ def test_evaluate_is_paused_resumed_and_judged_the_same_as_in_python(
     (comparison,) = report["comparisons"]
     assert comparison["result"]["agreement"]["percent"] == 100
     assert any("INCONCLUSIVE" in line for line in server.said)
+
+
+def test_a_page_that_was_left_before_the_samples_is_out_of_sight_as_well(page: Browser, server: Served) -> None:
+    page.script("Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})")
+    do(page, "measure", ".quick")
+    page.script("delete document.visibilityState")
+    (file,) = server.output.glob("latency/*/*.json")
+    assert "hidden" in [reason["code"] for reason in read_record(file, "latency_record")["invalid_reasons"]]
+
+
+#: The line breaks amid the third picture, and amid the answer to the second batch.
+BROKEN_LINE = """
+const whole = {arrayBuffer: Response.prototype.arrayBuffer, json: Response.prototype.json}, came = {images: 0, rows: 0};
+for (const name in whole) Response.prototype[name] = function () {
+  const kind = this.url.match(/images|rows/)?.[0];
+  const broken = kind && ++came[kind] === {images: 3, rows: 2}[kind];
+  return broken ? Promise.reject(new TypeError("network error")) : whole[name].call(this);
+};
+"""
+
+
+def test_a_line_that_breaks_amid_an_answer_is_no_wrong_answer(
+    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    with serve(litert_js, tmp_path, [model], data=data) as server:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        browser.script(f"{{ {BROKEN_LINE} }}")
+        assert f"{IMAGES} of {IMAGES} images" in do(browser, "evaluate")
+    (file,) = tmp_path.glob("ledgers/*.jsonl")
+    assert set(read_json_lines(file).errors) == {None}
+
+
+def test_the_page_goes_on_when_the_command_is_started_again(
+    litert_js: LiteRtJs, model: Path, data: Path, serve: Callable[..., Any], browser: Browser, tmp_path: Path
+) -> None:
+    held = "window.held = true; const real = fetch; let images = 0; window.fetch = (path, body) => "
+    held += "held && /images/.test(path) && ++images > 12 ? Promise.reject(new TypeError('held')) : real(path, body)"
+    with serve(litert_js, tmp_path, [model], data=data) as server:
+        browser.open(server.url)
+        browser.wait("document.body?.dataset.ready")
+        browser.script(f"{{ {held} }}")
+        browser.click("#evaluate .start")
+        browser.wait("document.querySelector('#evaluate progress').value >= 8")
+        port = urlsplit(server.url).port or 0
+    with serve(litert_js, tmp_path, [model], data=data, place=Place(port)) as server:
+        browser.script("held = false")
+        browser.wait("document.querySelector('#evaluate .status').innerText.startsWith('Done')")
+        (file,) = tmp_path.glob("ledgers/*.jsonl")
+        assert set(read_json_lines(file).errors) == {None}
 
 
 def test_try_names_what_is_on_a_photo_and_before_the_camera(page: Browser, data: Path) -> None:

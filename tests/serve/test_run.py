@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import signal
 import socket
 import ssl
@@ -14,12 +15,14 @@ import tarfile
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 from ghostedge.cli.main import main
 from ghostedge.errors import DeviceError, FetchError, UsageError
+from ghostedge.files import locked
 from ghostedge.serve import litert_js
 from ghostedge.serve import run as serve_run
 from ghostedge.serve.litert_js import LiteRtJs, find_litert_js, read_litert_js
@@ -47,6 +50,28 @@ def test_a_port_that_is_taken_is_one_line() -> None:
             listen(Place(port))
     finally:
         first.socket.close()
+
+
+def test_the_port_of_the_last_time_is_taken_if_it_is_free() -> None:
+    with listen(Place()).socket as first:
+        port = first.getsockname()[1]
+        with listen(Place(), port).socket as other:
+            assert other.getsockname()[1] != port
+    with listen(Place(), port).socket as again:
+        assert again.getsockname()[1] == port
+        with listen(Place(other_port := free_port()), port).socket as named:
+            assert named.getsockname()[1] == other_port
+
+
+def free_port() -> int:
+    with listen(Place()).socket as bound:
+        return int(bound.getsockname()[1])
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_what_is_no_port_is_one_line(port: int) -> None:
+    with pytest.raises(UsageError, match=f"--port {port} is not a port"):
+        listen(Place(port))
 
 
 def test_only_this_machine_connects_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +173,14 @@ def test_an_archive_that_lacks_a_file_is_one_line(tmp_path: Path) -> None:
         read_litert_js(file)
 
 
+def begun(url: str) -> socket.socket:
+    """A line on which an upload has only begun."""
+    parts = urlsplit(url)
+    line = socket.create_connection((parts.hostname, parts.port), timeout=10)
+    line.sendall(f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode())
+    return line
+
+
 @pytest.mark.parametrize("https", [False, True])
 def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("uvicorn", reason="left out: the extra 'serve' is not installed")
@@ -158,6 +191,7 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         preexec_fn=heed,
     )
     try:
@@ -169,19 +203,25 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
             trusting = ssl._create_unverified_context()
             with urllib.request.urlopen(told["url"], context=trusting) as reply:
                 assert b"ghostedge" in reply.read()
+            assert not list(tmp_path.glob("ghostedge-serve-*")), "a kill -9 would leave the key"
         else:
             from ghostedge.serve.job import make_job
 
             phone = Phone(told["url"], make_job([model], data=data))
             phone.join()
             assert phone.rows([3], np.ones((1, 5), np.float32))[0] == 200
+            cut_off, under_way = begun(f"{told['url']}phones"), begun(f"{told['url']}phones")
+            cut_off.close()  # the phone went to sleep
     finally:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert process.returncode == 0, said
     assert "Traceback" not in said
+    assert "ERROR" not in said
     assert "the results are in" in said
+    assert json.loads((tmp_path / "phones" / ".serve.json").read_text())["port"] == urlsplit(told["url"]).port
     if not https:
+        under_way.close()
         assert "phone-0-tiny_fp32-litertjs-wasm-1t.jsonl; run the same command again to go on" in said
         assert len(next((tmp_path / "phones").glob("ledgers/*.part")).read_text().splitlines()) == 2
 
@@ -213,6 +253,16 @@ def test_what_makes_no_sense_is_one_line(
     assert why in said
     assert "\n" not in said
     assert not (tmp_path / "phones").exists()
+
+
+def test_one_folder_has_one_server(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two would give two phones one name."""
+    pytest.importorskip("uvicorn", reason="left out: the extra 'serve' is not installed")
+    output = tmp_path / "phones"
+    given = ["--artifact", str(model), "--litert-js", str(archive(tmp_path / "x.tgz")), "--output", str(output)]
+    with locked(output / ".serve.lock", UsageError("")):
+        assert main(["serve", *given]) == 1
+    assert f"another ghostedge serve has its results in {output}; end it" in capsys.readouterr().err
 
 
 def test_the_state_of_a_folder_is_for_its_user_alone(model: Path, tmp_path: Path) -> None:

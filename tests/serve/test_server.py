@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import shutil
 import socket
+import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +25,7 @@ from ghostedge.evaluation.ledger import read_ledger
 from ghostedge.latency.records import read_record
 from ghostedge.serve.litert_js import LiteRtJs
 from ghostedge.serve.messages import MAX_BYTES
+from ghostedge.stored import parse_json
 from tests.latency.schemas import check_record
 from tests.serve.conftest import IMAGES, Served
 from tests.serve.phones import Phone, packed, request
@@ -69,6 +74,30 @@ def test_no_other_file_is_served(served: Served, path: str) -> None:
     assert request(served.url + path)[0] in (403, 404)
 
 
+@pytest.mark.parametrize("path", ["a" * 300 + ".js", "models/" + "9" * 5000, "models/0/images/" + "9" * 5000])
+def test_an_address_of_any_length_is_answered(served: Served, path: str) -> None:
+    assert request(served.url + path)[0] == 404
+
+
+def test_the_others_are_answered_while_a_large_upload_is_read(
+    served: Served, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, seen = threading.Event(), threading.Event()
+
+    def slow(*what: Any) -> Any:
+        seen.set()
+        assert held.wait(10), "nobody else was answered"
+        return parse_json(*what)
+
+    monkeypatch.setattr("ghostedge.serve.app.parse_json", slow)
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(phone.rows, [0], answers([0]))
+        assert seen.wait(10)
+        assert request(served.url + "page.js")[0] == 200
+        held.set()
+        assert upload.result()[0] == 200
+
+
 def test_a_check_becomes_a_verification_record(served: Served, phone: Phone) -> None:
     status, said = phone.run(checked=phone.checked())
     assert status == 200, said
@@ -78,6 +107,28 @@ def test_a_check_becomes_a_verification_record(served: Served, phone: Phone) -> 
     assert record["runtime"]["name"] == "litert.js"
     assert said == record
     assert any("answers right" in line for line in served.said)
+
+
+def test_an_artifact_that_is_exported_anew_meanwhile_changes_nothing(
+    serve: Any, no_litert_js: LiteRtJs, model: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copy(model, tmp_path))
+    golden = Path(shutil.copy(next(model.parent.glob("*.npz")), tmp_path))
+    content = own.read_bytes()
+    records = []
+    with serve(no_litert_js, tmp_path / "phones", [own]) as server:
+        for change in (lambda: own.write_bytes(content + b"anew"), own.unlink, golden.unlink):
+            change()
+            phone = Phone(server.url, server.job)
+            phone.join()
+            told = json.loads(request(server.url + "job")[1])["models"][0]
+            assert request(server.url + "models/0")[1] == content
+            assert told["sha256"] == hashlib.sha256(content).hexdigest()
+            status, record = phone.run(checked=phone.checked())
+            assert status == 200, record
+            records.append((record["artifact"], record["verification"]["golden"]))
+    assert records[0][0]["size_bytes"] == told["size_bytes"] == len(content)
+    assert records[0] == records[1] == records[2]
 
 
 def test_before_there_is_a_result_its_page_says_so(served: Served) -> None:
@@ -260,6 +311,8 @@ def test_a_gigabyte_is_not_read(served: Served, phone: Phone) -> None:
 def test_too_many_uploads_are_slowed_down(served: Served, phone: Phone) -> None:
     found = [phone.rows([0], answers([0]))[0] for _ in range(150)]
     assert set(found) == {200, 429}
+    assert 429 in [request(served.url + "phones", {})[0] for _ in range(150)]
+    time.sleep(0.1)  # a twentieth of a second each
     other = Phone(served.url, served.job, 1)
     other.join()
     assert other.rows([0], answers([0]))[0] == 200
@@ -319,4 +372,4 @@ def test_a_server_that_was_ended_goes_on_with_the_same_address_and_rows(
         phone = Phone(server.url, server.job)
         phone.join()
         assert phone.left() == list(range(IMAGES))
-        assert len(part.read_text().splitlines()) == 1
+    assert sorted(len(part.read_text().splitlines()) for part in tmp_path.glob("ledgers/*.part")) == [1, 21]

@@ -72,9 +72,9 @@ class LocalEngine:
     def _start(self, job: Job, workers: int) -> list[Connection]:
         """Start the processes; each waits for its job."""
         threads = max(model.threads for model in job.models)
-        # The workers import the package from where this process did.
-        package = str(Path(ghostedge.__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+        # The workers import the package from where this process did; an empty entry would be the working directory.
+        places = [str(Path(ghostedge.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
         # Keeps numeric libraries from starting a thread a core in every worker.
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment.setdefault(name, str(threads))

@@ -18,8 +18,9 @@ export async function ask(path, body) {
         try {
             const response = await fetch(path, init);
             if (response.ok) {
+                const content = await response.arrayBuffer(); // here too the line may break
                 line.changed("");
-                return response;
+                return content;
             }
             if (response.status === 403) {
                 throw new RefusedError("This page is of another run of ghostedge serve: scan its QR code again.", 403);
@@ -33,8 +34,8 @@ export async function ask(path, body) {
                 problem = "";
         }
         catch (error) {
-            if (error instanceof RefusedError)
-                throw error;
+            if (error instanceof RefusedError || error instanceof RangeError)
+                throw error; // or no memory for it
         }
         if (problem)
             line.changed(problem);
@@ -43,7 +44,7 @@ export async function ask(path, body) {
     }
 }
 export async function askJson(path, body) {
-    return (await (await ask(path, body)).json());
+    return JSON.parse(new TextDecoder().decode(await ask(path, body)));
 }
 /** float32 in base64, which JSON can hold whatever the numbers are. */
 export function base64(values) {

@@ -113,7 +113,7 @@ async function join() {
 const packed = (values) => values && base64(values);
 async function checked(task, runner) {
     task.tell("fetching golden pictures", 0, 0);
-    const crops = await (await ask(`models/${model().number}/golden`)).arrayBuffer();
+    const crops = await ask(`models/${model().number}/golden`);
     const found = await runner.ask("check", { crops, pictures: model().golden.images, rules: job.rules }, task.tell, [crops]);
     const { first_ms, answers, first, worst, ...further } = found;
     return [found, { ...further, answers: packed(answers), first: packed(first), worst: packed(worst) }];
@@ -142,7 +142,12 @@ async function measure(task, mode) {
     };
     document.addEventListener("visibilitychange", looked);
     const tell = (text, done, total) => {
-        started = text === "timing" ? started || performance.now() : text === "timed" ? 0 : started;
+        if (text === "timing" && !started) {
+            started = performance.now();
+            looked(); // it may have been left during the warm-up
+        }
+        else if (text === "timed")
+            started = 0;
         task.tell(text, done, total);
     };
     const { first_ms, ...timed } = await runner
@@ -174,7 +179,7 @@ const AHEAD = 3;
 async function fetchImage(image) {
     const { number, input } = model();
     try {
-        const content = await (await ask(`models/${number}/images/${image}`)).arrayBuffer();
+        const content = await ask(`models/${number}/images/${image}`);
         if (job.images.browser_decodes)
             return { image, crop: await cropOf(new Blob([content]), input, false) };
         const bytes = 3 * input.height * input.width;

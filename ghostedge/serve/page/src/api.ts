@@ -37,15 +37,16 @@ export const line = { changed: (_problem: string): void => {} };
 const WAITS_S = [0.5, 1, 2, 4, 8];
 
 /** Ask until there is an answer: a phone sleeps, Wi-Fi goes, the command is started again. */
-export async function ask(path: string, body?: object): Promise<Response> {
+export async function ask(path: string, body?: object): Promise<ArrayBuffer> {
   const init = body && { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
   for (let attempt = 0; ; attempt++) {
     let problem = "The computer does not answer. It is asked again; nothing is lost.";
     try {
       const response = await fetch(path, init);
       if (response.ok) {
+        const content = await response.arrayBuffer(); // here too the line may break
         line.changed("");
-        return response;
+        return content;
       }
       if (response.status === 403) {
         throw new RefusedError("This page is of another run of ghostedge serve: scan its QR code again.", 403);
@@ -55,7 +56,7 @@ export async function ask(path: string, body?: object): Promise<Response> {
       if (response.status !== 429) problem = `The computer says: ${told.error ?? response.statusText}. It is asked again.`;
       else problem = "";
     } catch (error) {
-      if (error instanceof RefusedError) throw error;
+      if (error instanceof RefusedError || error instanceof RangeError) throw error; // or no memory for it
     }
     if (problem) line.changed(problem);
     const seconds = WAITS_S[Math.min(attempt, WAITS_S.length - 1)]!;
@@ -64,7 +65,7 @@ export async function ask(path: string, body?: object): Promise<Response> {
 }
 
 export async function askJson<T>(path: string, body?: object): Promise<T> {
-  return (await (await ask(path, body)).json()) as T;
+  return JSON.parse(new TextDecoder().decode(await ask(path, body))) as T;
 }
 
 /** float32 in base64, which JSON can hold whatever the numbers are. */

@@ -125,7 +125,7 @@ const packed = (values: Float32Array | null): string | null => values && base64(
 
 async function checked(task: Task, runner: Runner): Promise<[Checked, object]> {
   task.tell("fetching golden pictures", 0, 0);
-  const crops = await (await ask(`models/${model().number}/golden`)).arrayBuffer();
+  const crops = await ask(`models/${model().number}/golden`);
   const found = await runner.ask<Checked>("check", { crops, pictures: model().golden!.images, rules: job.rules }, task.tell, [crops]);
   const { first_ms, answers, first, worst, ...further } = found;
   return [found, { ...further, answers: packed(answers), first: packed(first), worst: packed(worst) }];
@@ -155,7 +155,10 @@ async function measure(task: Task, mode: "full" | "quick"): Promise<void> {
   };
   document.addEventListener("visibilitychange", looked);
   const tell = (text: string, done: number, total: number): void => {
-    started = text === "timing" ? started || performance.now() : text === "timed" ? 0 : started;
+    if (text === "timing" && !started) {
+      started = performance.now();
+      looked(); // it may have been left during the warm-up
+    } else if (text === "timed") started = 0;
     task.tell(text, done, total);
   };
   const { first_ms, ...timed } = await runner
@@ -203,7 +206,7 @@ type Fetched = { image: number; crop: Pixels } | { image: number; reason: string
 async function fetchImage(image: number): Promise<Fetched> {
   const { number, input } = model();
   try {
-    const content = await (await ask(`models/${number}/images/${image}`)).arrayBuffer();
+    const content = await ask(`models/${number}/images/${image}`);
     if (job.images!.browser_decodes) return { image, crop: await cropOf(new Blob([content]), input, false) };
     const bytes = 3 * input.height * input.width;
     return { image, crop: content.byteLength === bytes ? new Uint8Array(content) : new Float32Array(content) };

@@ -42,7 +42,7 @@ export class Runner {
   static async open(model: Model, accelerator: Accelerator, threads: number, tell: Tell): Promise<Runner> {
     const runner = new Runner(model, accelerator, threads);
     tell("fetching the model", 0, 0);
-    const content = await (await ask(`models/${model.number}`)).arrayBuffer();
+    const content = await ask(`models/${model.number}`);
     tell("loading", 0, 0);
     try {
       const task = { model: content, spec: model.input, accelerator, threads };
