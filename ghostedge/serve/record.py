@@ -81,7 +81,8 @@ def _head(subject: Subject, phone: PhoneMessage, message: RunMessage, version: s
         "kind": "latency_record" if timed else "verification_record",
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "benchmark": {"program": "ghostedge serve", "version": ghostedge.__version__, "sha256": None},
-        "name": run_name(subject, setting) + ("" if timed else "-verify"),
+        # A first look does not take the place of a whole measurement.
+        "name": run_name(subject, setting) + ("-verify" if not timed else "-quick" if message.mode == "quick" else ""),
         "mode": message.mode if timed else "verify",
         "artifact": {
             "file": model.path.name,

@@ -149,6 +149,14 @@ def test_a_timing_becomes_a_valid_latency_record_and_a_page(served: Served, phon
     assert b"phone-0" in request(served.url + "results/latency.html")[1]
 
 
+def test_a_first_look_leaves_the_whole_measurement_there(served: Served, phone: Phone) -> None:
+    for mode in ("full", "quick"):
+        status, said = phone.run(checked=phone.checked(), timed=phone.timed(), mode=mode)
+        assert status == 200, said
+    records = [read_record(file, "latency_record") for file in served.output.glob("latency/phone-0/*.json")]
+    assert {record["mode"]: record["valid"] for record in records} == {"full": True, "quick": False}
+
+
 UNSTEADY = {"samples": 9, "duration_s": 30, "steady": False, "spread_percent": 9, "window_medians_ms": [1, 2]}
 
 
