@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,8 +174,12 @@ def verify(
 
     Raises:
         ArtifactError: a model or golden file is missing or damaged, or cannot be run.
-        UsageError: there are no golden vectors; a device or setting that makes no sense.
+        UsageError: there are no golden vectors; a bound, device or setting that makes no sense.
     """
+    if min_snr_db is not None and not math.isfinite(min_snr_db):
+        raise UsageError(f"--min-snr-db is {min_snr_db}; it must be a finite number of decibels")
+    if min_top1_agreement is not None and not 0 <= min_top1_agreement <= 1:
+        raise UsageError(f"--min-top1-agreement is {min_top1_agreement:g}; it is a share, from 0 to 1")
     paths = _paths(models)
     goldens = _goldens(paths, golden or "beside")
     for path, own in zip(paths, goldens, strict=True):
