@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: Arguments) -> None
             group = group.add_mutually_exclusive_group(required=True)
         for name, settings in group_arguments:
             group.add_argument(name, **settings)
+
+
+def options_given(args: argparse.Namespace, names: Iterable[str]) -> str:
+    """Those of the options `names` that are given, for a message: ``"--data and --labels"``; empty where none is."""
+    values = {name: getattr(args, name) for name in names}
+    given = [name for name, value in values.items() if value is not None and value is not False]
+    return " and ".join(f"--{name.replace('_', '-')}" for name in given)
 
 
 def thread_counts(text: str) -> tuple[int, ...]:
