@@ -175,7 +175,8 @@ def test_an_explanation_is_one_json_document(
         (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--report", "r.txt"], ".html"),
         (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--layers", "0"], "--layers"),
         (["tiny_int8.tflite", "--report", "r.html"], "--against"),
-        (["tiny_int8.tflite", "--input-spec", "s.json"], "--input-spec goes with --against"),
+        (["tiny_int8.tflite", "--input-spec", "s.json"], "--input-spec: for --against alone"),
+        (["tiny_int8.tflite", "--layers", "0", "--images", "D"], "--images and --layers: for --against alone"),
     ],
 )
 def test_a_mistake_in_explaining_is_one_line(
