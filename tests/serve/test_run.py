@@ -49,6 +49,12 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         first.socket.close()
 
 
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_number_that_is_no_port_is_one_line(port: int) -> None:
+    with pytest.raises(UsageError, match=f"--port {port} is no port"):
+        listen(Place(port))
+
+
 def test_only_this_machine_connects_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     for lan, host in ((False, "127.0.0.1"), (True, "0.0.0.0")):
         monkeypatch.setattr(serve_run, "_own_address", lambda: "192.0.2.7")
@@ -193,6 +199,7 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
         (["--artifact", "{model}", "{model}"], "two artifacts are called"),
         (["--artifact", "{lone}", "--golden", "{lone}"], "is not a whole golden file"),
         (["--artifact", "{model}", "--data", "{data}", "--order", "decisive"], "give --reference too"),
+        (["--artifact", "{model}", "--limit", "5", "--order", "decisive"], "--limit and --order: of the images"),
         (["--artifact", "{model}", "--golden", "nowhere.npz"], "does not exist"),
         (["--artifact", "{model}", "--litert-js", "nowhere.tgz"], "cannot be read"),
     ],
