@@ -133,6 +133,7 @@ def update(path: Path, inputs: Inputs, **bounds: float | None) -> GateReport:
         BaselineError: an impossible bound; the file that is there is damaged.
         ParityError: an artifact is beyond its margin already, a ledger or a record is of other bytes, a latency is not
             valid: nothing would pass such a baseline.
+        UsageError: no artifact, or ledgers, counts or latencies of none of them.
         GhostedgeError: an input cannot be read.
     """
     kept = Baseline.read(path).bounds if path.exists() else Bounds()
@@ -140,6 +141,12 @@ def update(path: Path, inputs: Inputs, **bounds: float | None) -> GateReport:
     reading = measure(inputs)
     if not reading.artifacts:
         raise UsageError("give at least one --artifact")
+    found = {kind for kind, *_ in (*_numbers(reading.measured), *reading.problems)}
+    kinds = {"accuracy": inputs.ledgers, "instructions": inputs.instructions, "latency": inputs.latency}
+    for kind, files in kinds.items():
+        if files and kind not in found:
+            option = "ledger" if kind == "accuracy" else kind
+            raise UsageError(f"--{option}: nothing in it is of an --artifact, so that nothing would be held to it")
     baseline = Baseline(dataclasses.replace(kept, **given), reading.measured)
     report = judge(baseline, reading)
     for check in report.checks:

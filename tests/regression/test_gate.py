@@ -229,6 +229,17 @@ def test_an_artifact_that_the_baseline_does_not_have_is_blocked_until_it_does(
     assert problems(run_gate(path, more)) == []
 
 
+@pytest.mark.parametrize("option", ["--ledger", "--instructions", "--latency"])
+def test_what_is_of_no_artifact_makes_no_baseline(gated: tuple[Path, Inputs], tmp_path: Path, option: str) -> None:
+    _, inputs = gated
+    described(tmp_path / "new.tflite", precision="new")
+    field = {"--ledger": ("reference", "ledgers")}.get(option, (option[2:],))
+    other = Inputs((tmp_path / "new.tflite",), **{name: getattr(inputs, name) for name in field})
+    with pytest.raises(UsageError, match=f"^{option}: nothing in it is of an --artifact"):
+        update(tmp_path / "other.json", other)
+    assert not (tmp_path / "other.json").exists()
+
+
 def test_another_reference_makes_the_baseline_stale(gated: tuple[Path, Inputs], tmp_path: Path) -> None:
     path, inputs = gated
     ledger = read_ledger(tmp_path / "reference.parquet")
