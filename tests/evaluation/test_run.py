@@ -502,7 +502,7 @@ def test_skipped_images_stay_in_the_denominator(tmp_path: Path) -> None:
     ledger = read_ledger(evaluation.ledger)
     assert len(ledger) == 20
     assert ledger.image_ids[ledger.failed].tolist() == ["00003.JPEG", "00017.JPEG"]
-    assert ledger.errors[17] == "the image is empty (0 bytes); get the file again"
+    assert ledger.errors[17] == "the file is empty (0 bytes); get it again"
     assert ledger.metadata.dataset["images"] == 20
 
     # Again: they are tried again, the others are not; with `fail` they fail now.
