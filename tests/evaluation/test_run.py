@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -574,6 +575,12 @@ def test_two_artifacts_of_one_name(tmp_path: Path) -> None:
 def test_an_unknown_preprocessing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown preprocessing 'opencv'; did you mean 'opencv_linear'"):
         subjects_of(artifacts(tmp_path, "a.onnx"), tmp_path, preprocessing="opencv")
+
+
+def test_a_misspelt_rule_for_images_without_an_answer_counts_none_as_wrong(tmp_path: Path) -> None:
+    misspelt: Any = "Skip"
+    with pytest.raises(UsageError, match="unknown on_error 'Skip'; did you mean 'skip'"):
+        run(artifacts(tmp_path, "a.onnx"), open_dataset(flat(tmp_path / "d", 5)), tmp_path, Options(on_error=misspelt))
 
 
 @pytest.mark.parametrize("workers", [0, -1])
