@@ -76,10 +76,10 @@ class GateReport:
 
 def gate(
     baseline: Path | str,
-    artifacts: Iterable[Path | str],
+    artifacts: Path | str | Iterable[Path | str],
     *,
     reference: Path | str | None = None,
-    ledgers: Iterable[Path | str] = (),
+    ledgers: Path | str | Iterable[Path | str] = (),
     instructions: Path | str | None = None,
     latency: Path | str | None = None,
 ) -> GateReport:
@@ -95,9 +95,9 @@ def gate(
 
     Args:
         baseline: the file.
-        artifacts: model files.
+        artifacts: one or several model files.
         reference: the ledger that `ledgers` are held to; both or none.
-        ledgers: of the artifacts.
+        ledgers: one or several, of the artifacts.
         instructions: counts, as ``benchmarks/arm64/cost.py --json`` prints them.
         latency: the folder that `benchmark` wrote.
 
@@ -106,13 +106,17 @@ def gate(
         GhostedgeError: an input cannot be read, or two do not go together.
     """
     inputs = Inputs(
-        tuple(map(Path, artifacts)),
+        _paths(artifacts),
         None if reference is None else Path(reference),
-        tuple(map(Path, ledgers)),
+        _paths(ledgers),
         None if instructions is None else Path(instructions),
         None if latency is None else Path(latency),
     )
     return run_gate(Path(baseline), inputs)
+
+
+def _paths(files: Path | str | Iterable[Path | str]) -> tuple[Path, ...]:
+    return tuple(map(Path, [files] if isinstance(files, Path | str) else files))
 
 
 def run_gate(baseline: Path, inputs: Inputs) -> GateReport:
