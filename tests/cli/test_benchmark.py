@@ -106,6 +106,7 @@ def test_a_page_of_all_records(tmp_path: Path) -> None:
         (["--artifact", TINY / "tiny_fp32.tflite", "--fixed-performance"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--device", "adb:1", "--identity", "key"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--report", "latency.pdf"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--golden", "x.npz", "--no-golden"], UsageError),
         ([], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--accuracy", "parity.json"], UsageError),
         (["--records", "nowhere", "--report", "latency.html"], UsageError),
