@@ -161,6 +161,8 @@ def test_classes_without_names_are_told_after_the_export(
         ({"name": "..", "target": "onnx"}, r"--name \.\. cannot begin"),
         ({"tuning": "photos", "target": "onnx"}, "--tuning and --limit are for --max-drop"),
         ({"limit": 5, "target": "onnx"}, "--tuning and --limit are for --max-drop"),
+        ({"max_drop": -1, "tuning": "photos"}, "--max-drop is -1 points; it must be above 0 and below 100"),
+        ({"max_drop": float("nan"), "tuning": "photos"}, "--max-drop is nan points"),
         ({"max_drop": 1, "recipes": ["onnx_fp32"]}, "there is none among the recipes"),
         ({"max_drop": 1, "recipes": ["tflite_int8"]}, "needs --tuning DIR and --calibration DIR"),
     ],
