@@ -94,9 +94,6 @@ IMAGES: Arguments = {
         GROUND_TRUTH,
         LIMIT,
         argument(
-            "--allow-calibration-images", "evaluate a quantised artifact on images that it was calibrated on as well"
-        ),
-        argument(
             "--on-error {fail,skip}",
             "images that cannot be read: fail after naming them (default), or skip: count them as wrong",
             default="fail",
