@@ -57,13 +57,11 @@ ARGUMENTS: Arguments = {
 
 def run(args: argparse.Namespace) -> int:
     """Run the command, until Ctrl-C. Returns: 0."""
-    from ghostedge.errors import UsageError
     from ghostedge.formats import load_input_spec
     from ghostedge.serve.run import Place, certificate, check_installed, listen, serve_until_stopped
 
     check_installed()
-    if args.data is None and (given := options_given(args, _OF_DATA)):
-        raise UsageError(f"{given}: of the images to evaluate, of which there are none; add --data D")
+    _check(args)
     from ghostedge.serve.app import make_app
     from ghostedge.serve.job import make_job
     from ghostedge.serve.litert_js import find_litert_js
@@ -94,6 +92,14 @@ def run(args: argparse.Namespace) -> int:
         for ledger in results.open_ledgers:
             progress.line(f"not whole yet, and kept: {ledger.name}; run the same command again to go on")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options of images where there are none. Raises: UsageError."""
+    from ghostedge.errors import UsageError
+
+    if args.data is None and (given := options_given(args, _OF_DATA)):
+        raise UsageError(f"{given}: of the images to evaluate, of which there are none; add --data D")
 
 
 def _show(url: str, fingerprint: str | None, args: argparse.Namespace) -> None:

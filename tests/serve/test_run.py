@@ -49,12 +49,6 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         first.socket.close()
 
 
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_a_number_that_is_no_port_is_one_line(port: int) -> None:
-    with pytest.raises(UsageError, match=f"--port {port} is no port"):
-        listen(Place(port))
-
-
 def test_only_this_machine_connects_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     for lan, host in ((False, "127.0.0.1"), (True, "0.0.0.0")):
         monkeypatch.setattr(serve_run, "_own_address", lambda: "192.0.2.7")
