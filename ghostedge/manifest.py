@@ -149,8 +149,8 @@ class Manifest:
         return folder / FILE_NAME
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest | None:
-        """The manifest of `folder`, or None where there is none.
+    def read(cls, folder: Path, advice: str = "move it away, or choose another --output") -> Manifest | None:
+        """The manifest of `folder`, or None where there is none; `advice` is what to do about a damaged one.
 
         Raises:
             ManifestError: damaged, or of another schema version.
@@ -169,8 +169,8 @@ class Manifest:
         except FileNotFoundError:
             return None
         except (ManifestError, OSError) as exc:
-            said = f"{path} cannot be read ({exc})" if isinstance(exc, OSError) else str(exc)
-            raise ManifestError(f"{said}; move it away, or choose another --output") from exc
+            said = f"{path} cannot be read ({exc.strerror})" if isinstance(exc, OSError) else str(exc)
+            raise ManifestError(f"{said}; {advice}") from exc
 
     @classmethod
     def of_export(cls, folder: Path) -> Manifest:
@@ -179,7 +179,7 @@ class Manifest:
         Raises:
             ManifestError: there is none, or as in `read`.
         """
-        manifest = cls.read(folder)
+        manifest = cls.read(folder, "give the whole --output of ghostedge export")
         if manifest is None:
             raise ManifestError(f"{folder} holds no {FILE_NAME}; give the --output of ghostedge export")
         return manifest
@@ -191,9 +191,7 @@ def check_files(folder: Path) -> dict[FileRecord, Literal["whole", "changed", "m
     Raises:
         ManifestError: there is no manifest in `folder`, or a damaged one.
     """
-    manifest = Manifest.read(folder)
-    if manifest is None:
-        raise ManifestError(f"{folder / FILE_NAME} does not exist; give the --output of ghostedge export")
+    manifest = Manifest.of_export(folder)
     there = {path.name for path in folder.iterdir()}
     records = [file for artifact in manifest.artifacts.values() for file in artifact.files]
     records += [manifest.golden] if manifest.golden else []

@@ -230,6 +230,14 @@ def test_predict_takes_files_folders_and_arrays(folder: Path) -> None:
         (lambda model: ghostedge.predict(model, [], top=0), UsageError, "top is 0"),
         (lambda model: ghostedge.predict("gone.onnx", []), ArtifactError, "gone.onnx does not exist"),
         (lambda model: ghostedge.evaluate([], "photos", "out"), UsageError, "no artifact"),
+        (lambda model: ghostedge.verify([]), UsageError, "there is no model to run"),
+        (lambda model: ghostedge.benchmark([], "out"), UsageError, "there is no model to run"),
+        (lambda model: ghostedge.benchmark(model, "out", ghostedge.RunSettings("lokal")), UsageError, "device 'lokal'"),
+        (
+            lambda model: ghostedge.gate(model.parent / "gate.json", str(model.parent / "gone.onnx")),
+            ArtifactError,
+            r"gone\.onnx does not exist",
+        ),
         (lambda model: ghostedge.verify("gone.onnx"), ArtifactError, "gone.onnx does not exist"),
     ],
 )

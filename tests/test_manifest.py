@@ -99,6 +99,13 @@ def test_a_damaged_one_says_where(manifest: Manifest, tmp_path: Path, changes: d
     assert str(caught.value).endswith("move it away, or choose another --output")
 
 
+def test_who_reads_an_export_is_not_told_to_move_it_away(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    for folder in (tmp_path, tmp_path / "manifest.json"):
+        with pytest.raises(ManifestError, match=r"; give the whole --output of ghostedge export$"):
+            Manifest.of_export(folder)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "not JSON", "[" * 100_000, "{}"])
 def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: Arguments) -> None
             group.add_argument(name, **settings)
 
 
+def options_given(args: argparse.Namespace, names: Iterable[str]) -> str:
+    """Those of the options `names` that are given, for a message: ``"--data and --labels"``; empty where none is."""
+    values = {name: getattr(args, name) for name in names}
+    given = [name for name, value in values.items() if value is not None and value is not False]
+    return " and ".join(f"--{name.replace('_', '-')}" for name in given)
+
+
 def thread_counts(text: str) -> tuple[int, ...]:
     """Parse ``"1,2,4"``."""
     try:
@@ -86,9 +93,6 @@ IMAGES: Arguments = {
         argument("--data D", "folder, .tar or .parquet of images", Path, required=True),
         GROUND_TRUTH,
         LIMIT,
-        argument(
-            "--allow-calibration-images", "evaluate a quantised artifact on images that it was calibrated on as well"
-        ),
         argument(
             "--on-error {fail,skip}",
             "images that cannot be read: fail after naming them (default), or skip: count them as wrong",

@@ -91,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.artifact and not args.records:
         raise UsageError("give --artifact to measure, or --records with --report for a page of earlier runs")
+    if args.no_golden and args.golden:
+        raise UsageError("--golden and --no-golden: the answers are checked or they are not; give one of them")
     for option in ("accuracy", "records"):
         if getattr(args, option) and not args.report:
             raise UsageError(f"--{option} is for the page; give --report latency.html too")

@@ -38,7 +38,12 @@ ARGUMENTS: Arguments = {
         argument("--artifact A...", ".tflite, .onnx, .xml, .mindir or .ckpt files", Path, required=True),
         argument("--output DIR", "folder for the ledgers", Path, required=True),
     ],
-    **IMAGES,
+    "images": [
+        *IMAGES["images"],
+        argument(
+            "--allow-calibration-images", "evaluate a quantised artifact on images that it was calibrated on as well"
+        ),
+    ],
     "how": [
         argument("--workers N", "processes (default: one a core, divided by --threads)", int),
         argument("--threads N", "threads of one inference (default: 1)", int, default=1),

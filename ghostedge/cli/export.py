@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import EXIT_CODES, LABELS, NETWORK, Arguments, argument
+from ghostedge.cli import EXIT_CODES, LABELS, NETWORK, Arguments, argument, options_given
 from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ Every stage is run on real photos beside the stage before; an artifact that is o
 OUTPUT/rejected/ and the command exits with 2. Running it again does only what is missing or changed.
 """
 
+
+#: Option -> options that say something of it.
+_OF = {"calibration": ("calibration_count", "calibration_seed"), "tuning": ("ground_truth", "limit")}
 
 ARGUMENTS: Arguments = {
     "source (one of)": [
@@ -76,7 +79,7 @@ ARGUMENTS: Arguments = {
     "calibration of int8, int16x8 and mixed": [
         argument("--calibration D", "images: a folder, tar, Parquet shards, or a .txt list of paths", Path),
         argument("--calibration-count N", "how many to draw (default: 200)", int),
-        argument("--calibration-seed S", "of the draw (default: 0)", int, default=0),
+        argument("--calibration-seed S", "of the draw (default: 0)", int),
     ],
     "accuracy of int8, kept by search": [
         argument("--max-drop P", "percentage points of top-1 that int8 may lose on the tuning images", float),
@@ -95,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. Returns: 0, or of a search 2 (bound missed) or 3 (not decided); failures are raised."""
     from ghostedge.data.calibration import DEFAULT_COUNT, choose_calibration
     from ghostedge.data.datasets import open_dataset
+    from ghostedge.errors import UsageError
     from ghostedge.pipeline.export import export
 
     started = time.monotonic()
@@ -108,9 +112,13 @@ def run(args: argparse.Namespace) -> int:
         else:
             progress.line(f"[{time.monotonic() - started:5.1f} s] {event.recipe or event.kind:14}  {event.message}")
 
+    for option, names in _OF.items():
+        if getattr(args, option) is None and (given := options_given(args, names)):
+            raise UsageError(f"{given}: for --{option} alone; add it, or leave that out")
     calibration = args.calibration
     if calibration:
-        calibration = choose_calibration(calibration, args.calibration_count or DEFAULT_COUNT, args.calibration_seed)
+        count = DEFAULT_COUNT if args.calibration_count is None else args.calibration_count
+        calibration = choose_calibration(calibration, count, args.calibration_seed or 0)
     exported = export(
         checkpoint=args.checkpoint,
         mindir=args.mindir,

@@ -24,7 +24,7 @@ Address, size and SHA-256 are recorded in <file>.json. A file that is there and 
 
 ARGUMENTS: Arguments = {
     "": [
-        argument("name NAME", "ghostnetv2_1x; with --url any name, which the file gets"),
+        argument("name NAME", "ghostnetv2_1x; with --url any name; the file gets it, and the ending of URL"),
         argument("--url URL", "another address, http or https"),
         argument("--output DIR", "folder (default: this one)", Path, default=Path()),
         argument("--sha256 HEX", "the hash that the file must have"),

@@ -26,7 +26,8 @@ Markdown. What the baseline has must be there again: an artifact or a number tha
 as 'ghostedge parity' does, by the 95% bounds of the paired drop from the reference; size, instructions and latency by
 their growth against the baseline. --self-test plants a regression of each kind in copies and shows that it is blocked.
 
-exit codes: 0 pass, 2 something is beyond its bound, 3 more images are needed to judge the accuracy
+exit codes: 0 pass, 2 something is beyond its bound, 3 more images are needed to judge the accuracy, or a latency is
+no valid measurement
 """
 
 #: Option -> field of Bounds.

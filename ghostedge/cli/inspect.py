@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import INPUT_SPEC, Arguments, argument, warn_of_changed
+from ghostedge.cli import INPUT_SPEC, Arguments, argument, options_given, warn_of_changed
 from ghostedge.console import aligned
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ The *accumulated* SQNR is that against the float model. 'Drop' is what the layer
 
 _SCHEMA_VERSION = 1
 _COLUMNS = 110
+_LAYERS = 15
 _FORMATS = {"mindir": "MindIR", "onnx": "ONNX", "openvino": "OpenVINO IR", "tflite": "TFLite"}
 
 
@@ -46,7 +47,7 @@ ARGUMENTS: Arguments = {
         argument("--against FLOAT", "the float .tflite that it was made from", Path),
         argument("--images DIR", "photos to run (default: eight of the package's)", Path),
         argument("--report F.html", "write every layer and a plot to a page", Path),
-        argument("--layers N", "how many layers to print (default: 15)", int, default=15),
+        argument("--layers N", f"how many layers to print (default: {_LAYERS})", int),
         INPUT_SPEC,
     ],
 }
@@ -60,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     warn_of_changed([*args.artifacts, *([args.against] if args.against else [])])
     if args.against is not None:
         return _explain(args)
-    if given := [f"--{name}" for name in ("images", "report", "input_spec") if getattr(args, name) is not None]:
-        raise UsageError(f"{given[0].replace('_', '-')} goes with --against, which names the float model")
+    if given := options_given(args, ("images", "report", "layers", "input_spec")):
+        raise UsageError(f"{given}: for --against alone, which names the float model; add it")
     summaries = [inspect(path) for path in args.artifacts]
     if args.json:
         document = {"schema_version": _SCHEMA_VERSION, "models": [summary.to_dict() for summary in summaries]}
@@ -81,8 +82,9 @@ def _explain(args: argparse.Namespace) -> int:
 
     if len(args.artifacts) != 1:
         raise UsageError(f"--against explains one quantised model; {len(args.artifacts)} are named")
-    if args.layers < 1:
-        raise UsageError(f"--layers is {args.layers}; it must be at least 1")
+    layers = _LAYERS if args.layers is None else args.layers
+    if layers < 1:
+        raise UsageError(f"--layers is {layers}; it must be at least 1")
     if args.report is not None:
         check_report_path(args.report)
     explanation = explain_artifact(
@@ -97,7 +99,7 @@ def _explain(args: argparse.Namespace) -> int:
         document = {"schema_version": _SCHEMA_VERSION, "explanation": explanation.to_dict()}
         print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print(explanation_table(explanation, args.layers))
+        print(explanation_table(explanation, layers))
     return 0
 
 

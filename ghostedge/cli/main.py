@@ -150,7 +150,11 @@ def _run(arguments: list[str]) -> int:
 
     try:
         try:
-            args = _parser().parse_args(arguments)
+            args, unknown = _parser().parse_known_args(arguments)
+            if unknown:
+                before = arguments[: arguments.index(args.command)]
+                command = "" if unknown[0] in before else f" {args.command}"
+                raise UsageError(f"unrecognized arguments: {' '.join(unknown)}; see 'ghostedge{command} --help'")
             code: int = args.run(args)
         finally:
             sys.stdout.flush()  # a closed pipe shows here, not at interpreter exit

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghostedge.cli import EXIT_CODES, LABELS, Arguments, argument
+from ghostedge.cli import EXIT_CODES, LABELS, Arguments, argument, options_given
 from ghostedge.console import ProgressWriter, aligned
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ _IMAGENET_VALIDATION = 50_000
 
 #: Options that are shown in the report alone.
 _BESIDE = ("export", "latency", "instructions")
+_REPORT = ("data", "labels", *_BESIDE)
+
+#: Options that a plan knows nothing of, and options of a plan alone.
+_COMPARED = ("reference", "ledger", "noise_floor", "attribute", "report", *_REPORT, "published")
+_PLANNED = ("discordance", "expected_drop", "power")
 
 
 ARGUMENTS: Arguments = {
@@ -70,8 +75,8 @@ ARGUMENTS: Arguments = {
     "planning": [
         argument("--plan", "say how many images --max-drop needs, and compare nothing"),
         argument("--discordance P", "expected %% of images that exactly one model gets right", float),
-        argument("--expected-drop P", "expected drop in points (default: 0)", float, default=0.0),
-        argument("--power X", "chance of a decision (default: 0.8)", float, default=0.8),
+        argument("--expected-drop P", "expected drop in points (default: 0)", float),
+        argument("--power X", "chance of a decision (default: 0.8)", float),
     ],
 }
 
@@ -88,13 +93,15 @@ def run(args: argparse.Namespace) -> int:
 
     if args.reference is None or not args.ledger:
         raise UsageError("give --reference and at least one --ledger, or --plan; see 'ghostedge parity --help'")
+    if planned := options_given(args, _PLANNED):
+        raise UsageError(f"{planned}: for --plan alone; leave it out, or give --plan")
     beside = None
     if args.report is not None:
         check_report_path(args.report)
         if any(getattr(args, name) is not None for name in _BESIDE):
             beside = read_beside(args.export, args.latency, args.instructions)
-    elif given := [f"--{name}" for name in _BESIDE if getattr(args, name) is not None]:
-        raise UsageError(f"{' and '.join(given)}: they are shown in the report; add --report F.html")
+    elif shown := options_given(args, _REPORT):
+        raise UsageError(f"{shown}: for the report alone; add --report F.html")
     progress = ProgressWriter(quiet=args.quiet)
     report = parity(
         args.reference,
@@ -171,16 +178,17 @@ def _plan(args: argparse.Namespace) -> int:
     from ghostedge.accuracy.statistics import plan, plan_margin
     from ghostedge.errors import UsageError
 
-    if args.reference is not None or args.ledger or args.report is not None:
-        raise UsageError("--plan comes before any ledger: leave --reference, --ledger and --report out")
-    expected = args.expected_drop
+    if compared := options_given(args, _COMPARED):
+        raise UsageError(f"--plan comes before any ledger, and compares nothing: leave {compared} out")
+    expected = args.expected_drop or 0.0
+    power = 0.8 if args.power is None else args.power
     discordances = [value for value in _TYPICAL_DISCORDANCE if value >= abs(expected)]
     if args.discordance is not None:
         discordances = [args.discordance]
     if not discordances:
         raise UsageError(f"give --discordance: it is at least the expected drop, {abs(expected):g}%")
-    plans = [plan(args.max_drop, value, expected, args.power) for value in discordances]
-    margins = [plan_margin(_IMAGENET_VALIDATION, value, expected, args.power) for value in discordances]
+    plans = [plan(args.max_drop, value, expected, power) for value in discordances]
+    margins = [plan_margin(_IMAGENET_VALIDATION, value, expected, power) for value in discordances]
     if args.json:
         entries = [
             {**dataclasses.asdict(p), "smallest_margin_of_50000_images_points": margin}
@@ -194,7 +202,7 @@ def _plan(args: argparse.Namespace) -> int:
         for p, margin in zip(plans, margins, strict=True)
     ]
     print(
-        f"Margin {args.max_drop:g} points, expected drop {expected:g} points, {args.power:.0%} chance of a decision "
+        f"Margin {args.max_drop:g} points, expected drop {expected:g} points, {power:.0%} chance of a decision "
         f"with one-sided bounds of {plans[0].confidence:.0%}.\n"
         "Discordance: share of images that exactly one of the two models gets right.\n"
     )

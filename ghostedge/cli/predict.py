@@ -29,7 +29,7 @@ A bad image is reported and the others are still classified; the command then ex
 
 ARGUMENTS: Arguments = {
     "": [
-        argument("images IMAGE...", "JPEG or PNG files, or folders of them", Path),
+        argument("images IMAGE...", "JPEG or PNG files, or folders of them (not their subfolders)", Path),
         argument("--artifact A", "a .tflite, .onnx, .xml, .mindir or .ckpt file", Path, required=True),
         argument("--top K", "how many classes an image (default: 5)", int, default=5),
         argument("--threads N", "threads of the runtime (default: 1)", int, default=1),

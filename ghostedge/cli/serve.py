@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from ghostedge.cli import GOLDEN, GROUND_TRUTH, INPUT_SPEC, LIMIT, LOGITS, Arguments, argument
+from ghostedge.cli import GOLDEN, GROUND_TRUTH, INPUT_SPEC, LIMIT, LOGITS, Arguments, argument, options_given
 from ghostedge.console import ProgressWriter
 
 HELP = "serve a page that proves accuracy and speed on any phone that opens it"
@@ -30,6 +30,9 @@ random token. Over plain HTTP browsers give a page neither camera nor threads no
 certificate made on the spot, which the phone asks you to accept.
 """
 
+#: Options that say something of the images to evaluate.
+_OF_DATA = ("ground_truth", "limit", "logits", "reference", "order", "jpeg")
+
 ARGUMENTS: Arguments = {
     "what to serve": [
         argument("--artifact A...", ".tflite", Path, required=True),
@@ -40,7 +43,7 @@ ARGUMENTS: Arguments = {
         LIMIT,
         LOGITS,
         argument("--reference R", "the reference's ledger (.parquet): judge each ledger as it is finished", Path),
-        argument("--order {spread,decisive}", "decisive: first the images on which R wavers", default="spread"),
+        argument("--order {spread,decisive}", "decisive: first the images on which R wavers"),
         argument("--jpeg", "let the browser decode the images, to measure that too (default: send crops)"),
         argument("--litert-js F", "archive of 'npm pack @litertjs/core' (default: fetched once, and kept)", Path),
     ],
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from ghostedge.serve.run import Place, certificate, check_installed, listen, serve_until_stopped
 
     check_installed()
+    _check(args)
     from ghostedge.serve.app import make_app
     from ghostedge.serve.job import make_job
     from ghostedge.serve.litert_js import find_litert_js
@@ -74,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         ground_truth=args.ground_truth,
         limit=args.limit,
         reference=args.reference,
-        order=args.order,
+        order=args.order or "spread",
         browser_decodes=args.jpeg,
         keep_logits=args.logits,
     )
@@ -94,6 +98,14 @@ def run(args: argparse.Namespace) -> int:
         for ledger in results.open_ledgers:
             progress.line(f"not whole yet, and kept: {ledger.name}; run the same command again to go on")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options of images where there are none. Raises: UsageError."""
+    from ghostedge.errors import UsageError
+
+    if args.data is None and (given := options_given(args, _OF_DATA)):
+        raise UsageError(f"{given}: of the images to evaluate, of which there are none; add --data D")
 
 
 def _show(url: str, fingerprint: str | None, args: argparse.Namespace) -> None:

@@ -30,5 +30,5 @@ def list_images(folder: Path) -> tuple[Path, ...]:
     except OSError as exc:
         raise ImageError(f"cannot list the images of {folder}: {exc.strerror}") from exc
     if not found:
-        raise ImageError(f"there is no image in {folder} ({', '.join(IMAGE_SUFFIXES)})")
+        raise ImageError(f"there is no image in {folder} ({', '.join(IMAGE_SUFFIXES)}); subfolders are not searched")
     return tuple(found)

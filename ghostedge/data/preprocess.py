@@ -71,11 +71,11 @@ def decode(source: Path | str | bytes) -> NDArray[np.uint8]:
         ImageError: missing, unreadable, empty, truncated, more than `MAX_PIXELS` pixels, or another format.
     """
     if isinstance(source, bytes):
-        name, data = "the image", source
+        name, data = "the file", source
     else:
         name, data = str(source), _read(Path(source))
     if not data:
-        raise ImageError(f"{name} is empty (0 bytes); get the file again")
+        raise ImageError(f"{name} is empty (0 bytes); get it again")
     if data.startswith(_JPEG):
         return _decode(name, data, "JPEG")
     if data.startswith(_PNG):

@@ -189,6 +189,7 @@ def evaluate(
     """
     if options.workers < 1:
         raise UsageError(f"--workers {options.workers}: at least 1 is needed")
+    choose("on_error", options.on_error, ("fail", "skip"))
     require("pyarrow.parquet", "evaluate")  # a missing package shows now, not when the first part is written
     chosen = spread(dataset.image_ids, options.limit)
     images = Images.of(dataset, chosen)

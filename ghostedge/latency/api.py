@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ def benchmark(
 
     Raises:
         ArtifactError: a model or golden file is missing or damaged, or cannot be timed.
-        UsageError: a device that does not exist, or a setting that none of the devices takes.
+        UsageError: no model, a device that does not exist, or a setting that none of the devices takes.
     """
     paths = _paths(models)
     goldens = _goldens(paths, golden)
@@ -173,8 +174,12 @@ def verify(
 
     Raises:
         ArtifactError: a model or golden file is missing or damaged, or cannot be run.
-        UsageError: there are no golden vectors; a device or setting that makes no sense.
+        UsageError: there is no model, or no golden vectors; a bound, device or setting that makes no sense.
     """
+    if min_snr_db is not None and not math.isfinite(min_snr_db):
+        raise UsageError(f"--min-snr-db is {min_snr_db}; it must be a finite number of decibels")
+    if min_top1_agreement is not None and not 0 <= min_top1_agreement <= 1:
+        raise UsageError(f"--min-top1-agreement is {min_top1_agreement:g}; it is a share, from 0 to 1")
     paths = _paths(models)
     goldens = _goldens(paths, golden or "beside")
     for path, own in zip(paths, goldens, strict=True):
@@ -189,8 +194,11 @@ def verify(
 
 
 def _paths(models: Models) -> list[Path]:
+    """The files of the models. Raises: UsageError where there is none: nothing would be wrong with nothing."""
     several = [models] if isinstance(models, Model | Path | str) else models
-    return [model.path if isinstance(model, Model) else Path(model) for model in several]
+    if not (paths := [model.path if isinstance(model, Model) else Path(model) for model in several]):
+        raise UsageError("there is no model to run; name at least one")
+    return paths
 
 
 def _goldens(paths: Sequence[Path], golden: Path | str | None) -> list[Path | None]:
@@ -230,7 +238,8 @@ def _measure(
 def _open_devices(settings: RunSettings) -> list[Device]:
     """Each device, with the options that its kind takes. Raises: UsageError for one that none of them takes."""
     given = {key: value for key in _TAKEN_BY if (value := getattr(settings, key))}
-    kinds = {name: name.partition(":")[0] for name in settings.devices}
+    names = [settings.devices] if isinstance(settings.devices, str) else settings.devices
+    kinds = {name: name.partition(":")[0] for name in names}
     for key in given:
         if not {*kinds.values()} & set(_TAKEN_BY[key]):
             where = " or ".join({"ssh": "ssh:USER@HOST", "adb": "adb:SERIAL"}[kind] for kind in _TAKEN_BY[key])

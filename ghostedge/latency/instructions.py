@@ -39,7 +39,7 @@ def read_counts(path: Path) -> tuple[Count, ...]:
     """Read the counts. Raises: UsageError: missing or damaged."""
     what = f"--instructions {path}"
     try:
-        data = parse_json(path.read_bytes(), what, UsageError)
-    except OSError as exc:
-        raise UsageError(f"{what} cannot be read: {exc.strerror}; benchmarks/arm64/cost.py --json prints it") from exc
-    return as_type(data, tuple[Count, ...], what, UsageError)
+        return as_type(parse_json(path.read_bytes(), what, UsageError), tuple[Count, ...], what, UsageError)
+    except (OSError, UsageError) as exc:
+        said = f"{what} cannot be read: {exc.strerror}" if isinstance(exc, OSError) else str(exc)
+        raise UsageError(f"{said}; benchmarks/arm64/cost.py --json prints it") from exc

@@ -207,6 +207,7 @@ class _Build:
                 or self.request.force
                 or (record.build_key, record.verify_key) != self._keys(step, recipe)
                 or not record.intact(self.request.output)
+                or record.files[0].name != self.request.output_of(step, recipe, self.request.output).path.name
             ):
                 missing.append(recipe)
                 continue

@@ -124,6 +124,17 @@ def export(
     """
     if (checkpoint is None) == (mindir is None):
         raise UsageError("give either a checkpoint or a MindIR to export")
+    if mindir is not None and Path(mindir).suffix.lower() != ".mindir":
+        raise UsageError(f"{mindir} is no MindIR (.mindir); a checkpoint is given with --checkpoint")
+    if name != Path(name).name or name == "..":
+        raise UsageError(f"--name {name} cannot begin a file's name; --output says the folder")
+    for option, number in (("input-size", input_size), ("threads", threads)):
+        if number is not None and number < 1:
+            raise UsageError(f"--{option} is {number}; at least 1 is needed")
+    if max_drop is not None and not 0 < max_drop < 100:
+        raise UsageError(f"--max-drop is {max_drop:g} points; it must be above 0 and below 100")
+    if max_drop is None and not (tuning is None and limit is None):
+        raise UsageError("--tuning and --limit are for --max-drop; add it, or leave them out")
     named, targets, precisions, devices = map(_several, (recipes, target, precision, device))
     if devices:
         if named or precisions or targets != ("all",):

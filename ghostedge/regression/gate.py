@@ -76,10 +76,10 @@ class GateReport:
 
 def gate(
     baseline: Path | str,
-    artifacts: Iterable[Path | str],
+    artifacts: Path | str | Iterable[Path | str],
     *,
     reference: Path | str | None = None,
-    ledgers: Iterable[Path | str] = (),
+    ledgers: Path | str | Iterable[Path | str] = (),
     instructions: Path | str | None = None,
     latency: Path | str | None = None,
 ) -> GateReport:
@@ -95,9 +95,9 @@ def gate(
 
     Args:
         baseline: the file.
-        artifacts: model files.
+        artifacts: one or several model files.
         reference: the ledger that `ledgers` are held to; both or none.
-        ledgers: of the artifacts.
+        ledgers: one or several, of the artifacts.
         instructions: counts, as ``benchmarks/arm64/cost.py --json`` prints them.
         latency: the folder that `benchmark` wrote.
 
@@ -106,13 +106,17 @@ def gate(
         GhostedgeError: an input cannot be read, or two do not go together.
     """
     inputs = Inputs(
-        tuple(map(Path, artifacts)),
+        _paths(artifacts),
         None if reference is None else Path(reference),
-        tuple(map(Path, ledgers)),
+        _paths(ledgers),
         None if instructions is None else Path(instructions),
         None if latency is None else Path(latency),
     )
     return run_gate(Path(baseline), inputs)
+
+
+def _paths(files: Path | str | Iterable[Path | str]) -> tuple[Path, ...]:
+    return tuple(map(Path, [files] if isinstance(files, Path | str) else files))
 
 
 def run_gate(baseline: Path, inputs: Inputs) -> GateReport:
@@ -133,6 +137,7 @@ def update(path: Path, inputs: Inputs, **bounds: float | None) -> GateReport:
         BaselineError: an impossible bound; the file that is there is damaged.
         ParityError: an artifact is beyond its margin already, a ledger or a record is of other bytes, a latency is not
             valid: nothing would pass such a baseline.
+        UsageError: no artifact, or ledgers, counts or latencies of none of them.
         GhostedgeError: an input cannot be read.
     """
     kept = Baseline.read(path).bounds if path.exists() else Bounds()
@@ -140,6 +145,12 @@ def update(path: Path, inputs: Inputs, **bounds: float | None) -> GateReport:
     reading = measure(inputs)
     if not reading.artifacts:
         raise UsageError("give at least one --artifact")
+    found = {kind for kind, *_ in (*_numbers(reading.measured), *reading.problems)}
+    kinds = {"accuracy": inputs.ledgers, "instructions": inputs.instructions, "latency": inputs.latency}
+    for kind, files in kinds.items():
+        if files and kind not in found:
+            option = "ledger" if kind == "accuracy" else kind
+            raise UsageError(f"--{option}: nothing in it is of an --artifact, so that nothing would be held to it")
     baseline = Baseline(dataclasses.replace(kept, **given), reading.measured)
     report = judge(baseline, reading)
     for check in report.checks:

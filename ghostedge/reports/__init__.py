@@ -82,7 +82,7 @@ def write_page(path: Path, page: str) -> None:
 
 
 def check_report_path(path: Path) -> Path:
-    """`path` itself. Raises: UsageError where it does not end in ``.html``: a file beside it could replace it."""
+    """`path` itself. Raises: UsageError where it does not end in ``.html``: a file written beside it could be it."""
     if path.suffix not in (".html", ".htm"):
-        raise UsageError(f"--report {path} does not end in .html; the Markdown and the JSON are written beside it")
+        raise UsageError(f"--report {path} does not end in .html; a web page is written, so name it like one")
     return path

@@ -5,6 +5,7 @@ Everything in it is taken from the manifest, the ledgers and the records; what t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +64,7 @@ def read_measurements(
     latency: Path | None = None,
     instructions: Path | None = None,
 ) -> Measurements:
-    """Read the measurements of the files in `folder`; those of other files are refused or, in a folder, left out.
+    """Read the measurements of the files in `folder`; those of files that are not there any more are left out.
 
     Args:
         folder: of the export.
@@ -74,19 +75,24 @@ def read_measurements(
         instructions: counts.
 
     Raises:
-        ManifestError: there is no manifest, or a damaged one.
+        ManifestError: there is no manifest, a damaged one, or a file of other bytes than it records.
         UsageError: a ledger without a reference, or one of another file.
         GhostedgeError: a file cannot be read.
     """
-    artifacts = Manifest.of_export(folder).artifacts.values()
-    known = {file.sha256 for record in artifacts for file in record.files}
-    names = {record.files[0].name: record.files[0].sha256 for record in artifacts}
+    manifest = Manifest.of_export(folder)
+    exported = {file.sha256 for record in manifest.artifacts.values() for file in record.files}
+    there = _published(folder, manifest).values()
+    known = {file.sha256 for record in there for file in record.files}
+    names = {record.files[0].name: record.files[0].sha256 for record in there}
     if bool(ledgers) != (reference is not None):
         raise UsageError("--reference and --ledger go together: accuracy is judged against the reference")
     report = None if reference is None else parity(reference, ledgers, max_drop=max_drop)
     for comparison in () if report is None else report.comparisons:
-        if comparison.source.metadata.model.get("sha256") not in known:
+        if comparison.source.metadata.model.get("sha256") not in exported:
             raise UsageError(f"--ledger {comparison.source.file} is of another file than those of {folder}")
+    if report is not None:
+        kept = tuple(c for c in report.comparisons if c.source.metadata.model.get("sha256") in known)
+        report = dataclasses.replace(report, comparisons=kept) if kept else None
     records = () if latency is None else read_beside(None, latency).latencies
     counts = () if instructions is None else read_counts(instructions)
     return Measurements(
@@ -112,14 +118,7 @@ def model_card(folder: Path, measured: Measurements, license_id: str = UNKNOWN_L
         ManifestError: there is no manifest, a damaged one, or a file of other bytes than it records.
     """
     manifest = Manifest.of_export(folder)
-    there: dict[str, ArtifactRecord] = {}
-    for name, record in manifest.artifacts.items():
-        if record.intact(folder):
-            there[name] = record
-        elif any((folder / file.name).exists() for file in record.files):
-            raise ManifestError(
-                f"{folder / record.files[0].name} is not the file that manifest.json records; export it again"
-            )
+    there = _published(folder, manifest)
     if not there:
         raise ManifestError(f"{folder} has none of the files that its manifest.json records")
     title = Path(str(manifest.source.get("file", folder.name))).stem
@@ -145,6 +144,19 @@ def model_card(folder: Path, measured: Measurements, license_id: str = UNKNOWN_L
         packages=sorted({item for record in there.values() for item in record.packages.items()}),
         limits=list(_limits(manifest, there, measured, license_id)),
     )
+
+
+def _published(folder: Path, manifest: Manifest) -> dict[str, ArtifactRecord]:
+    """What of an export is in `folder`, by recipe. Raises: ManifestError for a file of other bytes than recorded."""
+    there: dict[str, ArtifactRecord] = {}
+    for name, record in manifest.artifacts.items():
+        if record.intact(folder):
+            there[name] = record
+        elif any((folder / file.name).exists() for file in record.files):
+            raise ManifestError(
+                f"{folder / record.files[0].name} is not the file that manifest.json records; export it again"
+            )
+    return there
 
 
 # -- The parts ----------------------------------------------------------------------------------------------

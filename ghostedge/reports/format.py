@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,9 @@ def signed(value: float, decimals: int = 2) -> str:
 
 
 def sentence(text: str) -> str:
-    """`text` with a capital letter and a full stop."""
-    return f"{text[:1].upper()}{text[1:]}."
+    """`text` with a full stop, and a capital letter where it does not begin with a file's name."""
+    is_name = re.match(r"\S*\w[._/]\w", text)
+    return f"{text}." if is_name else f"{text[:1].upper()}{text[1:]}."
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -35,8 +35,11 @@ FLOAT16_RUNTIMES: dict[str, str] = {"tflite": "ghostedge.runtimes.tflite_float16
 
 def runtime_of(model_format: str, *, float16: bool = False) -> str:
     """``"module:Class"`` of a format's runtime in `RUNTIMES`, or in `FLOAT16_RUNTIMES`. Raises: UsageError."""
-    known, noun = (FLOAT16_RUNTIMES, "float16 format") if float16 else (RUNTIMES, "format")
-    return known[choose(noun, model_format, known)]
+    if not float16:
+        return RUNTIMES[choose("format", model_format, RUNTIMES)]
+    if model_format not in FLOAT16_RUNTIMES:
+        raise UsageError(f"--inference-precision f16 is for .tflite files; leave {model_format} out")
+    return FLOAT16_RUNTIMES[model_format]
 
 
 def open_runtime(artifact: Model, threads: int = 1, *, float16: bool = False) -> Runtime:

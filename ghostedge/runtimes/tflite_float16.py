@@ -69,8 +69,8 @@ class Float16TFLiteRuntime(SingleImageRuntime):
         check_tflite(artifact.path)
         if not allows_float16(artifact.path):
             raise ArtifactError(
-                f'{artifact.path} does not allow float16, so no device computes it so; set inference_precision = "f16" '
-                "in the [options] of its recipe and export it again"
+                f"{artifact.path} does not allow float16, so no device computes it so; leave it out, or set "
+                'inference_precision = "f16" in the [options] of its recipe and export it again'
             )
         _probe(artifact.path)
         self.info = {

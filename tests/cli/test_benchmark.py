@@ -106,6 +106,7 @@ def test_a_page_of_all_records(tmp_path: Path) -> None:
         (["--artifact", TINY / "tiny_fp32.tflite", "--fixed-performance"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--device", "adb:1", "--identity", "key"], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--report", "latency.pdf"], UsageError),
+        (["--artifact", TINY / "tiny_fp32.tflite", "--golden", "x.npz", "--no-golden"], UsageError),
         ([], UsageError),
         (["--artifact", TINY / "tiny_fp32.tflite", "--accuracy", "parity.json"], UsageError),
         (["--records", "nowhere", "--report", "latency.html"], UsageError),
@@ -120,6 +121,16 @@ def test_thread_counts_are_checked_here_and_not_on_the_device(capsys: pytest.Cap
     with pytest.raises(SystemExit):
         run("--artifact", TINY / "tiny_fp32.tflite", "--threads", "1,zero")
     assert "not a list of thread counts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--cpus", "fast"), ("--sustained", "-1.0")])
+def test_an_argument_that_the_script_refuses_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert run("--artifact", TINY / "tiny_fp32.tflite", option, value, "--json", "--output", tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"ghostedge: error: argument {option}: '{value}' is not a ")
+    assert json.loads(out)["records"] == []
 
 
 def test_a_page_of_earlier_runs_with_their_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

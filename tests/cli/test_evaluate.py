@@ -99,7 +99,7 @@ def test_a_corrupt_image_is_named_and_the_exit_code_is_1(
     arguments += ["--data", str(data), "--output", str(tmp_path / "out"), "--workers", "1", "--quiet"]
     assert main(arguments) == 1
     named, error = capsys.readouterr().err.splitlines()
-    assert named.startswith("ghostedge: 05.png has no answer: the image is empty (0 bytes)")
+    assert named.startswith("ghostedge: 05.png has no answer: the file is empty (0 bytes)")
     assert error.startswith("ghostedge: error: 1 of 30 images have no answer by ")
     assert main([*arguments, "--on-error", "skip", "--json"]) == 0
     (document,) = json.loads(capsys.readouterr().out)["ledgers"]

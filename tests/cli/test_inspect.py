@@ -172,10 +172,11 @@ def test_an_explanation_is_one_json_document(
         (["tiny_int8.tflite", "tiny_int8.tflite", "--against", "tiny_fp32.tflite"], "2 are named"),
         (["tiny_int8.tflite", "--against", "tiny.onnx"], "not a .tflite"),
         (["tiny_int8.tflite", "--against", "absent.tflite"], "does not exist"),
-        (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--report", "r.txt"], ".html"),
+        (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--report", "r.txt"], ".html; a web page"),
         (["tiny_int8.tflite", "--against", "tiny_fp32.tflite", "--layers", "0"], "--layers"),
         (["tiny_int8.tflite", "--report", "r.html"], "--against"),
-        (["tiny_int8.tflite", "--input-spec", "s.json"], "--input-spec goes with --against"),
+        (["tiny_int8.tflite", "--input-spec", "s.json"], "--input-spec: for --against alone"),
+        (["tiny_int8.tflite", "--layers", "0", "--images", "D"], "--images and --layers: for --against alone"),
     ],
 )
 def test_a_mistake_in_explaining_is_one_line(

@@ -48,7 +48,9 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
         (["exprot"], "unknown command 'exprot'; did you mean 'export'? available:"),
         (["export"], "one of the arguments --checkpoint --mindir is required"),
         ([], "the following arguments are required: COMMAND"),
-        (["export", "--checkpoint", "a.ckpt", "--targte", "onnx"], "unrecognized arguments: --targte"),
+        (["export", "--checkpoint", "a.ckpt", "--targte", "onnx"], "--targte onnx; see 'ghostedge export --help'"),
+        (["predict", "a.jpg", "--artifact", "a.onnx", "b.onnx", "-q"], "b.onnx -q; see 'ghostedge predict --help'"),
+        (["--joson", "fetch", "x"], "unrecognized arguments: --joson; see 'ghostedge --help'"),
         (
             ["export", "--checkpoint", "a.ckpt", "--target", "tflight"],
             "unknown target 'tflight'; did you mean 'tflite'?",

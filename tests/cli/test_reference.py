@@ -50,6 +50,7 @@ def arguments(tmp_path: Path, oracle_checkpoint: Path) -> list[str]:
         (["--ground-truth", "none", "--devices", "0-x"], "'0-x' names no cards; write numbers and ranges"),
         (["--repeat", "0"], "--repeat 0: at least 1"),
         (["--ground-truth", "none", "--repeat", "2"], "--repeat counts right answers, but the images have no labels"),
+        (["--allow-calibration-images"], "unrecognized arguments: --allow-calibration-images"),
         (["--shuffle-seed", "1"], "--shuffle-seed: for --protocol modelzoo alone"),
         (
             ["--protocol", "modelzoo", "--crop-pct", "0.9", "--std", "1,1,1"],

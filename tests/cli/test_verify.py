@@ -67,6 +67,21 @@ def test_wrong_answers_end_with_2(export: Path, capsys: pytest.CaptureFixture[st
     assert "wrong answers: local: tiny.onnx in onnxruntime" in err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--min-top1-agreement", "90", "--min-top1-agreement is 90; it is a share, from 0 to 1"),
+        ("--min-top1-agreement", "nan", "--min-top1-agreement is nan; it is a share, from 0 to 1"),
+        ("--min-snr-db", "nan", "--min-snr-db is nan; it must be a finite number of decibels"),
+    ],
+)
+def test_a_bound_that_makes_no_sense_is_no_wrong_answer(
+    export: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+) -> None:
+    assert main(["verify", "--artifact", *models(export), option, value]) == 1
+    assert capsys.readouterr().err == f"ghostedge: error: {said}\n"
+
+
 def test_a_model_that_cannot_be_asked_costs_no_other(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (export / "tiny.onnx").write_bytes(b"\x08\x08garbage")
     assert main(["verify", "--artifact", *models(export), "--quiet"]) == 1

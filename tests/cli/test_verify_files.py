@@ -44,4 +44,4 @@ def test_one_bit_and_a_missing_file(export: Path, capsys: pytest.CaptureFixture[
 
 def test_a_folder_without_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify-files", str(tmp_path)]) == 1
-    assert "manifest.json does not exist" in capsys.readouterr().err
+    assert "holds no manifest.json" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ghostedge.data.datasets import NO_LABELS, Dataset, labels_for, open_dataset, spread
+from ghostedge.data.datasets import NO_LABELS, Dataset, labels_for, name_column, open_dataset, spread
 from ghostedge.data.imagenet import imagenet_labels, imagenet_synsets
 from ghostedge.errors import DatasetError, ImageError
 from ghostedge.evaluation.run import Options, evaluate, subjects_of
@@ -283,6 +283,11 @@ def test_a_limit_of_zero_is_refused() -> None:
 
 
 # -- what is not a layout, or not a whole one ------------------------------------------------------------------
+
+
+def test_a_name_that_is_no_text_is_shown() -> None:
+    with pytest.raises(DatasetError, match=r"the name of the image 'ant/b\\udcfe.png' is not UTF-8 text; rename it"):
+        name_column(["ant/a.png", "ant/b\udcfe.png"])
 
 
 def test_no_such_path(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -512,7 +513,7 @@ def test_skipped_images_stay_in_the_denominator(tmp_path: Path) -> None:
     ledger = read_ledger(evaluation.ledger)
     assert len(ledger) == 20
     assert ledger.image_ids[ledger.failed].tolist() == ["00003.JPEG", "00017.JPEG"]
-    assert ledger.errors[17] == "the image is empty (0 bytes); get the file again"
+    assert ledger.errors[17] == "the file is empty (0 bytes); get it again"
     assert ledger.metadata.dataset["images"] == 20
 
     # Again: they are tried again, the others are not; with `fail` they fail now.
@@ -584,6 +585,12 @@ def test_two_artifacts_of_one_name(tmp_path: Path) -> None:
 def test_an_unknown_preprocessing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown preprocessing 'opencv'; did you mean 'opencv_linear'"):
         subjects_of(artifacts(tmp_path, "a.onnx"), tmp_path, preprocessing="opencv")
+
+
+def test_a_misspelt_rule_for_images_without_an_answer_counts_none_as_wrong(tmp_path: Path) -> None:
+    misspelt: Any = "Skip"
+    with pytest.raises(UsageError, match="unknown on_error 'Skip'; did you mean 'skip'"):
+        run(artifacts(tmp_path, "a.onnx"), open_dataset(flat(tmp_path / "d", 5)), tmp_path, Options(on_error=misspelt))
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -302,6 +302,14 @@ def test_a_second_run_does_nothing_and_says_so(tiny: type[TinyStage], request_: 
     assert before == {path.name: path.stat().st_mtime_ns for path in request_.output.iterdir()}
 
 
+def test_another_name_is_given_to_what_is_there(tiny: type[TinyStage], request_: ExportRequest) -> None:
+    build(request_)
+    manifest = build(dataclasses.replace(request_, name="other"))
+    assert {record.files[0].name for record in manifest.artifacts.values()} == {
+        name.replace("net", "other") for name in ALL
+    }
+
+
 def test_golden_vectors_are_the_photos_and_the_source_s_answers(tiny: type[TinyStage], request_: ExportRequest) -> None:
     source = dataclasses.replace(request_.source, labels=tuple("abcdefg"))
     manifest = build(dataclasses.replace(request_, source=source))

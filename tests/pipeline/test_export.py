@@ -16,6 +16,7 @@ import pytest
 
 from ghostedge import demo
 from ghostedge.accuracy.statistics import Decision, PairedDrop, Verdict
+from ghostedge.cli.main import main
 from ghostedge.data.imagenet import imagenet_labels
 from ghostedge.data.images import sample_images
 from ghostedge.errors import UsageError
@@ -154,6 +155,14 @@ def test_classes_without_names_are_told_after_the_export(
         ({"precision": "fp61"}, "did you mean 'fp16'"),
         ({"target": "onnx", "precision": "fp16"}, "supported by: openvino, tflite"),
         ({"input": "row"}, "did you mean 'raw'"),
+        ({"input_size": 0, "target": "onnx"}, "--input-size is 0; at least 1 is needed"),
+        ({"threads": 0, "target": "onnx"}, "--threads is 0; at least 1 is needed"),
+        ({"name": "a/b", "target": "onnx"}, "--name a/b cannot begin a file's name"),
+        ({"name": "..", "target": "onnx"}, r"--name \.\. cannot begin"),
+        ({"tuning": "photos", "target": "onnx"}, "--tuning and --limit are for --max-drop"),
+        ({"limit": 5, "target": "onnx"}, "--tuning and --limit are for --max-drop"),
+        ({"max_drop": -1, "tuning": "photos"}, "--max-drop is -1 points; it must be above 0 and below 100"),
+        ({"max_drop": float("nan"), "tuning": "photos"}, "--max-drop is nan points"),
         ({"max_drop": 1, "recipes": ["onnx_fp32"]}, "there is none among the recipes"),
         ({"max_drop": 1, "recipes": ["tflite_int8"]}, "needs --tuning DIR and --calibration DIR"),
     ],
@@ -163,6 +172,29 @@ def test_what_makes_no_sense_is_refused_before_anything_is_made(
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         export(**{"checkpoint": oracle_checkpoint, **arguments})
+    assert requests == []
+
+
+def test_a_checkpoint_is_not_taken_for_a_mindir(requests: list[ExportRequest], oracle_checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match=r"is no MindIR \(\.mindir\); a checkpoint is given with --checkpoint"):
+        export(mindir=oracle_checkpoint)
+    assert requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--calibration-count", "0"], "--calibration-count: for --calibration alone; add it"),
+        (["--calibration-seed", "0"], "--calibration-seed: for --calibration alone; add it"),
+        (["--ground-truth", "F", "--limit", "5"], "--ground-truth and --limit: for --tuning alone; add it"),
+        (["--calibration", "photos", "--calibration-count", "0"], "0 calibration images are too few"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(
+    arguments: list[str], said: str, requests: list[ExportRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "--checkpoint", "a.ckpt", "--target", "onnx", *arguments]) == 1
+    assert said in capsys.readouterr().err
     assert requests == []
 
 

@@ -229,6 +229,17 @@ def test_an_artifact_that_the_baseline_does_not_have_is_blocked_until_it_does(
     assert problems(run_gate(path, more)) == []
 
 
+@pytest.mark.parametrize("option", ["--ledger", "--instructions", "--latency"])
+def test_what_is_of_no_artifact_makes_no_baseline(gated: tuple[Path, Inputs], tmp_path: Path, option: str) -> None:
+    _, inputs = gated
+    described(tmp_path / "new.tflite", precision="new")
+    field = {"--ledger": ("reference", "ledgers")}.get(option, (option[2:],))
+    other = Inputs((tmp_path / "new.tflite",), **{name: getattr(inputs, name) for name in field})
+    with pytest.raises(UsageError, match=f"^{option}: nothing in it is of an --artifact"):
+        update(tmp_path / "other.json", other)
+    assert not (tmp_path / "other.json").exists()
+
+
 def test_another_reference_makes_the_baseline_stale(gated: tuple[Path, Inputs], tmp_path: Path) -> None:
     path, inputs = gated
     ledger = read_ledger(tmp_path / "reference.parquet")
@@ -303,7 +314,10 @@ def test_what_does_not_go_together_is_one_line(gated: tuple[Path, Inputs], less:
         run_gate(path, replace(inputs, **less))
 
 
-@pytest.mark.parametrize(("counts", "said"), [({}, "Expected `array`"), ([{"model": "m"}], r"\$\[0\]")])
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [({}, r"Expected `array`.*; benchmarks/arm64/cost\.py --json prints it"), ([{"model": "m"}], r"\$\[0\]")],
+)
 def test_damaged_counts_name_the_field(gated: tuple[Path, Inputs], tmp_path: Path, counts: Any, said: str) -> None:
     path, inputs = gated
     (tmp_path / "counts.json").write_text(json.dumps(counts))
@@ -326,4 +340,6 @@ def test_the_summary_names_what_blocks_first_and_has_every_number(gated: tuple[P
 
 
 def test_a_summary_of_what_passes_says_so(gated: tuple[Path, Inputs]) -> None:
-    assert run_gate(*gated).to_markdown().startswith("## Gate: PASS\n\nAll 6 checks are within the bounds")
+    report = run_gate(*gated)
+    assert report.to_markdown().startswith("## Gate: PASS\n\nAll 6 checks are within the bounds")
+    assert "The one check is within the bounds" in GateReport(report.checks[:1]).to_markdown()

@@ -189,6 +189,29 @@ def test_a_file_that_is_not_published_is_said_and_one_of_other_bytes_is_refused(
         model_card(folder, Measurements())
 
 
+def test_what_was_measured_of_files_that_are_not_published_is_left_out(folder: Path, measured: Measurements) -> None:
+    parent = folder.parent
+    more: dict[str, Any] = {"latency": parent / "latency", "instructions": parent / "counts.json"}
+    (folder / "tiny.onnx").unlink()
+    found = read_measurements(folder, reference=parent / "ref.parquet", ledgers=[parent / "int8.parquet"], **more)
+    assert found.report is not None
+    assert (len(found.report.comparisons), found.latencies, len(found.counts)) == (1, [], 1)
+    shutil.copy(DATA / "tiny" / "tiny.onnx", folder)
+    (folder / "tiny_int8.tflite").unlink()
+    found = read_measurements(folder, reference=parent / "ref.parquet", ledgers=[parent / "int8.parquet"], **more)
+    assert (found.report, len(found.latencies), found.counts) == (None, 1, [])
+    assert "tiny_int8" not in model_card(folder, found).replace("not published here: tiny\\_int8", "")
+
+
+def test_a_file_name_at_the_beginning_of_a_sentence_stays(folder: Path) -> None:
+    manifest = Manifest.of_export(folder)
+    replace(manifest, warnings=("tiny_int8.tflite is slow", "net.onnx, again")).write(folder)
+    card = model_card(folder, Measurements())
+    assert "- tiny\\_int8.tflite is slow." in card
+    assert "- net.onnx, again." in card
+    assert "- Training data, intended use" in card
+
+
 def test_what_does_not_belong_is_refused(
     folder: Path, measured: Measurements, make_ledger: Any, paired_logits: Any
 ) -> None:

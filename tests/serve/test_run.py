@@ -233,6 +233,7 @@ def test_ctrl_c_ends_the_command_and_keeps_what_came(https: bool, model: Path, d
         (["--artifact", "{model}", "{model}"], "two artifacts are called"),
         (["--artifact", "{lone}", "--golden", "{lone}"], "is not a whole golden file"),
         (["--artifact", "{model}", "--data", "{data}", "--order", "decisive"], "give --reference too"),
+        (["--artifact", "{model}", "--limit", "5", "--order", "decisive"], "--limit and --order: of the images"),
         (["--artifact", "{model}", "--golden", "nowhere.npz"], "does not exist"),
         (["--artifact", "{model}", "--litert-js", "nowhere.tgz"], "cannot be read"),
     ],

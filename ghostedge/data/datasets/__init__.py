@@ -177,7 +177,7 @@ def name_column(names: Iterable[str]) -> NDArray[np.bytes_]:
         while chunk := [name.encode() for name in itertools.islice(left, CHUNK)]:
             chunks.append(np.array(chunk))
     except UnicodeEncodeError as exc:
-        raise DatasetError(f"the name of an image is not UTF-8 text ({exc}); rename it") from exc
+        raise DatasetError(f"the name of the image {exc.object!a} is not UTF-8 text; rename it") from exc
     return np.concatenate(chunks) if chunks else np.empty(0, "S1")
 
 

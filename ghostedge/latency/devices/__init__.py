@@ -59,7 +59,7 @@ class BenchmarkRequest:
     def __post_init__(self) -> None:
         for file in self.files():
             if not file.is_file():
-                raise ArtifactError(f"{file} does not exist")
+                raise ArtifactError(f"{file} {'is not a file' if file.exists() else 'does not exist'}")
         for artifact in self.artifacts:
             if artifact.suffix not in (".tflite", ".xml", ".onnx"):
                 raise ArtifactError(f"{artifact} cannot be timed; only .tflite, OpenVINO .xml and .onnx can")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NoReturn
 
 from ghostedge.latency.edge import SCHEMA_VERSION, VERSION, BenchmarkError, Record, atomic, say, sha256_of
 from ghostedge.latency.edge.measure import run_job, take_signals
@@ -23,8 +24,8 @@ Fixing the frequency (what a comparison needs; what applications meet is the def
   Raspberry Pi, PC: echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor
   Android:          adb shell cmd power set-fixed-performance-mode-enabled true
 
-Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not, 2 one gave wrong answers
-(--golden), 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
+Exit codes: 0 every run gave a record (valid or not: the record says), 1 one did not (or a wrong argument), 2 one gave
+wrong answers (--golden), 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
 
@@ -83,9 +84,18 @@ def cpu_list(text: str) -> list[int]:
     return [index for index, limit in enumerate(limits) if limit == max(f for f in limits if f)]
 
 
+class CommandLine(argparse.ArgumentParser):
+    """A mistake in the command line ends with 1 and not with argparse's 2, which says here that answers are wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it in one line."""
+        self.print_usage(sys.stderr)
+        self.exit(1, f"edge_benchmark: error: {message}\n")
+
+
 def arguments() -> argparse.ArgumentParser:
     """The command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         description="Measure how long one picture takes on this device.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -94,6 +94,8 @@ def test_a_device_that_makes_no_sense(name: str) -> None:
 def test_an_artifact_that_is_not_there() -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         BenchmarkRequest((Path("missing.tflite"),))
+    with pytest.raises(ArtifactError, match="tiny is not a file"):
+        BenchmarkRequest((TINY,))
     with pytest.raises(ArtifactError, match="cannot be timed"):
         BenchmarkRequest((TINY / "make.py",))
 
