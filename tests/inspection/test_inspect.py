@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +192,16 @@ def test_products_are_counted_by_hand(
 def test_an_unknown_size_gives_no_count_instead_of_a_wrong_one(tmp_path: Path) -> None:
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
     path = onnx_file(tmp_path / "any_size.onnx", node, image=("n", 4, "height", "width"), w=(6, 4, 3, 3))
+    assert inspect(path).macs is None
+
+
+def test_a_model_that_crashes_the_inference_of_shapes_has_no_count(tmp_path: Path) -> None:
+    """onnx 1.19 takes the fourth size of an image that has three; the process that asks lives on."""
+    path = onnx_file(
+        tmp_path / "damaged.onnx", onnx.helper.make_node("Conv", ["x", "w"], ["y"]), image=(3, 2, 2), w=(4, 3, 1, 1)
+    )
+    code = "import onnx, sys; onnx.shape_inference.infer_shapes(onnx.load(sys.argv[1]), data_prop=True)"
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode < 0
     assert inspect(path).macs is None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ghostedge.tflite.flatbuffer import pack, unpack
 from tests.fuzz.targets import TARGETS
 
 HERE = Path(__file__).parent
@@ -67,6 +68,12 @@ def zipped(members: dict[str, bytes]) -> bytes:
         for name, content in ({name: whole.read(name) for name in whole.namelist()} | members).items():
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def without_output() -> bytes:
+    graph = unpack(TARGETS["tflite"].whole(), "a.tflite")
+    graph.operators[0].raw.outputs = []
+    return pack(graph)
 
 
 def bomb() -> bytes:
@@ -144,6 +151,7 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "ledger/cut.parquet": (TARGETS["ledger"].whole()[:-100], "cut short"),
     "ledger/not_a_ledger.parquet": (TARGETS["shard"].whole(), "whole Parquet with other columns"),
     "tflite/cut.tflite": (TARGETS["tflite"].whole()[:700], "cut within a table"),
+    "tflite/no_output.tflite": (without_output(), "an operator that makes nothing"),
     "tflite/offset.tflite": (b"\xff\xff\xff\x7fTFL3" + bytes(64), "the root lies outside of the file"),
     "onnx/not_utf8.onnx": (TARGETS["onnx"].whole().replace(b"conv", b"c\xffnv"), "a name that is not UTF-8"),
     "onnx/description.onnx": (
