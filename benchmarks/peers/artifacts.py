@@ -1,7 +1,7 @@
 """Make ours and the peers' artifacts of one GhostNetV2 from the same weights.
 
 The weights are made by the rule of tests/data/oracle: not trained, but the logits tell every fault of a conversion. The
-network is timm's ghostnetv2_100, or the official variant of it (networks.py); ghostedge takes both in through
+network is timm's ghostnetv2_100, or the official variant of it (timm_network.py); ghostedge takes both in through
 import-weights.
 """
 

@@ -39,9 +39,9 @@ def mnn(paths: Paths) -> None:
         "width": 224,
         "height": 224,
         "path": f"{paths.photos}/",
-        "used_image_num": len(list(paths.photos.iterdir())) // 22 * 22 or 22,
+        "used_image_num": len(list(paths.photos.iterdir())),
         "feature_quantize_method": "EMA",  # KL and ADMM, the other two, crash in 3.6.1 ("Segmentation fault")
-        "batch_size": 22,
+        "batch_size": 1,  # that of the ONNX; with another one the gates' Resize fails and the tool crashes
         "weight_quantize_method": "MAX_ABS",
     }
     config = paths.output / "mnnquant.json"
@@ -97,7 +97,8 @@ def onnxruntime(paths: Paths) -> None:
 def executorch(paths: Paths) -> None:
     """XNNPACK's partitioner on float32, on float16, and on what its quantiser makes with the calibration photos.
 
-    Channels last in memory, and gates grown by slices, which the partitioner takes; nearest upsampling it does not.
+    The input is channels last in memory; weights that are so, the delegate's passes refuse. Gates of timm's network
+    grow by slices, which the partitioner takes; nearest upsampling it does not.
     """
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -106,7 +107,7 @@ def executorch(paths: Paths) -> None:
         get_symmetric_quantization_config,
     )
     from executorch.exir import to_edge_transform_and_lower
-    from networks import network
+    from timm_network import network
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     def lowered(model: torch.nn.Module, picture: torch.Tensor, name: str) -> None:
@@ -114,7 +115,7 @@ def executorch(paths: Paths) -> None:
         program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
         (paths.output / name).write_bytes(program.buffer)
 
-    model = network(paths.weights, slices=True).to(memory_format=torch.channels_last)
+    model = network(paths.weights, slices=True)
     pictures = [
         torch.from_numpy(each).contiguous(memory_format=torch.channels_last) for each in _batches(paths.calibration)
     ]
