@@ -175,6 +175,9 @@ def test_what_was_counted_is_not_counted_again(
     assert all("--sysroot" in command and "--precision" in command for command in mnn)
     asked.clear()
     assert measure.instructions(*arguments) == first
+    found[1].file.write_bytes(b"another")
+    left = measure.instructions(*arguments[:2], None, *arguments[3:])
+    assert left == {key: value for key, value in first.items() if key != found[1].key}
     assert asked == []
 
 
