@@ -241,6 +241,24 @@ def test_whatever_the_export_folder_holds_takes_part(peers: dict[str, ModuleType
     ]
 
 
+def test_what_a_peer_makes_is_held_to_its_float32(peers: dict[str, ModuleType], tmp_path: Path) -> None:
+    artifacts = peers["artifacts"]
+    for _, file, *_ in artifacts._PEERS:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    of_files = {each.file.name: each for each in artifacts.contestants(tmp_path / "no", tmp_path / "no", tmp_path)}
+    for each in artifacts.contestants(tmp_path / "no", tmp_path / "no", tmp_path):
+        assert (each.base in of_files) is (each.precision != "fp32"), each
+    assert of_files["litert_torch_int8.tflite"].base == "litert_torch_slices_fp32.tflite"
+    (tmp_path / "litert_torch_slices_fp32.tflite").unlink()
+    (quantised,) = (
+        each
+        for each in artifacts.contestants(tmp_path / "no", tmp_path / "no", tmp_path)
+        if each.file.name == "litert_torch_int8.tflite"
+    )
+    assert quantised.base == "litert_torch_fp32.tflite"
+
+
 def test_every_recipe_is_exported_that_the_photos_allow(
     peers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
