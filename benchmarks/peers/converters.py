@@ -99,7 +99,8 @@ def executorch(paths: Paths) -> None:
 
     The input is channels last in memory; weights that are so, the delegate's passes refuse. Written so that the
     partitioner takes the network whole: gates of timm's network grow by slices, for it does not take nearest
-    upsampling, the last pooling is a mean, and slices of all channels are left out (`_without_aliases`).
+    upsampling, the last pooling is a mean, and slices of all channels are left out (`_without_aliases`). In float16
+    hard sigmoids are spelled out too, which would be decomposed into float32.
     """
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -108,12 +109,17 @@ def executorch(paths: Paths) -> None:
         get_symmetric_quantization_config,
     )
     from executorch.exir import to_edge_transform_and_lower
+    from timm.models._efficientnet_blocks import SqueezeExcite
     from timm_network import network
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     class Mean(torch.nn.Module):
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             return features.mean((2, 3), keepdim=True)
+
+    class HardSigmoid(torch.nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.relu6(features + 3.0) / 6.0
 
     def lowered(model: torch.nn.Module, picture: torch.Tensor, name: str) -> None:
         exported = _without_aliases(torch.export.export(model, (picture,)).run_decompositions({}))
@@ -132,6 +138,9 @@ def executorch(paths: Paths) -> None:
         for picture in pictures:
             prepared(picture)
         lowered(convert_pt2e(prepared), pictures[0], "executorch_int8.pte")
+        for module in model.modules():
+            if isinstance(module, SqueezeExcite):
+                module.gate = HardSigmoid()
         lowered(model.half(), pictures[0].half(), "executorch_fp16.pte")
 
 
