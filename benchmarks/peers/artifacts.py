@@ -1,7 +1,7 @@
 """Make ours and the peers' artifacts of one GhostNetV2 from the same weights.
 
 The weights are made by the rule of tests/data/oracle: not trained, but the logits tell every fault of a conversion. The
-network is timm's ghostnetv2_100, or the official variant of it (networks.py); ghostedge takes both in through
+network is timm's ghostnetv2_100, or the official variant of it (timm_network.py); ghostedge takes both in through
 import-weights.
 """
 
@@ -61,6 +61,37 @@ _LEAST_SNR_DB = {"fp32": 80.0, "fp16": 40.0}
 _LEAST_SNR_DB_8_BITS = 15.0
 
 
+_LITERT_TORCH, _QUANTIZER = "litert_torch_fp32.tflite", "litert-torch + AI Edge Quantizer"
+_SLICES = "litert_torch_slices_fp32.tflite"
+_ONNX2TF, _MNN, _NCNN = "onnx2tf/onnx2tf_float32.tflite", "mnn/mnn_fp32.mnn", "ncnn/ncnn_fp32.param"
+_PTE, _IR = "executorch/executorch_fp32.pte", "openvino/timm_fp32.xml"
+#: Name, file, precision, setting and base of the peers' contestants (`Contestant`). What is made from _SLICES is made
+#: from _LITERT_TORCH where the variant has none (in_peers_environment.py).
+_PEERS = (
+    ("litert-torch", _LITERT_TORCH, "fp32", "fp32", ""),
+    ("litert-torch, gates by slices", _SLICES, "fp32", "fp32", ""),
+    ("onnx2tf", _ONNX2TF, "fp32", "fp32", ""),
+    ("onnx2tf", "onnx2tf/onnx2tf_float16.tflite", "fp16", "fp32", _ONNX2TF),
+    (_QUANTIZER, "litert_torch_dynamic.tflite", "dynamic", "fp32", _SLICES),
+    (_QUANTIZER, "litert_torch_int8.tflite", "int8, float io", "fp32", _SLICES),
+    ("onnx2tf", "onnx2tf/onnx2tf_integer_quant.tflite", "int8, float io", "fp32", _ONNX2TF),
+    ("onnx2tf", "onnx2tf/onnx2tf_full_integer_quant.tflite", "int8", "fp32", _ONNX2TF),
+    ("MNN", _MNN, "fp32", "fp32", ""),
+    ("MNN, precision low", _MNN, "fp16", "fp16", _MNN),
+    ("MNN, 8-bit weights", "mnn/mnn_w8.mnn", "dynamic", "int8", _MNN),
+    ("MNN", "mnn/mnn_int8.mnn", "int8", "int8", _MNN),
+    ("ncnn", _NCNN, "fp32", "fp32", ""),
+    ("ncnn", _NCNN, "fp16", "fp16", _NCNN),
+    ("ExecuTorch", _PTE, "fp32", "fp32", ""),
+    ("ExecuTorch", "executorch/executorch_fp16.pte", "fp16", "fp32", _PTE),
+    ("ExecuTorch", "executorch/executorch_int8.pte", "int8", "fp32", _PTE),
+    ("ovc", _IR, "fp32", "fp32", ""),
+    ("ovc + NNCF", "nncf/timm_int8.xml", "int8", "fp32", _IR),
+    ("torch.onnx", "timm.onnx", "fp32", "fp32", ""),
+    ("torch.onnx + ONNX Runtime", "onnxruntime/onnxruntime_int8.onnx", "int8", "fp32", "timm.onnx"),
+)
+
+
 @dataclass(frozen=True)
 class Contestant:
     """One artifact of the comparison.
@@ -71,7 +102,8 @@ class Contestant:
         precision: ``"fp32"``, ``"fp16"``, ``"int8"``, ...
         ours: whether ghostedge made it.
         setting: the arithmetic that the runtime is asked for, where it chooses (runtimes.py).
-        base: name of the file that it was quantised from, where that is a contestant too.
+        base: name of the file in float32 that it was made from, or is; 8 bits and float16 leave room for a fault that
+            float32 shows.
     """
 
     name: str
@@ -265,33 +297,12 @@ def _nncf(ir: Path, calibration: NDArray[np.float32], output: Path) -> None:
 
 def contestants(weights: Path, ours: Path, peers: Path) -> list[Contestant]:
     """The peers' artifacts, and whatever ghostedge's export folder holds."""
-    quantiser, sliced = "litert-torch + AI Edge Quantizer", peers / "litert_torch_slices_fp32.tflite"
-    base = sliced.name if sliced.exists() else "litert_torch_fp32.tflite"  # as in_peers_environment.py
-    tflite, ncnn = peers / "onnx2tf", peers / "ncnn" / "ncnn_fp32.param"
+    instead = {} if (peers / _SLICES).exists() else {_SLICES: _LITERT_TORCH}
     found = [
-        Contestant("litert-torch", peers / "litert_torch_fp32.tflite", "fp32", False),
-        Contestant("litert-torch, gates by slices", sliced, "fp32", False),
-        Contestant("onnx2tf", tflite / "onnx2tf_float32.tflite", "fp32", False),
-        Contestant("onnx2tf", tflite / "onnx2tf_float16.tflite", "fp16", False),
-        Contestant(quantiser, peers / "litert_torch_dynamic.tflite", "dynamic", False, base=base),
-        Contestant(quantiser, peers / "litert_torch_int8.tflite", "int8, float io", False, base=base),
-        Contestant("onnx2tf", tflite / "onnx2tf_integer_quant.tflite", "int8, float io", False),
-        Contestant("onnx2tf", tflite / "onnx2tf_full_integer_quant.tflite", "int8", False),
-        Contestant("MNN", peers / "mnn" / "mnn_fp32.mnn", "fp32", False),
-        Contestant("MNN, precision low", peers / "mnn" / "mnn_fp32.mnn", "fp16", False, "fp16"),
-        Contestant("MNN, 8-bit weights", peers / "mnn" / "mnn_w8.mnn", "dynamic", False, "int8"),
-        Contestant("MNN", peers / "mnn" / "mnn_int8.mnn", "int8", False, "int8"),
-        Contestant("ncnn", ncnn, "fp32", False),
-        Contestant("ncnn", ncnn, "fp16", False, "fp16"),
-        Contestant("ExecuTorch", peers / "executorch" / "executorch_fp32.pte", "fp32", False),
-        Contestant("ExecuTorch", peers / "executorch" / "executorch_fp16.pte", "fp16", False),
-        Contestant("ExecuTorch", peers / "executorch" / "executorch_int8.pte", "int8", False),
-        Contestant("ovc", peers / "openvino" / "timm_fp32.xml", "fp32", False),
-        Contestant("ovc + NNCF", peers / "nncf" / "timm_int8.xml", "int8", False),
-        Contestant("torch.onnx", peers / "timm.onnx", "fp32", False),
-        Contestant("torch.onnx + ONNX Runtime", peers / "onnxruntime" / "onnxruntime_int8.onnx", "int8", False),
-        Contestant("PyTorch eager", weights, "fp32", False),
+        Contestant(name, peers / file, precision, False, setting, Path(instead.get(base, base)).name)
+        for name, file, precision, setting, base in _PEERS
     ]
+    found.append(Contestant("PyTorch eager", weights, "fp32", False))
     for suffix in _FORMATS:
         for file in sorted(ours.glob(f"*{suffix}")):
             precision = file.stem.removeprefix("ghostnetv2_100").strip("_") or "fp32"

@@ -1,7 +1,7 @@
 """Make the peers' artifacts and ours from the same weights, measure them side by side, and write the tables.
 
     python benchmarks/peers/compare.py --images PHOTOS          # everything; three hours the first time
-    python benchmarks/peers/compare.py --skip-arm64             # without QEMU
+    python benchmarks/peers/compare.py --skip-arm64             # without QEMU, or with what was counted before
     python benchmarks/peers/compare.py --skip-times             # counts alone; they do not mind a busy machine
     python benchmarks/peers/compare.py --rounds 3 --seconds 0.2 --results build/look    # a first look
 
@@ -42,7 +42,7 @@ def main() -> None:
     add("--rounds", type=int, default=40)
     add("--seconds", type=float, default=0.5, help="that each contestant works in each round")
     add("--cpu", default="cortex-a72,cortex-a76,cortex-a710", metavar="C,C", help="for the ARM64 instructions")
-    add("--skip-arm64", action="store_true", help="no instruction counts")
+    add("--skip-arm64", action="store_true", help="nothing is counted: counts of earlier runs are shown again")
     add("--skip-times", action="store_true", help="no times: those of the last run are shown again")
     args = parser.parse_args()
     for variant in args.variant.split(","):
@@ -65,15 +65,14 @@ def compare(variant: str, args: argparse.Namespace) -> None:
     pythons = {name: environments.python(name, args.peers.absolute()) for name in needed}
     agreement = measure.agreement(found, pythons, artifacts.pictures(None))
     right = [each for each in found if not agreement[each.key]["fault"]]
-    counts = {}
-    if not args.skip_arm64:
-        sysroots = {}
+    sysroots = None if args.skip_arm64 else {}
+    if sysroots is not None:
         for name in (name for name in needed if environments.ENVIRONMENTS[name].arm64):
             try:
                 sysroots[name] = environments.sysroot(name, args.peers.absolute())
             except environments.NotInstallableError as exc:
                 missing[f"{name} on ARM64"] = str(exc)
-        counts = measure.instructions(right, args.cpu.split(","), sysroots, output / "instructions.json", say)
+    counts = measure.instructions(right, args.cpu.split(","), sysroots, output / "instructions.json", say)
     times = output / "times.json"
     if not args.skip_times:
         threads = [int(part) for part in args.threads.split(",")]

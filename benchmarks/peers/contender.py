@@ -37,7 +37,7 @@ class Eager:
 
     def __init__(self, weights: str, threads: int) -> None:
         import torch
-        from networks import network
+        from timm_network import network
 
         torch.set_num_threads(threads)
         self._torch, self._network = torch, network(Path(weights))

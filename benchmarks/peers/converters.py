@@ -39,9 +39,9 @@ def mnn(paths: Paths) -> None:
         "width": 224,
         "height": 224,
         "path": f"{paths.photos}/",
-        "used_image_num": len(list(paths.photos.iterdir())) // 22 * 22 or 22,
+        "used_image_num": len(list(paths.photos.iterdir())),
         "feature_quantize_method": "EMA",  # KL and ADMM, the other two, crash in 3.6.1 ("Segmentation fault")
-        "batch_size": 22,
+        "batch_size": 1,  # that of the ONNX; with another one the gates' Resize fails and the tool crashes
         "weight_quantize_method": "MAX_ABS",
     }
     config = paths.output / "mnnquant.json"
@@ -97,7 +97,10 @@ def onnxruntime(paths: Paths) -> None:
 def executorch(paths: Paths) -> None:
     """XNNPACK's partitioner on float32, on float16, and on what its quantiser makes with the calibration photos.
 
-    Channels last in memory, and gates grown by slices, which the partitioner takes; nearest upsampling it does not.
+    The input is channels last in memory; weights that are so, the delegate's passes refuse. Written so that the
+    partitioner takes the network whole: gates of timm's network grow by slices, for it does not take nearest
+    upsampling, the last pooling is a mean, and slices of all channels are left out (`_without_aliases`). In float16
+    hard sigmoids are spelled out too, which would be decomposed into float32.
     """
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -106,26 +109,54 @@ def executorch(paths: Paths) -> None:
         get_symmetric_quantization_config,
     )
     from executorch.exir import to_edge_transform_and_lower
-    from networks import network
+    from timm.models._efficientnet_blocks import SqueezeExcite
+    from timm_network import network
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+    class Mean(torch.nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features.mean((2, 3), keepdim=True)
+
+    class HardSigmoid(torch.nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.relu6(features + 3.0) / 6.0
+
     def lowered(model: torch.nn.Module, picture: torch.Tensor, name: str) -> None:
-        exported = torch.export.export(model, (picture,))
+        exported = _without_aliases(torch.export.export(model, (picture,)).run_decompositions({}))
         program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
         (paths.output / name).write_bytes(program.buffer)
 
-    model = network(paths.weights, slices=True).to(memory_format=torch.channels_last)
+    model = network(paths.weights, slices=True)
+    model.global_pool = Mean()
     pictures = [
         torch.from_numpy(each).contiguous(memory_format=torch.channels_last) for each in _batches(paths.calibration)
     ]
     with torch.no_grad():
         lowered(model, pictures[0], "executorch_fp32.pte")
         quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-        prepared = prepare_pt2e(torch.export.export(model, (pictures[0],)).module(), quantiser)
+        prepared = prepare_pt2e(_without_aliases(torch.export.export(model, (pictures[0],))).module(), quantiser)
         for picture in pictures:
             prepared(picture)
         lowered(convert_pt2e(prepared), pictures[0], "executorch_int8.pte")
+        for module in model.modules():
+            if isinstance(module, SqueezeExcite):
+                module.gate = HardSigmoid()
         lowered(model.half(), pictures[0].half(), "executorch_fp16.pte")
+
+
+def _without_aliases(exported: Any) -> Any:
+    """An exported program whose aliases, such as slices that take everything, are what they are made from.
+
+    The partitioner takes no alias: each one would end a part of the network, with a copy into another layout.
+    """
+    import torch
+
+    for node in list(exported.graph.nodes):
+        if node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            exported.graph.erase_node(node)
+    exported.graph_module.recompile()
+    return exported
 
 
 def _batches(path: Path) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from networks import network
+from timm_network import network
 
 OPSET = 17
 

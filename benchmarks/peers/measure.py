@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 from artifacts import HERE, ROOT, Contestant
+from environments import ENVIRONMENTS
 from numpy.typing import NDArray
 
 from ghostedge.compare import compare
-from ghostedge.files import sha256_file
+from ghostedge.files import atomic_write, sha256_file
 from ghostedge.latency.edge.system import busy_seconds
 
 Json = dict[str, Any]
@@ -155,34 +156,37 @@ def _own_seconds(ready: Sequence[Contender]) -> float:
 
 
 def instructions(
-    found: Sequence[Contestant], cpus: Sequence[str], sysroots: Places, cache: Path, progress: Any
+    found: Sequence[Contestant], cpus: Sequence[str], sysroots: Places | None, cache: Path, progress: Any
 ) -> dict[str, Json]:
     """ARM64 instructions an inference: key -> CPU -> what ../arm64/cost.py says of it.
 
     Args:
         found: those that ghostedge's own environment runs as .tflite, or one of `sysroots`, are counted.
         cpus: as cost.py names them.
-        sysroots: of the other environments that can be emulated.
+        sysroots: of the other environments that can be emulated; None: nothing is counted, only looked up.
         cache: of what was counted before, by the files' sha256, setting and runtime; a count repeats to 0.01%.
         progress: called with a line of text.
     """
     known: Json = json.loads(cache.read_text()) if cache.exists() else {}
+    emulated = ENVIRONMENTS if sysroots is None else sysroots
     wanted = {
         (each.key, cpu): (each, " ".join([sha256_file(each.file), each.setting, each.environment or "own", cpu]))
         for each in found
-        if each.format == "TFLite" or each.environment in sysroots
+        if each.format == "TFLite" or each.environment in emulated
         for cpu in cpus
     }
-    missing = {place: (each, cpu) for (_, cpu), (each, place) in wanted.items() if place not in known}
+    unknown = {place: (each, cpu) for (_, cpu), (each, place) in wanted.items() if place not in known}
+    missing = {} if sysroots is None else unknown
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # what else the machine does changes no count
-        counted = {pool.submit(_count, each, cpu, sysroots): place for place, (each, cpu) in missing.items()}
+        counted = {pool.submit(_count, each, cpu, sysroots or {}): place for place, (each, cpu) in missing.items()}
         for done in as_completed(counted):
             known[counted[done]] = done.result()
-            cache.write_text(json.dumps(known, indent=1))
+            atomic_write(cache, json.dumps(known, indent=1))
             progress(f"{len(known)} counted, the last {missing[counted[done]][0].key} on {missing[counted[done]][1]}")
     counts: dict[str, Json] = {}
     for (key, cpu), (_, place) in wanted.items():
-        counts.setdefault(key, {})[cpu] = known[place]
+        if place in known:
+            counts.setdefault(key, {})[cpu] = known[place]
     return counts
 
 

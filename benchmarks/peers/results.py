@@ -199,9 +199,10 @@ def markdown(found: Sequence[Row], walls: Sequence[Json], missing: Mapping[str, 
 
 
 def bar_plot(bars: Sequence[tuple[str, float, bool]], unit: str, width: int) -> Markup:
-    """One bar a row from zero: (label, value, whether it is ours)."""
+    """One bar a row from zero: (label, value, whether it is ours); those of over thrice the median end at the edge."""
     layout = Rows([(label, f"{value:.1f}") for label, value, _ in bars], width, top=10)
-    scale = Scale(0.0, 1.05 * max(value for _, value, _ in bars), *layout.ends)
+    values = [value for _, value, _ in bars]
+    scale = Scale(0.0, 1.05 * min(max(values), 3 * statistics.median(values)), *layout.ends)
     drawn = layout.axis(scale, unit)
     for place, (_, value, ours) in enumerate(bars):
         y = layout.middle(place)

@@ -11,7 +11,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from ghostedge.model import InputSpec
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "peers"
 TINY = Path(__file__).parents[1] / "data" / "tiny"
-_MODULES = ("environments", "artifacts", "measure", "results", "runtimes")
+_MODULES = ("environments", "artifacts", "measure", "results", "runtimes", "converters")
 
 
 @pytest.fixture
@@ -175,6 +175,9 @@ def test_what_was_counted_is_not_counted_again(
     assert all("--sysroot" in command and "--precision" in command for command in mnn)
     asked.clear()
     assert measure.instructions(*arguments) == first
+    found[1].file.write_bytes(b"another")
+    left = measure.instructions(*arguments[:2], None, *arguments[3:])
+    assert left == {key: value for key, value in first.items() if key != found[1].key}
     assert asked == []
 
 
@@ -238,6 +241,24 @@ def test_whatever_the_export_folder_holds_takes_part(peers: dict[str, ModuleType
     ]
 
 
+def test_what_a_peer_makes_is_held_to_its_float32(peers: dict[str, ModuleType], tmp_path: Path) -> None:
+    artifacts = peers["artifacts"]
+    for _, file, *_ in artifacts._PEERS:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    of_files = {each.file.name: each for each in artifacts.contestants(tmp_path / "no", tmp_path / "no", tmp_path)}
+    for each in artifacts.contestants(tmp_path / "no", tmp_path / "no", tmp_path):
+        assert (each.base in of_files) is (each.precision != "fp32"), each
+    assert of_files["litert_torch_int8.tflite"].base == "litert_torch_slices_fp32.tflite"
+    (tmp_path / "litert_torch_slices_fp32.tflite").unlink()
+    (quantised,) = (
+        each
+        for each in artifacts.contestants(tmp_path / "no", tmp_path / "no", tmp_path)
+        if each.file.name == "litert_torch_int8.tflite"
+    )
+    assert quantised.base == "litert_torch_fp32.tflite"
+
+
 def test_every_recipe_is_exported_that_the_photos_allow(
     peers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +271,25 @@ def test_every_recipe_is_exported_that_the_photos_allow(
     assert recipes <= set(with_photos)
     left_out = recipes - set(without)
     assert left_out == {name for name in recipes if name.endswith(("_int8", "_int16x8", "_mixed", "_equalised"))}
+
+
+def test_no_program_imports_another_folder_s_module_of_the_same_name() -> None:
+    """The programs here put these folders side by side into their path."""
+    paths = [path for folder in (FOLDER.parent, FOLDER, FOLDER.parent / "arm64") for path in folder.glob("*.py")]
+    names = [path.name for path in paths]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
+@pytest.mark.slow
+def test_executorch_gets_no_alias(peers: dict[str, ModuleType]) -> None:
+    torch = pytest.importorskip("torch", reason="left out: torch is not installed")
+    alias = torch.ops.aten.alias.default
+    traced = torch.fx.symbolic_trace(lambda x: 2 * alias(alias(x) + 1))
+    assert [node.target for node in traced.graph.nodes].count(alias) == 2
+    # Of an exported program these two are used.
+    peers["converters"]._without_aliases(SimpleNamespace(graph=traced.graph, graph_module=traced))
+    assert alias not in [node.target for node in traced.graph.nodes]
+    assert traced(torch.ones(3)).tolist() == [4.0, 4.0, 4.0]
 
 
 @pytest.mark.parametrize("model", ["tiny_fp32.tflite", "tiny.onnx"])
