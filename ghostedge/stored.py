@@ -6,10 +6,12 @@ path (``$.artifacts[0].size_bytes``), before any of it is used.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -26,6 +28,9 @@ MAX_DEPTH = 64
 
 #: Likewise of whole numbers.
 MAX_INTEGER = 2**64
+
+#: Three times Python's own limit: the stack of a thread has room for it.
+_RECURSION_LIMIT = 3000
 
 
 def parse_json(data: bytes | str, what: str, error: type[GhostedgeError]) -> Any:
@@ -49,11 +54,26 @@ def parse_toml(data: bytes | str, what: str, error: type[GhostedgeError]) -> dic
     return found
 
 
+@contextlib.contextmanager
+def shallow() -> Iterator[None]:
+    """In the block what is nested too deeply is a RecursionError, as by Python's own limit.
+
+    onnx2tf, for one, takes that limit away as it is imported, and a parser in C then ends the process.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(min(limit, _RECURSION_LIMIT))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def _parse(parse: Any, data: bytes | str, form: str, what: str, error: type[GhostedgeError]) -> Any:
     if len(data) > MAX_BYTES:
         raise error(f"{what} is larger than {MAX_BYTES >> 20} MiB; this is another file")
     try:
-        document = parse(data.decode() if isinstance(data, bytes) else data)
+        with shallow():
+            document = parse(data.decode() if isinstance(data, bytes) else data)
     except RecursionError:
         raise error(f"{what} is not {form} of ours: it is nested too deeply") from None
     except ValueError as exc:  # also of UTF-8, and of numbers with thousands of digits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -104,3 +106,14 @@ def test_the_schema_names_every_field() -> None:
     schema = json_schema(Sample, title="a sample")
     assert schema["title"] == "a sample"
     assert set(schema["$defs"]["Sample"]["properties"]) == {"input", "sizes", "options", "note"}
+
+
+def test_depth_is_no_crash_where_a_library_took_pythons_limit_away() -> None:
+    """onnx2tf does, as it is imported."""
+    code = "import sys; sys.setrecursionlimit(2**31 - 1)\n"
+    code += "from ghostedge.errors import ManifestError; from ghostedge.stored import parse_json\n"
+    code += "try:\n    parse_json('[' * 1_000_000, 'it', ManifestError)\nexcept ManifestError as exc:\n    print(exc)\n"
+    code += "print(sys.getrecursionlimit() == 2**31 - 1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.returncode
+    assert done.stdout == "it is not JSON of ours: it is nested too deeply\nTrue\n"

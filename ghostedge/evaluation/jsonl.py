@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ghostedge.errors import GhostedgeError, LedgerError
 from ghostedge.evaluation.columns import CONTENT, TOP, Columns, Rows
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, ids_sha256
-from ghostedge.stored import as_type, holds_half_surrogate, parse_json
+from ghostedge.stored import as_type, holds_half_surrogate, parse_json, shallow
 
 _HEADER = {"kind", "has_logits", "metadata"}
 
@@ -132,7 +132,8 @@ def _header(line: str) -> tuple[LedgerMetadata, bool]:
 
 def _object(number: int, line: str) -> dict[str, Any]:
     try:
-        data = json.loads(line, parse_constant=_refuse, object_pairs_hook=_unique)
+        with shallow():
+            data = json.loads(line, parse_constant=_refuse, object_pairs_hook=_unique)
     except RecursionError:
         raise LedgerError(f"line {number} is damaged (it is nested too deeply)") from None
     except ValueError as exc:

@@ -17,6 +17,7 @@ from ghostedge.errors import CheckpointError, first_line
 from ghostedge.ghostnet.ckpt_format import CkptContent, parse_ckpt, write_ckpt
 from ghostedge.ghostnet.variants import VARIANTS, GateUpsampling, Variant, get_variant, parameter_shapes
 from ghostedge.lazy import require
+from ghostedge.stored import shallow
 
 #: The entry of a checkpoint (MindSpore's `append_dict`) that says in JSON what weights cannot.
 RECORD_KEY = "ghostedge"
@@ -157,7 +158,8 @@ def _recorded_upsampling(texts: Mapping[str, str], path: Path) -> str | None:
     if RECORD_KEY not in texts:
         return None
     try:
-        record = json.loads(texts[RECORD_KEY])
+        with shallow():
+            record = json.loads(texts[RECORD_KEY])
         version, upsampling = record["schema_version"], record["gate_upsampling"]
         if version == _RECORD_VERSION and upsampling in get_args(GateUpsampling):
             return str(upsampling)
