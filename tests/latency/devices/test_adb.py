@@ -291,17 +291,17 @@ def wait_for(there: Callable[[], bool]) -> None:
 
 
 def test_a_phone_that_is_unplugged_measures_on(phone: FakePhone, tmp_path: Path) -> None:
-    (phone.state / "seconds").write_text("2")
+    (phone.state / "seconds").write_text("4")
 
     def pull() -> None:
         wait_for((phone.state / "app.pid").exists)
-        time.sleep(1.2)
+        time.sleep(2.7)
         phone.unplug()
         threading.Timer(1.0, phone.plug).start()
 
     lines = Watching("starting", lambda: threading.Thread(target=pull, daemon=True).start())
     # Less than the run lasted before: the time to come back begins with the loss.
-    device = AdbDevice(phone.serial, reconnect_s=1.0)
+    device = AdbDevice(phone.serial, reconnect_s=2.5)
     (path,) = asyncio.run(device.benchmark(QUICK, tmp_path, lines.append))
     assert "unplugged; waiting for it" in lines
     assert starts(phone) == 1
