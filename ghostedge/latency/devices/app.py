@@ -147,9 +147,11 @@ class AppRuns:
                 self._progress(f"{label}: already measured")
                 files.append(path)
                 continue
+            # In this order: a run that ends between the two questions has left its record.
+            is_under_way = await self._is_under_way(phone, run)
             content = await self._record(phone, run)
             if not content:
-                if not await self._is_under_way(phone, run):
+                if not is_under_way:
                     await self._start(phone, run, label)
                 content = await self._wait(phone, run, label)
             record = fetch_record(content, path, {run.sha256}, self._notes)

@@ -201,7 +201,8 @@ class Job:
         await self._check_python(machine)
         await machine.shell(f"mkdir -p {self._folder}/files")
         await send_missing(machine, self.files, self._folder, self._progress)
-        if await machine.size(f"{self._folder}/exit_code") is None and not await self._is_running(machine):
+        # In this order: a run that ends between the two questions has left its exit code.
+        if not await self._is_running(machine) and await machine.size(f"{self._folder}/exit_code") is None:
             await self._start(machine)
         code, lines = await self._follow(machine)
         files = await self._fetch(machine, output)

@@ -308,6 +308,23 @@ def test_a_phone_that_is_unplugged_measures_on(phone: FakePhone, tmp_path: Path)
     assert read_record(path)["artifact"]["file"] == "tiny_fp32.tflite"
 
 
+def test_an_app_that_ends_while_it_is_asked_about_is_not_started_again(phone: FakePhone, tmp_path: Path) -> None:
+    (phone.state / "seconds").write_text("2")
+    pidof = phone.state.parent / "bin" / "pidof"
+
+    def pull() -> None:
+        wait_for((phone.state / "app.pid").exists)
+        time.sleep(0.5)
+        phone.unplug()
+        alive = 'grep -q "^State:.[^Z]" "/proc/$(cat "$STATE/app.pid")/status"'
+        pidof.write_text(f"#!/bin/sh\nwhile {alive} 2>/dev/null; do sleep 0.05; done; exit 1\n")
+        phone.plug()
+
+    lines = Watching("starting", lambda: threading.Thread(target=pull, daemon=True).start())
+    asyncio.run(AdbDevice(phone.serial).benchmark(QUICK, tmp_path, lines.append))
+    assert starts(phone) == 1
+
+
 def test_the_same_command_brings_what_was_measured_meanwhile(phone: FakePhone, tmp_path: Path) -> None:
     (phone.state / "seconds").write_text("1")
     request = BenchmarkRequest(QUICK.artifacts, threads=(1, 2), options=QUICK.options)
