@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ from ghostedge.lazy import resolve
 from ghostedge.manifest import Manifest
 from ghostedge.model import Format, Model
 from ghostedge.tflite.coverage import Coverage
+
+
+@contextlib.contextmanager
+def damage_of(path: Path) -> Iterator[None]:
+    """What a graph lacks that no writer leaves out, such as the output of an operator, is an ArtifactError."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+        raise ArtifactError(f"{path} is damaged ({type(exc).__name__}: {exc}); export it again") from exc
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostedge.errors import ArtifactError
-from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
+from ghostedge.inspection import ModelSummary, Port, Weights, damage_of, macs, total
 from ghostedge.isolate import ChildError, run_module
 from ghostedge.lazy import require
 
@@ -34,10 +34,8 @@ def inspect_onnx(path: Path) -> ModelSummary:
         raise ArtifactError(f"{path} is not an ONNX model, or not a whole one; export it again") from exc
     if not model.graph.node or not model.ir_version:
         raise ArtifactError(f"{path} is not an ONNX model: it holds no graph")
-    try:
+    with damage_of(path):
         return _summary(onnx, path, model)
-    except (KeyError, ValueError, TypeError, IndexError) as exc:
-        raise ArtifactError(f"{path} is damaged ({type(exc).__name__}: {exc}); export it again") from exc
 
 
 def _summary(onnx: Any, path: Path, model: Any) -> ModelSummary:

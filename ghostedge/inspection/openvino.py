@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from ghostedge.errors import ArtifactError
-from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
+from ghostedge.inspection import ModelSummary, Port, Weights, damage_of, macs, total
 from ghostedge.openvino.weights import WEIGHTED, overflowing, pairs, to_rows
 
 #: Element types of the IR -> numpy's names.
@@ -35,10 +35,8 @@ def inspect_openvino(path: Path) -> ModelSummary:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ArtifactError(f"{path} has no weights beside it: {weights.name} is missing; copy both files")
-    try:
+    with damage_of(path):
         return _summary(path, root, weights)
-    except (KeyError, ValueError, AttributeError, IndexError) as exc:
-        raise ArtifactError(f"{path} is damaged ({type(exc).__name__}: {exc}); export it again") from exc
 
 
 def openvino_macs(path: Path) -> dict[str, int | None]:

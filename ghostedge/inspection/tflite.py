@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ghostedge.errors import ArtifactError
-from ghostedge.inspection import ModelSummary, Port, Weights, macs, total
+from ghostedge.inspection import ModelSummary, Port, Weights, damage_of, macs, total
 from ghostedge.tflite.coverage import coverage
 from ghostedge.tflite.flatbuffer import unpack
 from ghostedge.tflite.float16 import allows_float16
@@ -22,17 +20,8 @@ _BITS = {"FLOAT32": 32, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT64": 64, "INT16": 1
 def inspect_tflite(path: Path) -> ModelSummary:
     """See `ghostedge.inspection.inspect`. Of several subgraphs the first is the model."""
     graph = unpack(path.read_bytes(), str(path))
-    with _damage_of(path):
+    with damage_of(path):
         return _summary(path, graph)
-
-
-@contextlib.contextmanager
-def _damage_of(path: Path) -> Iterator[None]:
-    """What a graph lacks that no writer leaves out, such as the output of an operator, is an ArtifactError."""
-    try:
-        yield
-    except (IndexError, KeyError, TypeError, ValueError) as exc:
-        raise ArtifactError(f"{path} is damaged ({type(exc).__name__}: {exc}); copy or export it again") from exc
 
 
 def _summary(path: Path, graph: Graph) -> ModelSummary:
@@ -58,7 +47,7 @@ def _summary(path: Path, graph: Graph) -> ModelSummary:
 def tflite_macs(path: Path) -> dict[str, int | None]:
     """See `ghostedge.inspection.operator_macs`."""
     graph = unpack(path.read_bytes(), str(path))
-    with _damage_of(path):
+    with damage_of(path):
         return {operator.name: _macs(graph, operator) for operator in graph.operators}
 
 
