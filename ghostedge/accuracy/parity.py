@@ -21,13 +21,13 @@ from ghostedge.accuracy.statistics import (
     PairedDrop,
     Proportion,
     Verdict,
+    check_max_drop,
     decide,
     holm,
     loss_p_value,
     paired_drop,
     proportion,
 )
-from ghostedge.errors import UsageError
 from ghostedge.evaluation.ledger import Ledger
 
 _CONFIDENCE_BINS = 10
@@ -192,8 +192,7 @@ def compare_ledgers(
         LedgerError: the ledgers do not fit each other; the message names all that differs, with counts and examples.
         UsageError: `max_drop` is not above 0 and below 100.
     """
-    if not 0 < max_drop < 100:
-        raise UsageError(f"--max-drop is {max_drop:g} points; it must be above 0 and below 100")
+    check_max_drop(max_drop)
     check_comparable(reference, candidate)
     drop = paired_drop_of(reference, candidate)
     decision = decide(drop, max_drop)

@@ -254,6 +254,12 @@ def decide(drop: PairedDrop, margin_points: float) -> Decision:
     return Decision("INCONCLUSIVE", None if needed is None else max(needed, drop.images + 1))
 
 
+def check_max_drop(points: float) -> None:
+    """Raise UsageError for a margin of accuracy that is not above 0 and below 100 percentage points."""
+    if not 0 < points < 100:
+        raise UsageError(f"--max-drop is {points:g} points; it must be above 0 and below 100")
+
+
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     """FAIL before INCONCLUSIVE before PASS; PASS of none."""
     found = set(verdicts)

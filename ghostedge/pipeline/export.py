@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ghostedge.accuracy.statistics import Verdict, worst_verdict
+from ghostedge.accuracy.statistics import Verdict, check_max_drop, worst_verdict
 from ghostedge.data.calibration import choose_calibration
 from ghostedge.data.datasets import Dataset, open_dataset
 from ghostedge.data.imagenet import load_labels
@@ -131,9 +131,9 @@ def export(
     for option, number in (("input-size", input_size), ("threads", threads)):
         if number is not None and number < 1:
             raise UsageError(f"--{option} is {number}; at least 1 is needed")
-    if max_drop is not None and not 0 < max_drop < 100:
-        raise UsageError(f"--max-drop is {max_drop:g} points; it must be above 0 and below 100")
-    if max_drop is None and not (tuning is None and limit is None):
+    if max_drop is not None:
+        check_max_drop(max_drop)
+    elif not (tuning is None and limit is None):
         raise UsageError("--tuning and --limit are for --max-drop; add it, or leave them out")
     named, targets, precisions, devices = map(_several, (recipes, target, precision, device))
     if devices:
