@@ -11,7 +11,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -111,6 +111,11 @@ def open_regular(path: Path | str) -> io.FileIO:
     os.close(handle)
     number, reason = (errno.EISDIR, os.strerror(errno.EISDIR)) if stat.S_ISDIR(kind) else (errno.EINVAL, NOT_REGULAR)
     raise OSError(number, reason, str(path))
+
+
+def paths_of(files: Path | str | Iterable[Path | str]) -> tuple[Path, ...]:
+    """One file, or several, as an argument names them."""
+    return tuple(map(Path, [files] if isinstance(files, Path | str) else files))
 
 
 def sha256_file(path: Path) -> str:

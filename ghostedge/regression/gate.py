@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ghostedge.accuracy.statistics import PairedDrop, Verdict, decide, paired_drop, worst_verdict
 from ghostedge.errors import ParityError, UsageError
+from ghostedge.files import paths_of
 from ghostedge.model import InputSpec
 from ghostedge.regression.baseline import Accuracy, Artifact, Baseline, Bounds, Cost, Measured
 from ghostedge.regression.measure import Inputs, Key, Problem, Reading, measure
@@ -106,17 +107,13 @@ def gate(
         GhostedgeError: an input cannot be read, or two do not go together.
     """
     inputs = Inputs(
-        _paths(artifacts),
+        paths_of(artifacts),
         None if reference is None else Path(reference),
-        _paths(ledgers),
+        paths_of(ledgers),
         None if instructions is None else Path(instructions),
         None if latency is None else Path(latency),
     )
     return run_gate(Path(baseline), inputs)
-
-
-def _paths(files: Path | str | Iterable[Path | str]) -> tuple[Path, ...]:
-    return tuple(map(Path, [files] if isinstance(files, Path | str) else files))
 
 
 def run_gate(baseline: Path, inputs: Inputs) -> GateReport:

@@ -18,7 +18,7 @@ from ghostedge.accuracy.statistics import Proportion, Verdict, worst_verdict
 from ghostedge.errors import LedgerError, UsageError
 from ghostedge.evaluation.jsonl import read_json_lines
 from ghostedge.evaluation.ledger import Ledger, LedgerMetadata, read_ledger
-from ghostedge.files import sha256_file
+from ghostedge.files import paths_of, sha256_file
 from ghostedge.reports.format import (
     Stacked,
     arithmetic_of,
@@ -175,7 +175,7 @@ def parity(
         MissingExtraError: pyarrow is not installed.
     """
     reference = Path(reference)
-    candidates = [Path(path) for path in ([ledgers] if isinstance(ledgers, Path | str) else ledgers)]
+    candidates = paths_of(ledgers)
     if not candidates:
         raise UsageError("there is no ledger to judge, so nothing would be compared; name at least one")
     base, source = _read(reference)
