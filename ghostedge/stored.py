@@ -98,7 +98,7 @@ def _fault(document: Any) -> str | None:
     while levels:
         for key, value in levels[-1]:
             place = places[-1]
-            if isinstance(key, str) and not key.isascii() and holds_half_surrogate(key):
+            if isinstance(key, str) and holds_half_surrogate(key):
                 return f"{place} {_HALF}"
             if isinstance(value, dict | list):
                 if value and len(levels) == MAX_DEPTH:
