@@ -126,7 +126,7 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, busy: GhostedgeError) -> Iterator[None]:
-    """Hold the lock file `path` for the block; the system lets go of it when this process ends, however it ends.
+    """Hold the lock file `path` for the block, and remove it; the system lets go of it however this process ends.
 
     Raises:
         GhostedgeError: `busy`, where another process holds it.
@@ -145,4 +145,6 @@ def locked(path: Path, busy: GhostedgeError) -> Iterator[None]:
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):  # in a folder that was made read-only meanwhile it stays, and holds nobody
+            path.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that and makes another
         lock.release()

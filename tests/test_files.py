@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,24 @@ def test_a_lock_is_held_once_and_freed(tmp_path: Path) -> None:
         pass
     with locked(path, UsageError("busy")):
         pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_who_waited_for_a_lock_keeps_others_out(tmp_path: Path) -> None:
+    path, waited = tmp_path / ".lock", threading.Event()
+
+    def wait() -> None:
+        with locked(path, UsageError("busy")):
+            waited.set()
+            leave.wait()
+
+    leave = threading.Event()
+    with locked(path, UsageError("busy")):
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        time.sleep(0.1)  # it has the file open whose name goes now
+    assert waited.wait(10)
+    with pytest.raises(UsageError, match="busy"), locked(path, UsageError("busy")):
+        pass
+    leave.set()
+    waiter.join()

@@ -118,12 +118,13 @@ class Parts:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the parts for this process and take over what is there."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise output_error(self.ledger, exc) from exc
-        with locked(self._folder / "lock", OutputError(f"another process is making {self.ledger}; wait for it")):
+        """Hold the ledger for this process and take over what is there."""
+        lock = self.ledger.with_name(f".{self.ledger.name}.lock")  # one for all keys: they share the ledger
+        with locked(lock, OutputError(f"another process is making {self.ledger}; wait for it")):
+            try:
+                self._folder.mkdir(exist_ok=True)
+            except OSError as exc:
+                raise output_error(self.ledger, exc) from exc
             try:
                 # A kill in mid-write leaves a partial ledger; the lock says that nobody writes it any more.
                 for partial in self.ledger.parent.glob(f"{PARTIAL_PREFIX}*-{self.ledger.name}"):

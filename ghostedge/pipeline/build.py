@@ -347,14 +347,9 @@ def _staging_folder(output: Path) -> Iterator[Path]:
     Raises:
         OutputError: another process holds it, or it cannot be written to.
     """
-    staging, lock = output / _STAGING, output / _LOCK
     busy = OutputError(f"another export is writing to {output}; wait for it or choose another --output")
-    with locked(lock, busy):
-        try:
-            with scratch_folder(staging):
-                yield staging
-        finally:
-            lock.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that and makes another
+    with locked(output / _LOCK, busy), scratch_folder(output / _STAGING) as staging:
+        yield staging
 
 
 def _refuse_other(staged: Model, wanted: Model) -> None:

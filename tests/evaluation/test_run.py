@@ -457,15 +457,21 @@ def test_a_file_that_is_no_ledger_is_not_replaced(tmp_path: Path) -> None:
     assert parts(tmp_path) == []
 
 
-def test_two_evaluations_do_not_write_the_same_ledger_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [{}, {"keep_logits": True}, {"limit": 10}])
+def test_two_evaluations_do_not_write_the_same_ledger_at_once(tmp_path: Path, other: dict[str, Any]) -> None:
     models = artifacts(tmp_path, "a.onnx")
     dataset = open_dataset(flat(tmp_path / "d", 20))
 
     def again(progress: Progress) -> None:
-        run(models, dataset, tmp_path / "out")
+        (output / ".partial-1-a.onnx.parquet").touch()  # as if the first were writing the ledger just now
+        with pytest.raises(OutputError, match=r"another process is making .*a\.onnx\.parquet; wait for it"):
+            run(models, dataset, output, Options(engine=Inline, **other))
+        assert (output / ".partial-1-a.onnx.parquet").exists()
 
-    with pytest.raises(OutputError, match=r"another process is making .*a\.onnx\.parquet; wait for it"):
-        run(models, dataset, tmp_path / "out", on_progress=again)
+    output = tmp_path / "out"
+    (made,) = run(models, dataset, output, on_progress=again)
+    assert made.images == 20
+    assert made.ledger.exists()
 
 
 # -- images that cannot be read -----------------------------------------------------------------------------------
