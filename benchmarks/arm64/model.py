@@ -1,7 +1,7 @@
 """A model of the cycles that a core needs for an instruction mix: how many operations each of its units can start.
 
 It is a lower bound for perfect scheduling and caches that never miss, made for ranking artifacts on one core. It is not
-a time: it knows no latencies, no misses, no branch predictor and no clock, and it has not been held against a board.
+a time: it knows no latencies, no misses, no branch predictor and no clock. docs/notes/arm64.md has it beside a board.
 
 Sources: Arm's software optimisation guides of the Cortex-A72 (UAN 0016A), the Cortex-A76 (PJDOC-466751330-7215) and the
 Cortex-A710 (PJDOC-466751330-14951), as LLVM's scheduling models have their throughputs: AArch64SchedA57.td, which LLVM

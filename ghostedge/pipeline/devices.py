@@ -29,28 +29,29 @@ class Device:
     costs: Mapping[str, float]
 
 
-_INSTRUCTIONS, _RATIO = "{:.1f} M ARM64 instructions an inference", "{:.2f} times the time of tflite_fp32"
+_CYCLES, _RATIO = "{:.1f} M cycles of a model of its core", "{:.2f} times the time of tflite_fp32"
 
-#: What ``--for`` takes. ARM: ``benchmarks/arm64/cost.py`` on emulated cores, LiteRT 2.1.0; instructions are a cost and
-#: not a time. PC: processor time on an AMD EPYC with AVX2 and no VNNI, one thread, in turn, median of 100 rounds.
+#: What ``--for`` takes. ARM: model_cycles of ``benchmarks/arm64/cost.py --profile``, emulated cores, LiteRT 2.1.0: a
+#: rank and no time, nearer to a board's than instructions (docs/notes/arm64.md). PC: processor time on an AMD EPYC with
+#: AVX2 and no VNNI, one thread, in turn, median of 100 rounds.
 DEVICES: Mapping[str, Device] = {
     "pi4": Device(
         "Raspberry Pi 4, Cortex-A72",
-        _INSTRUCTIONS,
+        _CYCLES,
         False,
-        {"tflite_fp32": 93.3, "tflite_fp16": 93.3, "tflite_dynamic": 90.5, "tflite_int8": 87.9, "tflite_mixed": 85.6},
+        {"tflite_fp32": 67.0, "tflite_fp16": 67.0, "tflite_dynamic": 54.0, "tflite_int8": 40.7, "tflite_mixed": 43.1},
     ),
     "pi5": Device(
         "Raspberry Pi 5, Cortex-A76",
-        _INSTRUCTIONS,
+        _CYCLES,
         True,
-        {"tflite_fp32": 91.8, "tflite_fp16": 55.8, "tflite_dynamic": 47.5, "tflite_int8": 57.1, "tflite_mixed": 59.3},
+        {"tflite_fp32": 35.8, "tflite_fp16": 20.4, "tflite_dynamic": 17.9, "tflite_int8": 22.5, "tflite_mixed": 23.4},
     ),
     "phone": Device(
         "a phone, Cortex-A710",
-        _INSTRUCTIONS,
+        _CYCLES,
         True,
-        {"tflite_fp32": 88.2, "tflite_fp16": 55.8, "tflite_dynamic": 44.3, "tflite_int8": 53.9, "tflite_mixed": 55.8},
+        {"tflite_fp32": 31.8, "tflite_fp16": 17.6, "tflite_dynamic": 13.4, "tflite_int8": 19.0, "tflite_mixed": 19.3},
     ),
     "pc": Device(
         "an x86 CPU",
