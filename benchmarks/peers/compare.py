@@ -67,19 +67,23 @@ def compare(variant: str, args: argparse.Namespace) -> None:
     right = [each for each in found if not agreement[each.key]["fault"]]
     sysroots = None if args.skip_arm64 else {}
     if sysroots is not None:
+        environments.litert_sysroots()
         for name in (name for name in needed if environments.ENVIRONMENTS[name].arm64):
             try:
                 sysroots[name] = environments.sysroot(name, args.peers.absolute())
             except environments.NotInstallableError as exc:
                 missing[f"{name} on ARM64"] = str(exc)
-    counts = measure.instructions(right, args.cpu.split(","), sysroots, output / "instructions.json", say)
+    counts, newest = (
+        measure.instructions(right, args.cpu.split(","), sysroots, output / "instructions.json", say, litert)
+        for litert in (None, environments.newest_litert())
+    )
     times = output / "times.json"
     if not args.skip_times:
         threads = [int(part) for part in args.threads.split(",")]
         walls = [measure.interleaved(right, pythons, each, args.rounds, args.seconds, say) for each in threads]
         times.write_text(json.dumps(walls))
     walls = json.loads(times.read_text()) if times.exists() else []
-    rows = results.rows(found, agreement, walls, counts)
+    rows = results.rows(found, agreement, walls, counts, newest)
     args.results.mkdir(parents=True, exist_ok=True)
     for path in results.write(rows, walls, args.results, variant, missing):
         say(f"wrote {path}")

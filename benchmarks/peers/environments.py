@@ -6,6 +6,7 @@ runtime each with its converter. A peer whose packages cannot be installed is le
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+_SYSROOT = ROOT / "benchmarks" / "arm64" / "sysroot.py"
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,26 @@ def sysroot(name: str, folder: Path) -> Path:
         NotInstallableError: a wheel for aarch64 is not to be had.
     """
     output = folder / f"arm64-{name}"
-    script = ROOT / "benchmarks" / "arm64" / "sysroot.py"
-    _run(name, [sys.executable, str(script), "--output", str(output), "--wheels", *ENVIRONMENTS[name].arm64])
+    _run(name, [sys.executable, str(_SYSROOT), "--output", str(output), "--wheels", *ENVIRONMENTS[name].arm64])
     if name == "executorch":
         _build_runner(output / "site-packages" / "executorch", "aarch64-linux-gnu-g++")
     return output
+
+
+def newest_litert() -> str:
+    """The newest LiteRT that ../compatibility.py has run."""
+    said = (HERE.parent / "compatibility-newest.txt").read_text(encoding="utf-8")
+    return re.findall(r"\bai-edge-litert==(\S+)", said)[0]
+
+
+def litert_sysroots() -> None:
+    """Make the folders of ../arm64/sysroot.py with the pinned LiteRT and the newest, where they are not there.
+
+    Raises:
+        NotInstallableError: QEMU or a wheel for aarch64 is not to be had.
+    """
+    for chosen in ([], ["--litert", newest_litert()]):
+        _run("LiteRT on ARM64", [sys.executable, str(_SYSROOT), *chosen])
 
 
 def _build_runner(package: Path, compiler: str) -> None:

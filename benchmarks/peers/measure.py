@@ -156,9 +156,14 @@ def _own_seconds(ready: Sequence[Contender]) -> float:
 
 
 def instructions(
-    found: Sequence[Contestant], cpus: Sequence[str], sysroots: Places | None, cache: Path, progress: Any
+    found: Sequence[Contestant],
+    cpus: Sequence[str],
+    sysroots: Places | None,
+    cache: Path,
+    progress: Any,
+    litert: str | None = None,
 ) -> dict[str, Json]:
-    """ARM64 instructions an inference: key -> CPU -> what ../arm64/cost.py says of it.
+    """ARM64 instructions an inference: key -> CPU -> what ../arm64/cost.py says of it, and `litert` where it is given.
 
     Args:
         found: those that ghostedge's own environment runs as .tflite, or one of `sysroots`, are counted.
@@ -166,19 +171,23 @@ def instructions(
         sysroots: of the other environments that can be emulated; None: nothing is counted, only looked up.
         cache: of what was counted before, by the files' sha256, setting and runtime; a count repeats to 0.01%.
         progress: called with a line of text.
+        litert: count the .tflite alone, with this version of LiteRT; None: with that of locks/export.txt.
     """
+    own = "own" if litert is None else f"LiteRT {litert}"
     known: Json = json.loads(cache.read_text()) if cache.exists() else {}
     emulated = ENVIRONMENTS if sysroots is None else sysroots
     wanted = {
-        (each.key, cpu): (each, " ".join([sha256_file(each.file), each.setting, each.environment or "own", cpu]))
+        (each.key, cpu): (each, " ".join([sha256_file(each.file), each.setting, each.environment or own, cpu]))
         for each in found
-        if each.format == "TFLite" or each.environment in emulated
+        if each.format == "TFLite" or (litert is None and each.environment in emulated)
         for cpu in cpus
     }
     unknown = {place: (each, cpu) for (_, cpu), (each, place) in wanted.items() if place not in known}
     missing = {} if sysroots is None else unknown
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # what else the machine does changes no count
-        counted = {pool.submit(_count, each, cpu, sysroots or {}): place for place, (each, cpu) in missing.items()}
+        counted = {
+            pool.submit(_count, each, cpu, sysroots or {}, litert): place for place, (each, cpu) in missing.items()
+        }
         for done in as_completed(counted):
             known[counted[done]] = done.result()
             atomic_write(cache, json.dumps(known, indent=1))
@@ -186,14 +195,16 @@ def instructions(
     counts: dict[str, Json] = {}
     for (key, cpu), (_, place) in wanted.items():
         if place in known:
-            counts.setdefault(key, {})[cpu] = known[place]
+            counts.setdefault(key, {})[cpu] = known[place] | ({"litert": litert} if litert else {})
     return counts
 
 
-def _count(contestant: Contestant, cpu: str, sysroots: Places) -> Json:
+def _count(contestant: Contestant, cpu: str, sysroots: Places, litert: str | None) -> Json:
     cost = [sys.executable, str(ROOT / "benchmarks" / "arm64" / "cost.py"), str(contestant.file), "--cpu", cpu]
     if contestant.environment:
         cost += ["--sysroot", str(sysroots[contestant.environment]), "--precision", contestant.setting]
+    elif litert:
+        cost += ["--litert", litert]
     done = subprocess.run([*cost, "--profile", "--json"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{contestant.key}: {done.stderr.strip()}")

@@ -37,7 +37,7 @@ _COSTS = {
 class Row:
     """One contestant with everything measured of it; absent measurements are empty.
 
-    `costs` is what cost.py says, by CPU.
+    `costs` is what cost.py says, by CPU; `newest_costs` with the newest LiteRT.
     """
 
     contestant: Contestant
@@ -46,9 +46,12 @@ class Row:
     ratios: dict[int, dict[str, float]]
     against: dict[int, str]
     costs: dict[str, Json]
+    newest_costs: dict[str, Json]
 
 
-def rows(found: Sequence[Contestant], agreement: dict[str, Json], walls: Sequence[Json], counts: Json) -> list[Row]:
+def rows(
+    found: Sequence[Contestant], agreement: dict[str, Json], walls: Sequence[Json], counts: Json, newest: Json
+) -> list[Row]:
     """Every contestant beside the fastest peer that is chosen for the same devices, of one arithmetic; by format."""
     made = []
     for each in found:
@@ -65,7 +68,8 @@ def rows(found: Sequence[Contestant], agreement: dict[str, Json], walls: Sequenc
                 best = min(peers, key=typical.__getitem__)
                 against[wall["threads"]] = best
                 compared[wall["threads"]] = ratios(wall, each.key, best)
-        made.append(Row(each, agreement[each.key], medians, compared, against, counts.get(each.key, {})))
+        costs = (counted.get(each.key, {}) for counted in (counts, newest))
+        made.append(Row(each, agreement[each.key], medians, compared, against, *costs))
     order = ("TFLite", "MNN", "ncnn", "ExecuTorch", "OpenVINO", "ONNX", "PyTorch")
     return sorted(
         made, key=lambda r: (order.index(r.contestant.format), "int8" in r.contestant.precision, not r.contestant.ours)
@@ -132,7 +136,9 @@ def _csv(found: Sequence[Row]) -> str:
     for count in threads:
         head += [f"median_ms_{count}t", f"ratio_{count}t", f"ratio_low_{count}t", f"ratio_high_{count}t"]
         head += [f"against_{count}t"]
-    table.writerow([*head, *(f"{column}_{cpu}" for cpu in cpus for column in _COSTS.values())])
+    head += [f"{column}_{cpu}" for cpu in cpus for column in _COSTS.values()]
+    head += ["newest_litert", *(f"{column}_{cpu}_newest_litert" for cpu in cpus for column in _COSTS.values())]
+    table.writerow(head)
     for row in found:
         each, said = row.contestant, row.agreement
         cells: list[object] = [each.name, each.file.name, each.format, each.precision, each.size_bytes]
@@ -144,8 +150,9 @@ def _csv(found: Sequence[Row]) -> str:
             cells.append(_rounded(row.medians_ms.get(count)))
             cells += [_rounded(ratio.get(part)) for part in ("median", "low", "high")]
             cells.append(row.against.get(count))
-        costs = [row.costs.get(cpu, {}).get(key) for cpu in cpus for key in _COSTS]
-        table.writerow([*cells, *(_rounded(cost, 0) for cost in costs)])
+        for costs, first in ((row.costs, []), (row.newest_costs, [_newest([row])])):
+            cells += [*first, *(_rounded(costs.get(cpu, {}).get(key), 0) for cpu in cpus for key in _COSTS)]
+        table.writerow(cells)
     return text.getvalue()
 
 
@@ -154,25 +161,20 @@ def _rounded(value: float | None, digits: int = 4) -> str:
 
 
 def markdown(found: Sequence[Row], walls: Sequence[Json], missing: Mapping[str, str]) -> str:
-    """The table, and under it what the wall-clock columns are worth, and who is left out and why."""
+    """The table, what its times are worth, who is left out and why, and the counts with the newest LiteRT."""
     threads, cpus = _measured(found)
     head = ["Format", "Artifact", "MB", "SNR (dB)"]
     head += [f"Time, {count} thread" + ("s" if count > 1 else "") for count in threads]
-    head += [f"{_CPU_NAMES[cpu]} (M instr. / M cycles)" for cpu in cpus]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    costs_head = [f"{_CPU_NAMES[cpu]} (M instr. / M cycles)" for cpu in cpus]
+    lines = _head(head + costs_head)
     for row in found:
         each = row.contestant
-        label = f"**{_label(row)}**" if each.ours else _label(row)
         snr = row.agreement["snr_db"]
-        cells = [each.format, label, f"{each.size_bytes / 1e6:.1f}", "–" if snr is None else f"{snr:.1f}"]
+        cells = [each.format, _marked(row), f"{each.size_bytes / 1e6:.1f}", "–" if snr is None else f"{snr:.1f}"]
         for count in threads:
             ratio = row.ratios.get(count)
             cells.append(f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})" if ratio else "–")
-        costs = (row.costs.get(cpu) for cpu in cpus)
-        cells += [
-            f"{cost['instructions'] / 1e6:.1f} / {cost['model_cycles'] / 1e6:.1f}" if cost else "–" for cost in costs
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_line(cells + _costs(row.costs, cpus)))
     notes = [
         "SNR: of the logits, against PyTorch. "
         + (
@@ -195,7 +197,32 @@ def markdown(found: Sequence[Row], walls: Sequence[Json], missing: Mapping[str, 
             f"{wall['threads']} thread(s): {wall['rounds']} rounds; other programs used {wall['other_cores']:.2f} cores"
             + (": **the times wait for a run on a quiet machine**." if busy else ".")
         )
+    if newest := _newest(found):
+        counted = [_line([_marked(row), *_costs(row.newest_costs, cpus)]) for row in found if row.newest_costs]
+        notes.append("\n".join(_head([f"With LiteRT {newest}", *costs_head]) + counted))
     return "\n".join([*lines, "", *(f"{note}\n" for note in notes)])
+
+
+def _newest(found: Sequence[Row]) -> str | None:
+    """The version of LiteRT that `newest_costs` are of; None where nothing was counted with it."""
+    return next((cost["litert"] for row in found for cost in row.newest_costs.values()), None)
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), "|" + "---|" * len(cells)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _marked(row: Row) -> str:
+    return f"**{_label(row)}**" if row.contestant.ours else _label(row)
+
+
+def _costs(found: Mapping[str, Json], cpus: Sequence[str]) -> list[str]:
+    costs = (found.get(cpu) for cpu in cpus)
+    return [f"{cost['instructions'] / 1e6:.1f} / {cost['model_cycles'] / 1e6:.1f}" if cost else "–" for cost in costs]
 
 
 def bar_plot(bars: Sequence[tuple[str, float, bool]], unit: str, width: int) -> Markup:

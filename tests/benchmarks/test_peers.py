@@ -71,11 +71,19 @@ def measured(found: list[Any]) -> tuple[dict[str, Any], list[dict[str, Any]], di
     return {each.key: dict(said) for each in found}, [wall], counts
 
 
+def with_newest(counts: dict[str, Any]) -> dict[str, Any]:
+    """Of each file, half of `counts`, counted with LiteRT 9.9."""
+    return {
+        key: {cpu: {name: value / 2 for name, value in cost.items()} | {"litert": "9.9"} for cpu, cost in each.items()}
+        for key, each in counts.items()
+    }
+
+
 def test_ours_is_held_to_the_fastest_peer_of_its_format_and_arithmetic(
     peers: dict[str, ModuleType], found: list[Any]
 ) -> None:
     agreement, walls, counts = measured(found)
-    rows = {row.contestant.file.name: row for row in peers["results"].rows(found, agreement, walls, counts)}
+    rows = {row.contestant.file.name: row for row in peers["results"].rows(found, agreement, walls, counts, {})}
     assert rows["ghostnetv2_100_fp32.tflite"].against == {1: "fast peer fp32 fast.mnn"}
     assert rows["ghostnetv2_100_int8.tflite"].against == {1: "fast peer int8, float io fast_int8.tflite"}
     assert rows["w.safetensors"].against == {1: "fast peer fp32 fast.mnn"}
@@ -92,7 +100,7 @@ def test_the_range_leaves_out_one_round_in_twenty_at_each_end(peers: dict[str, M
 def test_table_csv_and_plots(peers: dict[str, ModuleType], found: list[Any], tmp_path: Path) -> None:
     results = peers["results"]
     agreement, walls, counts = measured(found)
-    rows = results.rows(found, agreement, walls, counts)
+    rows = results.rows(found, agreement, walls, counts, with_newest(counts))
     folder = tmp_path / "results"
     folder.mkdir()
     marks = [mark.format(name) for name in ("official", "timm") for mark in (results._BEGIN, results._END)]
@@ -112,6 +120,12 @@ def test_table_csv_and_plots(peers: dict[str, ModuleType], found: list[Any], tmp
     lines = list(csv.DictReader(io.StringIO((folder / "timm.csv").read_text())))
     assert len(lines) == len(found)
     assert {line["instructions_cortex-a72"] for line in lines} == {"90000000", ""}
+    assert {(line["newest_litert"], line["instructions_cortex-a72_newest_litert"]) for line in lines} == {
+        ("9.9", "45000000"),
+        ("", ""),
+    }
+    _, _, anew = readme.partition("| With LiteRT 9.9 | A72 (M instr. / M cycles) |\n")
+    assert anew.count("| 45.0 / 20.0 |") == sum(each.format == "TFLite" for each in found)
     for plot in folder.glob("*.svg"):
         assert ElementTree.fromstring(plot.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
 
@@ -119,9 +133,10 @@ def test_table_csv_and_plots(peers: dict[str, ModuleType], found: list[Any], tmp
 def test_times_of_a_busy_machine_are_marked(peers: dict[str, ModuleType], found: list[Any]) -> None:
     agreement, walls, counts = measured(found)
     results = peers["results"]
-    assert "wait for a run" not in results.markdown(results.rows(found, agreement, walls, counts), walls, {})
+    rows = results.rows(found, agreement, walls, counts, {})
+    assert "wait for a run" not in results.markdown(rows, walls, {})
     walls[0]["other_cores"] = 1.5
-    assert "wait for a run" in results.markdown(results.rows(found, agreement, walls, counts), walls, {})
+    assert "wait for a run" in results.markdown(rows, walls, {})
 
 
 def test_wrong_weights_are_neither_timed_nor_counted(peers: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -147,7 +162,7 @@ def test_wrong_weights_are_neither_timed_nor_counted(peers: dict[str, ModuleType
     assert agreed[found[1].key]["fault"] is None
     for wrong in found[2:]:
         assert "80 are the network's" in agreed[wrong.key]["fault"]
-    rows = peers["results"].rows(found, agreed, [], {})
+    rows = peers["results"].rows(found, agreed, [], {}, {})
     said = peers["results"].markdown(rows, [], {})
     assert "quantised int8: made from wrong.onnx, -1.9 dB" in said
     assert "wrong fp32: -1.9 dB, 80 are the network's" in said
@@ -175,6 +190,12 @@ def test_what_was_counted_is_not_counted_again(
     assert all("--sysroot" in command and "--precision" in command for command in mnn)
     asked.clear()
     assert measure.instructions(*arguments) == first
+    assert asked == []
+    anew = measure.instructions(*arguments, "9.9")
+    assert anew.keys() == {each.key for each in found if each.format == "TFLite"}
+    assert {cost["litert"] for each in anew.values() for cost in each.values()} == {"9.9"}
+    assert all(command[command.index("--litert") + 1] == "9.9" for command in asked)
+    asked.clear()
     found[1].file.write_bytes(b"another")
     left = measure.instructions(*arguments[:2], None, *arguments[3:])
     assert left == {key: value for key, value in first.items() if key != found[1].key}
