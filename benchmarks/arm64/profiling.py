@@ -69,10 +69,12 @@ def attribute(blocks: str, maps: str) -> Executed:
 
 
 def _mappings(maps: str) -> list[_Mapping]:
+    lines = [line.split() for line in maps.splitlines()]
+    # A file that holds no code may be gone by now: ONNX Runtime maps a database.
+    code = {fields[5] for fields in lines if len(fields) == 6 and "x" in fields[1] and Path(fields[5]).is_file()}
     parts = []
-    for line in maps.splitlines():
-        fields = line.split()
-        if len(fields) == 6 and fields[5].startswith("/") and Path(fields[5]).is_file():
+    for fields in lines:
+        if len(fields) == 6 and fields[5] in code:
             start, end = (int(edge, 16) for edge in fields[0].split("-"))
             parts.append(_Mapping(start, end, int(fields[2], 16), fields[5]))
     return sorted(parts)

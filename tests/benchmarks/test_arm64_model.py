@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,11 @@ def test_blocks_are_attributed_to_functions_and_kinds(
     library = tmp_path / "lib.so"
     library.write_bytes(b"".join(word.to_bytes(4, "little") for word in code))
     monkeypatch.setattr(arm64.profiling, "_symbols", lambda path: ([4, 12], ["kernel", "loop"]))
+    gone = tmp_path / "telemetry.db-shm"
+    gone.write_bytes(b"")
     maps = f"400000-401000 r-xp 00000000 00:00 1 {library}\n500000-501000 rw-p 00000000 00:00 0\n"
+    maps += f"600000-601000 rw-s 00000000 00:00 2 {gone}\n"
+    monkeypatch.setattr(arm64.profiling, "_mappings", deleting(gone, arm64.profiling._mappings))
     blocks = "400004 2 10\n40000c 1 5\n500000 3 1\n"
     found = arm64.profiling.attribute(blocks, maps)
     make = arm64.instructions.Instruction
@@ -133,6 +138,17 @@ def test_blocks_are_attributed_to_functions_and_kinds(
     }
     assert found.functions == expected
     assert found.blocks == list(expected.values())
+
+
+def deleting(file: Path, function: Callable[[str], Any]) -> Callable[[str], Any]:
+    """`function`, and then `file` is gone: its program deletes it at any time."""
+
+    def wrapped(text: str) -> Any:
+        result = function(text)
+        file.unlink()
+        return result
+
+    return wrapped
 
 
 def seen_on(arm64: SimpleNamespace, cpu: str) -> dict[str, object]:
