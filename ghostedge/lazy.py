@@ -25,6 +25,9 @@ def require(module: str, extra: str) -> ModuleType:
     # MindSpore's generated messages refuse protobuf's C implementation, and a process has one: the one that is chosen
     # when the first library (ONNX, TensorFlow) imports protobuf. The Python one measures the same on our models.
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    # ONNX Runtime since 1.29 sends Microsoft the model's name and hash, and leaves a device id in the home folder,
+    # unless this is set when it is first imported, whoever imports it.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if package == "mindspore":
         os.environ.setdefault("GLOG_v", "4")  # below that MindSpore logs warnings, and every error that it raises too
     if package == "pyarrow":  # its own allocators keep megabytes for every thread that ever used them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,11 @@ from ghostedge.runtimes import open_runtime
 
 SMALL = InputSpec(height=8, width=8, resize=8)
 FORMATS: tuple[Format, ...] = ("onnx", "openvino", "tflite")
+#: What ONNX Runtime takes for a sign that tests or CI run it.
+_SEEN_AS_TESTS = (
+    *("ORT_RUNNING_UNIT_TESTS", "CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "TRAVIS", "JENKINS_URL"),
+    *("CODEBUILD_BUILD_ID", "BUILDKITE", "TEAMCITY_VERSION", "APPVEYOR", "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI"),
+)
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "ai_edge_litert"}
 
 
@@ -156,3 +162,27 @@ def test_nothing_is_printed(artifact: Model) -> None:
     command = [sys.executable, "-c", QUIET, str(artifact.path), artifact.format, spec]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("", "")
+
+
+_LIBRARY = "from ghostedge.lazy import require\nort = require('onnxruntime', 'onnx')\nort.InferenceSession(sys.argv[1])"
+_DEVICE = "import edge_benchmark\nedge_benchmark.load_runtime('onnxruntime', sys.argv[1], {'threads': 1})"
+
+
+@pytest.mark.parametrize("code", [_LIBRARY, _DEVICE], ids=["library", "script on the device"])
+def test_onnx_runtime_does_not_report_home(code: str, tmp_path: Path) -> None:
+    """ONNX Runtime 1.29 and later do, and leave a device id in the home folder; older ones have nothing to turn off."""
+    pytest.importorskip("onnxruntime", reason="left out: onnxruntime is not installed")
+    root = Path(__file__).parents[2]
+    code = f"import os, sys\nsys.path.insert(0, sys.argv[2])\n{code}\nprint(os.environ['ORT_DISABLE_TELEMETRY'])"
+    model = root / "tests" / "data" / "tiny" / "tiny.onnx"
+    # Where it sees that tests or CI run it, it does not report either.
+    others = {name: value for name, value in os.environ.items() if name not in _SEEN_AS_TESTS}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model), str(root / "benchmarks")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=others | {"HOME": str(tmp_path), "PYTHONPATH": str(root)},
+    )
+    assert done.stdout.strip() == "1"
+    assert list(tmp_path.rglob("*")) == []

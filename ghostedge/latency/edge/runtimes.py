@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import platform
 import sys
 import time
@@ -252,6 +253,7 @@ def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, fl
     try:
         if module == "openvino":  # importing it reports home through this package unless it is absent
             sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime since 1.29 reports home unless this is set
         importlib.import_module(module)
     except ImportError as exc:
         raise BenchmarkError(
