@@ -74,7 +74,7 @@ def count(
         its instructions; ``kinds``: kind of instruction -> their number; ``loaded_bytes``, ``stored_bytes``;
         ``model_cycles``.
     """
-    sysroot = sysroot.absolute()
+    sysroot = sysroot.resolve()
     python = python_command(cpu, sysroot)
     plugin = _build_plugin(sysroot)
     with tempfile.TemporaryDirectory() as folder:

@@ -172,9 +172,7 @@ def test_an_output_that_differs_is_found(tiny: Path) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
 
 
-def test_counts_repeat_whoever_counts_and_wherever(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_counts_repeat_whoever_counts_and_wherever(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (first,) = count(tiny / "tiny_fp32.tflite", "--cpu", "cortex-a72")
     elsewhere = tmp_path / ("deep" * 20)
     elsewhere.mkdir()

@@ -13,7 +13,7 @@ import pytest
 from tests.scripts import load_script
 
 ARM64 = Path(__file__).parents[2] / "benchmarks" / "arm64"
-_MODULES = ("profiles", "instructions", "model", "profiling")
+_MODULES = ("profiles", "instructions", "model", "profiling", "cost")
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +149,33 @@ def deleting(file: Path, function: Callable[[str], Any]) -> Callable[[str], Any]
         return result
 
     return wrapped
+
+
+def test_a_guest_sees_nothing_of_who_counts_nor_where(
+    arm64: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lengths of paths and variables move what is allocated, and with it what ncnn executes."""
+    sysroot, seen = tmp_path / "sysroot", tmp_path / "seen.txt"
+    sysroot.mkdir()
+    guest = sysroot / "python-cortex-a72"  # tells what it sees, and fails
+    guest.write_text(f'#!/bin/sh\n{{ env; echo "$@"; pwd; ls "$2"; }} >> {seen}\necho "$2: no" >&2\nexit 1\n')
+    guest.chmod(0o755)
+    monkeypatch.setattr(arm64.cost, "_build_plugin", lambda sysroot: sysroot / "plugin.so")
+    told = []
+    for folder, variables in (("a", {}), ("deep" * 20, {"ANOTHER_VARIABLE": "x" * 777})):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.tflite").touch()
+        monkeypatch.chdir(tmp_path / folder)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        model = Path("m.tflite")
+        with pytest.raises(SystemExit, match=r"^m\.tflite on cortex-a72: m\.tflite: no$"):
+            arm64.cost.count(model, "cortex-a72", Path("..") / "sysroot")
+        lines = sorted(seen.read_text().splitlines())
+        told.append([len(line) for line in lines])
+        assert any(line.endswith("/model/m.tflite") for line in lines), "the guest does not find the model"
+        seen.unlink()
+    assert told[0] == told[1]
 
 
 def seen_on(arm64: SimpleNamespace, cpu: str) -> dict[str, object]:
