@@ -67,7 +67,10 @@ def compare(variant: str, args: argparse.Namespace) -> None:
     right = [each for each in found if not agreement[each.key]["fault"]]
     sysroots = None if args.skip_arm64 else {}
     if sysroots is not None:
-        environments.litert_sysroots()
+        try:
+            environments.litert_sysroots()
+        except environments.NotInstallableError as exc:
+            raise SystemExit(f"{exc}; or give --skip-arm64") from None
         for name in (name for name in needed if environments.ENVIRONMENTS[name].arm64):
             try:
                 sysroots[name] = environments.sysroot(name, args.peers.absolute())
