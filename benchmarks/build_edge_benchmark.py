@@ -20,6 +20,7 @@ PARTS = ROOT / "ghostedge" / "latency" / "edge"
 #: Every module in the order of the file; what one imports of ghostedge stands before it.
 MODULES = (
     *(PARTS / f"{name}.py" for name in ("__init__", "timing", "system")),
+    ROOT / "ghostedge" / "telemetry.py",
     ROOT / "ghostedge" / "tflite" / "delegation.py",
     *(PARTS / f"{name}.py" for name in ("runtimes", "picture", "verification", "measure", "main")),
 )

@@ -551,6 +551,25 @@ def device_lock(path: Path | None = None) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Keep the runtimes from reporting home: nothing here may need the network, and a model's name is nobody else's.
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def report_nothing(package: str) -> None:
+    """Turn the telemetry of OpenVINO, NNCF and ONNX Runtime off.
+
+    Args:
+        package: what is imported next. ONNX Runtime's is turned off whatever that is, for others import it too.
+    """
+    # ONNX Runtime since 1.29 sends Microsoft the model's name and hash, and leaves a device id in the home folder,
+    # unless this is set when it is first imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if package in ("openvino", "nncf") and package not in sys.modules:
+        # Importing these reports home through this package unless it is absent.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # What XNNPACK takes of a .tflite model, by LiteRT's list of nodes, and whether it finds float16 arithmetic here.
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -844,9 +863,7 @@ def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, fl
     module, kind, _ = RUNTIMES[name]
     started = time.perf_counter()
     try:
-        if module == "openvino":  # importing it reports home through this package unless it is absent
-            sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime since 1.29 reports home unless this is set
+        report_nothing(module)
         importlib.import_module(module)
     except ImportError as exc:
         raise BenchmarkError(

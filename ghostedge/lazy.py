@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
 from ghostedge.errors import MissingExtraError, UsageError
 from ghostedge.signals import kept
+from ghostedge.telemetry import report_nothing
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -25,16 +25,11 @@ def require(module: str, extra: str) -> ModuleType:
     # MindSpore's generated messages refuse protobuf's C implementation, and a process has one: the one that is chosen
     # when the first library (ONNX, TensorFlow) imports protobuf. The Python one measures the same on our models.
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
-    # ONNX Runtime since 1.29 sends Microsoft the model's name and hash, and leaves a device id in the home folder,
-    # unless this is set when it is first imported, whoever imports it.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    report_nothing(package)
     if package == "mindspore":
         os.environ.setdefault("GLOG_v", "4")  # below that MindSpore logs warnings, and every error that it raises too
     if package == "pyarrow":  # its own allocators keep megabytes for every thread that ever used them
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    if package in ("openvino", "nncf") and package not in sys.modules:
-        # Importing these reports home through this package unless it is absent; nothing here may need the network.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         if package not in ("mindspore", "tensorflow"):
             return importlib.import_module(module)

@@ -19,6 +19,7 @@ PACKAGE = Path(ghostedge.__file__).parent
 LAYERS: dict[str, float] = {
     "errors": 0,
     "signals": 0,
+    "telemetry": 0,
     "lazy": 1,
     "files": 1,
     "stored": 1,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
 import platform
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 from ghostedge.latency.edge import BenchmarkError, Record, one_line, sha256_of
 from ghostedge.latency.edge.system import is_android
+from ghostedge.telemetry import report_nothing
 from ghostedge.tflite.delegation import cpu_has_float16, delegated
 
 #: Under this key, or as this file, an artifact of ghostedge carries its description.
@@ -251,9 +251,7 @@ def load_runtime(name: str, path: str, settings: Record) -> tuple[Any, float, fl
     module, kind, _ = RUNTIMES[name]
     started = time.perf_counter()
     try:
-        if module == "openvino":  # importing it reports home through this package unless it is absent
-            sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime since 1.29 reports home unless this is set
+        report_nothing(module)
         importlib.import_module(module)
     except ImportError as exc:
         raise BenchmarkError(
