@@ -150,10 +150,14 @@ def _csv(found: Sequence[Row]) -> str:
             cells.append(_rounded(row.medians_ms.get(count)))
             cells += [_rounded(ratio.get(part)) for part in ("median", "low", "high")]
             cells.append(row.against.get(count))
-        for costs, first in ((row.costs, []), (row.newest_costs, [_newest([row])])):
-            cells += [*first, *(_rounded(costs.get(cpu, {}).get(key), 0) for cpu in cpus for key in _COSTS)]
+        cells += [*_numbers(row.costs, cpus), _newest([row]), *_numbers(row.newest_costs, cpus)]
         table.writerow(cells)
     return text.getvalue()
+
+
+def _numbers(found: Mapping[str, Json], cpus: Sequence[str]) -> list[str]:
+    """The cells of `_COSTS`, CPU by CPU."""
+    return [_rounded(found.get(cpu, {}).get(key), 0) for cpu in cpus for key in _COSTS]
 
 
 def _rounded(value: float | None, digits: int = 4) -> str:
